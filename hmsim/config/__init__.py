@@ -1,0 +1,1 @@
+"""Validated configuration: TOML files, presets and units. The lowest room; imports no other."""
