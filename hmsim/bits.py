@@ -1,0 +1,42 @@
+"""Single-word bit operations for kernels: the processor's own instructions, through LLVM."""
+
+from numba import config, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+if config.DISABLE_JIT:
+
+    def popcount(word):
+        """Number of bits set in a uint64."""
+        return int(word).bit_count()
+
+    def lowest_bit(word):
+        """Index of the lowest bit set in a uint64; 64 for zero."""
+        word = int(word)
+        return (word & -word).bit_length() - 1 if word else 64
+
+else:
+
+    @intrinsic
+    def _ctpop(typingctx, word):
+        def codegen(context, builder, signature, args):
+            return builder.ctpop(args[0])
+
+        return types.uint64(types.uint64), codegen
+
+    @intrinsic
+    def _cttz(typingctx, word):
+        def codegen(context, builder, signature, args):
+            return builder.cttz(args[0], cgutils.false_bit)
+
+        return types.uint64(types.uint64), codegen
+
+    @njit(inline="always")
+    def popcount(word):
+        """Number of bits set in a uint64."""
+        return types.int64(_ctpop(word))
+
+    @njit(inline="always")
+    def lowest_bit(word):
+        """Index of the lowest bit set in a uint64; 64 for zero."""
+        return types.int64(_cttz(word))
