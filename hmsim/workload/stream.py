@@ -38,7 +38,9 @@ class Geometry(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Consecutive steps `first .. first + K - 1`, all arrays C-contiguous and never reused.
+    """Consecutive steps `first .. first + K - 1` of whole tokens, K >= 1.
+
+    All arrays are C-contiguous, writable and never reused.
 
     Ragged data are CSR: the entries of row k are `x[offset[k] : offset[k + 1]]`.
     """
