@@ -1,0 +1,230 @@
+"""Continuous batching: which sequences decode at which token step, and where their pages lie.
+
+All layers see the same sequences, so a schedule is of token steps and of the slots of one lane.
+A sequence's pages have *local* numbers 0, 1, ... by position; `run_*` map them to slots. A slot is
+never used twice, and slot and page always agree modulo 64, so that a bitset over local pages moves
+into a row of the lane's slots word by word. Sequences that share a prompt prefix share its pages.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+
+from hmsim.errors import InputError
+from hmsim.workload.requests import MOONCAKE_BLOCK, Requests
+from hmsim.workload.stream import I64, U64
+
+
+class Schedule(NamedTuple):
+    """T token steps of S sequences. CSR: row t of `x` is `x[x_offset[t] : x_offset[t + 1]]`."""
+
+    steps: int  # T
+    first_token: int  # what the first token step is called
+    slots: int  # of a lane, a multiple of 64
+    block_tokens: int
+    start: I64  # [S] first token step
+    prompt: I64  # [S] tokens before the first step
+    pages: I64  # [S] that the sequence ever has
+    word: I64  # [S + 1] first word of the sequence's bitset over local pages
+    run_offset: I64  # [S + 1]
+    run_page: I64  # first local page of the run
+    run_end: I64  # one past its last
+    run_shift: I64  # words to add to a local word to get the lane's
+    active_offset: I64  # [T + 1]
+    active: I64  # sequences that decode at the step
+    append_offset: I64  # [T + 1]
+    append_slot: I64
+    append_tokens: I64
+    append_born: I64
+    death_offset: I64  # [T + 1]
+    death_slot: I64
+    alive: U64  # [slots / 64] bitset of the slots that hold a block before step 0
+
+
+def single(first: int, last: int, block_tokens: int) -> Schedule:
+    """One sequence with tokens 0 .. first - 1 as prompt that decodes tokens first .. last."""
+    decode = last - first + 1
+    requests = Requests(np.zeros(1), np.array([first]), np.array([decode]), [[]])
+    return schedule(requests, block_tokens, batch=1, steps=decode)._replace(first_token=first)
+
+
+def schedule(
+    requests: Requests,
+    block_tokens: int,
+    batch: int,
+    steps: int,
+    step_time: float = 0.0,
+    token_limit: int | None = None,
+) -> Schedule:
+    """Decode `requests` in order of arrival, at most `batch` at once, for `steps` token steps.
+
+    A waiting request starts when a place is free and, with `token_limit`, when the prompts and
+    outputs of all running requests stay within that many tokens. `step_time` (seconds a step)
+    paces arrivals; with 0 all requests wait from the start. The schedule ends early when nothing
+    is left to decode.
+    """
+    if block_tokens > MOONCAKE_BLOCK or MOONCAKE_BLOCK % block_tokens:
+        if any(requests.hashes):
+            raise InputError(
+                f"block_tokens: {block_tokens} does not divide the {MOONCAKE_BLOCK} tokens of a "
+                "shared prefix block"
+            )
+    largest = int((requests.prompt + requests.output).max(initial=0))
+    if token_limit is not None and largest > token_limit:
+        raise InputError(f"token_limit: {token_limit} is below the longest request, {largest}")
+    plan = _Plan(requests, block_tokens, steps)
+    waiting = deque(range(len(requests.prompt)))
+    step, now = 0, 0.0
+    while step < steps and (waiting or plan.running):
+        plan.retire(step)
+        if not plan.running and waiting:
+            now = max(now, float(requests.arrival_s[waiting[0]]))
+        while waiting and len(plan.running) < batch:
+            request = waiting[0]
+            arrived = step_time == 0 or requests.arrival_s[request] <= now
+            need = int(requests.prompt[request] + requests.output[request])
+            if not arrived or (token_limit is not None and plan.tokens + need > token_limit):
+                break
+            plan.admit(waiting.popleft(), step)
+        if plan.running:
+            plan.decode(step)
+            step += 1
+        now += step_time
+    return plan.finish(step)
+
+
+class _Running(NamedTuple):
+    sequence: int
+    end: int  # token step at which it is gone
+    need: int  # tokens, prompt and output
+    prompt: int
+    start: int
+    first_private: int  # local page
+    base: int  # slot of local page 0, were it private
+    last_page: int  # one past
+    shared: list[int]  # hash ids of the full prefix blocks that it holds
+
+
+class _Plan:
+    """The schedule while it grows, token step by token step."""
+
+    def __init__(self, requests: Requests, block_tokens: int, steps: int) -> None:
+        self.requests, self.block_tokens, self.horizon = requests, block_tokens, steps
+        self.running: list[_Running] = []
+        self.tokens = 0  # reserved by the running sequences
+        self.words = 0  # of the lane, given out so far
+        self.local_words = [0]
+        self.sequences: list[tuple[int, int, int]] = []  # start, prompt, pages
+        self.runs: list[list[tuple[int, int, int]]] = []  # page, end, shift
+        self.prefix: dict[int, list[int]] = {}  # hash id: [slot of its first page, users]
+        self.active: list[list[int]] = []
+        self.appends: list[list[tuple[int, int, int]]] = []  # slot, tokens, born
+        self.deaths: list[list[int]] = [[]]
+        self.alive: list[int] = []
+
+    def admit(self, request: int, step: int) -> None:
+        """Start a request: share what is there of its prefix, give slots to the rest."""
+        size = self.block_tokens
+        prompt, output = (int(x[request]) for x in (self.requests.prompt, self.requests.output))
+        decoded = min(output, self.horizon - step)
+        last_page = -(-(prompt + decoded) // size)
+        full = self.requests.hashes[request][: prompt // MOONCAKE_BLOCK]
+        pages = MOONCAKE_BLOCK // size
+        found = next((i for i, id in enumerate(full) if id not in self.prefix), len(full))
+        private = found * pages
+        shift = self.words - private // 64
+        self.words += -(-(private % 64 + last_page - private) // 64)
+
+        runs: list[tuple[int, int, int]] = []
+        for i, id in enumerate(full[:found]):
+            self.prefix[id][1] += 1
+            _extend(runs, i * pages, (i + 1) * pages, self.prefix[id][0] // 64 - i * pages // 64)
+        _extend(runs, private, last_page, shift)
+        base = shift * 64
+        for i, id in enumerate(full[found:], found):
+            self.prefix[id] = [base + i * pages, 1]
+
+        sequence = len(self.sequences)
+        self.sequences.append((step, prompt, last_page))
+        self.runs.append(runs)
+        self.local_words.append(self.local_words[-1] + -(-last_page // 64))
+        self.running.append(
+            _Running(
+                sequence, step + decoded if decoded == output else self.horizon, prompt + output,
+                prompt, step, private, base, last_page, full,
+            )
+        )  # fmt: skip
+        self.tokens += prompt + output
+
+    def decode(self, step: int) -> None:
+        """One token of every running sequence; the prompts of those that start now."""
+        size = self.block_tokens
+        appends: list[tuple[int, int, int]] = []
+        for run in self.running:
+            token = run.prompt + step - run.start
+            page = token // size
+            if step == run.start:
+                prompt = [
+                    (run.base + p, min(size, run.prompt - p * size), 1)
+                    for p in range(run.first_private, -(-run.prompt // size))
+                ]
+                if step == 0:
+                    self.alive += [slot for slot, _, _ in prompt]
+                else:
+                    appends += prompt
+            slot = run.base + page
+            if appends and appends[-1][0] == slot:  # the last prompt page, born this step
+                appends[-1] = (slot, appends[-1][1] + 1, 1)
+            else:
+                appends.append((slot, 1, int(token % size == 0)))
+        self.active.append([run.sequence for run in self.running])
+        self.appends.append(sorted(appends))
+        self.deaths.append([])
+
+    def retire(self, step: int) -> None:
+        """Let go of the sequences that ended; a shared page dies with its last user."""
+        for run in [run for run in self.running if run.end <= step]:
+            self.running.remove(run)
+            self.tokens -= run.need
+            pages = MOONCAKE_BLOCK // self.block_tokens if run.shared else 0
+            dead = list(range(run.base + len(run.shared) * pages, run.base + run.last_page))
+            for id in run.shared:
+                entry = self.prefix[id]
+                entry[1] -= 1
+                if entry[1] == 0:
+                    del self.prefix[id]
+                    dead += range(entry[0], entry[0] + pages)
+            self.deaths[step] = sorted(self.deaths[step] + dead)
+
+    def finish(self, steps: int) -> Schedule:
+        start, prompt, pages = np.array(self.sequences, np.int64).reshape(-1, 3).T.copy()
+        run_offset, runs = _csr(self.runs, 3)
+        append_offset, appends = _csr(self.appends, 3)
+        active_offset, active = _csr([[(s,) for s in row] for row in self.active], 1)
+        deaths = [[(slot,) for slot in row] for row in self.deaths[:steps]]
+        death_offset, dead = _csr(deaths, 1)
+        alive = np.zeros(self.words, np.uint64)
+        for slot in self.alive:
+            alive[slot // 64] |= np.uint64(1 << (slot % 64))
+        return Schedule(
+            steps, 0, self.words * 64, self.block_tokens, start, prompt, pages,
+            np.array(self.local_words, np.int64), run_offset, *runs, active_offset, *active,
+            append_offset, *appends, death_offset, *dead, alive,
+        )  # fmt: skip
+
+
+def _extend(runs: list[tuple[int, int, int]], page: int, end: int, shift: int) -> None:
+    """Add pages `page .. end - 1`, joined to the last run where they continue it."""
+    if runs and runs[-1][2] == shift:
+        runs[-1] = (runs[-1][0], end, shift)
+    elif end > page:
+        runs.append((page, end, shift))
+
+
+def _csr(rows: list[list[tuple[int, ...]]], width: int) -> tuple[I64, I64]:
+    """Offsets and `[width, entries]` columns of rows of tuples."""
+    offset = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=offset[1:])
+    flat = np.array([entry for row in rows for entry in row], np.int64).reshape(-1, width)
+    return offset, np.ascontiguousarray(flat.T)

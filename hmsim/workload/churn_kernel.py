@@ -1,0 +1,209 @@
+"""The founding paper's churn process, on bitsets over a sequence's pages.
+
+A step keeps most of its read set, so what a step costs is the pages that change and a copy of the
+set. Random numbers are a hash of (seed, lane, sequence, token, draw): no state is carried, and
+lanes can be made in any order.
+"""
+
+import numpy as np
+from numba import njit
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_ONE = np.uint64(1)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_BITS = 10  # of the probability with which a dense draw keeps a page
+
+
+@njit(cache=True, nogil=True)
+def fill(
+    bits, reads, lanes, t0, schedule, state, size, quota, oldest, drift, seed
+):  # fmt: skip
+    """Read sets of token steps t0 .. t0 + K - 1 in lanes `lanes[0] .. lanes[1] - 1`.
+
+    bits U64[K, L, W] and reads I64[K, L]: written (bits must be zero before). state U64[L, words
+    of all local bitsets] and size I64[L, S]: the read sets of the step before t0 and how many
+    pages they hold; updated. With N pages in the context, the read set has quota[N] of them and
+    new ones come from oldest[N] on.
+    """
+    scratch = np.empty(state.shape[1], np.uint64)
+    for lane in range(lanes[0], lanes[1]):
+        lane_key = _mix(np.uint64(seed) * _GOLDEN + np.uint64(lane))
+        for k in range(bits.shape[0]):
+            t = t0 + k
+            row = bits[k, lane]
+            for entry in range(schedule.active_offset[t], schedule.active_offset[t + 1]):
+                s = schedule.active[entry]
+                past = schedule.prompt[s] + t - schedule.start[s]
+                pages = -(-past // schedule.block_tokens)
+                key = _mix(_mix(lane_key + np.uint64(s)) + np.uint64(past))
+                chosen = state[lane, schedule.word[s] : schedule.word[s + 1]]
+                base = scratch[: chosen.size]
+                draw = np.int64(1)
+                if quota[pages] > size[lane, s]:
+                    base[:] = chosen
+                    missing = quota[pages] - size[lane, s]
+                    _, draw = _add(chosen, base, oldest[pages], pages, missing, key, draw)
+                    size[lane, s] = quota[pages]
+                if t > schedule.start[s]:
+                    base[:] = chosen
+                    most = np.int64(np.floor(drift * size[lane, s]))
+                    swap, draw = _below(key, draw, most + 1), draw + 1
+                    swap, draw = _add(chosen, base, oldest[pages], pages, swap, key, draw)
+                    _drop_oldest(chosen, base, swap)
+                for r in range(schedule.run_offset[s], schedule.run_offset[s + 1]):
+                    _place(
+                        row, chosen, schedule.run_page[r],
+                        min(schedule.run_end[r], pages), schedule.run_shift[r],
+                    )  # fmt: skip
+            reads[k, lane] = _count(row)
+
+
+@njit(cache=True, nogil=True)
+def _add(chosen, base, low, high, count, key, draw):
+    """Add `count` pages to `chosen`, uniformly among those of low .. high - 1 outside `base`.
+
+    `chosen` equals `base` on entry. Returns how many were added (all that are free, if fewer) and
+    the next draw.
+    """
+    width = high - low
+    free = width
+    for w in range(low >> 6, (high + 63) >> 6):
+        free -= _popcount(base[w] & _mask(w, low, high))
+    count = min(count, free)
+    words = ((high + 63) >> 6) - (low >> 6)
+    if count * width > 4 * words * (free - count + 1):
+        done, draw = _add_dense(chosen, base, low, high, count, free, key, draw)
+    else:
+        done = np.int64(0)
+    for i in range(done, count):
+        if width > 32 * (free - i):
+            page = _free_page(chosen, low, high, _below(key, draw, free - i))
+            draw += 1
+        else:
+            while True:
+                page = low + _below(key, draw, width)
+                draw += 1
+                if (chosen[page >> 6] >> np.uint64(page & 63)) & _ONE == 0:
+                    break
+        chosen[page >> 6] |= _ONE << np.uint64(page & 63)
+    return count, draw
+
+
+@njit(cache=True, nogil=True)
+def _add_dense(chosen, base, low, high, count, free, key, draw):
+    """Add nearly `count` of the `free` pages by keeping each with a probability, 64 at a time.
+
+    Any outcome of a given number is equally likely, so adding the rest one by one leaves every set
+    of `count` pages equally likely; an outcome above `count` is thrown away and drawn again.
+    Returns how many were added and the next draw.
+    """
+    share = count / free
+    margin = 2.0 * np.sqrt(share * (1.0 - share) / free)
+    keep = np.int64(np.floor(max(share - margin, 0.0) * (1 << _BITS)))
+    if keep == 0:
+        return np.int64(0), draw
+    lowest = 0  # digits of the probability below its last 1 change nothing
+    while (keep >> lowest) & 1 == 0:
+        lowest += 1
+    while True:
+        added = np.int64(0)
+        for w in range(low >> 6, (high + 63) >> 6):
+            kept = _ALL if keep >> _BITS else np.uint64(0)
+            for digit in range(lowest, _BITS):
+                random = _random(key, draw)
+                draw += 1
+                kept = (kept | random) if (keep >> digit) & 1 else (kept & random)
+            new = kept & _mask(w, low, high) & ~base[w]
+            chosen[w] = base[w] | new
+            added += _popcount(new)
+        if added <= count:
+            return added, draw
+
+
+@njit(cache=True, nogil=True)
+def _drop_oldest(chosen, base, count):
+    """Take the `count` lowest pages of `base` out of `chosen`."""
+    for w in range(base.size):
+        if count == 0:
+            return
+        here = _popcount(base[w])
+        kept = np.uint64(0)
+        if here > count:
+            kept = base[w]
+            for _ in range(count):
+                kept &= kept - _ONE
+            here = count
+        chosen[w] &= ~(base[w] ^ kept)
+        count -= here
+
+
+@njit(cache=True, nogil=True)
+def _free_page(chosen, low, high, rank):
+    """The page of the given rank among those of low .. high - 1 that are not in `chosen`."""
+    for w in range(low >> 6, (high + 63) >> 6):
+        free = ~chosen[w] & _mask(w, low, high)
+        here = _popcount(free)
+        if rank < here:
+            for _ in range(rank):
+                free &= free - _ONE
+            return w * 64 + _popcount((free & (~free + _ONE)) - _ONE)
+        rank -= here
+    return np.int64(-1)
+
+
+@njit(cache=True, nogil=True)
+def _place(row, chosen, page, end, shift):
+    """Or local pages page .. end - 1 into the lane's row, `shift` words further on."""
+    for w in range(page >> 6, (end + 63) >> 6):
+        row[w + shift] |= chosen[w] & _mask(w, page, end)
+
+
+@njit(cache=True, nogil=True)
+def _mask(w, low, high):
+    """Which bits of word `w` stand for positions low .. high - 1."""
+    mask = _ALL
+    if low > w * 64:
+        mask = mask << np.uint64(min(low - w * 64, 63))
+        if low >= w * 64 + 64:
+            mask = np.uint64(0)
+    if high < w * 64 + 64:
+        if high <= w * 64:
+            return np.uint64(0)
+        mask &= _ALL >> np.uint64(64 - (high - w * 64))
+    return mask
+
+
+@njit(cache=True, nogil=True)
+def _count(row):
+    total = np.int64(0)
+    for w in range(row.size):
+        total += _popcount(row[w])
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _popcount(x):
+    x = x - ((x >> _ONE) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@njit(cache=True, nogil=True)
+def _below(key, draw, bound):
+    """A uniform integer in 0 .. bound - 1, bound below 2**32 (bias below bound / 2**32)."""
+    random = _random(key, draw) >> np.uint64(32)
+    return np.int64((random * np.uint64(bound)) >> np.uint64(32))
+
+
+@njit(cache=True, nogil=True)
+def _random(key, draw):
+    return _mix(key + np.uint64(draw) * _GOLDEN)
+
+
+@njit(cache=True, nogil=True)
+def _mix(x):
+    """The finaliser of splitmix64: a bijection of 64-bit words whose output looks random."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

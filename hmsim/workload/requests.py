@@ -1,0 +1,157 @@
+"""Real requests: arrivals, prompt and output lengths, shared prefixes, from published traces."""
+
+import csv
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hmsim.errors import InputError
+from hmsim.workload.stream import F64, I64
+
+MOONCAKE_BLOCK = 512  # tokens behind one hash id
+
+
+class Requests(NamedTuple):
+    """R requests in order of arrival. `hashes[r]`: ids of the prompt's prefix blocks, or empty."""
+
+    arrival_s: F64  # [R], from the first request on
+    prompt: I64  # [R] tokens
+    output: I64  # [R] tokens
+    hashes: list[list[int]]  # equal id: same tokens, and same before them
+
+
+def read_requests(path: Path, form: str | None = None) -> Requests:
+    """The requests in `path`. `form`: a key of READERS, or None to tell it from the content.
+
+    Raises InputError with the line number for lengths that are not positive whole numbers and for
+    times that are malformed or out of order.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file of requests") from None
+    lines = text.splitlines()
+    if not any(lines):
+        raise InputError(f"{path}: empty; expected requests, one a line")
+    rows = list(READERS[form or _detect(path, lines[0])](path, lines))
+    if not rows:
+        raise InputError(f"{path}: holds no request")
+    times = np.array([row[0] for row in rows])
+    late = np.flatnonzero(np.diff(times) < 0)
+    if late.size:
+        raise InputError(f"{path}: line {rows[late[0] + 1][4]}: arrives before the line above it")
+    return Requests(
+        times - times[0],
+        np.array([row[1] for row in rows], np.int64),
+        np.array([row[2] for row in rows], np.int64),
+        [row[3] for row in rows],
+    )
+
+
+Row = tuple[float, int, int, list[int], int]  # seconds, prompt, output, hashes, line number
+
+
+def _detect(path: Path, first: str) -> str:
+    if first.lstrip().startswith("{"):
+        return "mooncake"
+    header = [cell.strip() for cell in first.split(",")]
+    for form, columns in COLUMNS.items():
+        if set(columns) <= set(header):
+            return form
+    known = "; ".join(f"{form}: {', '.join(columns)}" for form, columns in COLUMNS.items())
+    raise InputError(f"{path}: neither Mooncake JSON lines nor a known CSV header ({known})")
+
+
+def _mooncake(path: Path, lines: list[str]) -> Iterator[Row]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}: line {number}"
+        try:
+            row: Any = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{where}: not JSON: {error.msg}") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: expected an object")
+        for key in ("timestamp", "input_length", "output_length"):
+            if key not in row:
+                raise InputError(f"{where}: {key} is missing")
+        prompt = _length(where, "input_length", row["input_length"])
+        output = _length(where, "output_length", row["output_length"])
+        hashes = row.get("hash_ids", [])
+        if not isinstance(hashes, list) or not all(type(h) is int for h in hashes):
+            raise InputError(f"{where}: hash_ids: expected a list of whole numbers")
+        if hashes and len(hashes) != -(-prompt // MOONCAKE_BLOCK):
+            raise InputError(
+                f"{where}: {len(hashes)} hash_ids for {prompt} tokens; one per {MOONCAKE_BLOCK}"
+            )
+        yield _milliseconds(where, row["timestamp"]), prompt, output, hashes, number
+
+
+def _milliseconds(where: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+        raise InputError(f"{where}: timestamp {value!r}: expected milliseconds")
+    return value / 1e3
+
+
+# Columns by form: arrival, prompt, output.
+COLUMNS = {
+    "azure": ("TIMESTAMP", "ContextTokens", "GeneratedTokens"),
+    "vidur": ("arrived_at", "num_prefill_tokens", "num_decode_tokens"),
+}
+
+
+def _azure(path: Path, lines: list[str]) -> Iterator[Row]:
+    return _csv(path, lines, COLUMNS["azure"], _timestamp)
+
+
+def _vidur(path: Path, lines: list[str]) -> Iterator[Row]:
+    return _csv(path, lines, COLUMNS["vidur"], float)
+
+
+def _csv(path: Path, lines: list[str], columns: tuple[str, ...], seconds: Any) -> Iterator[Row]:
+    reader = csv.DictReader(lines)
+    missing = set(columns) - set(reader.fieldnames or ())
+    if missing:
+        raise InputError(f"{path}: line 1: column {sorted(missing)[0]} is missing")
+    arrival, prompt, output = columns
+    for row in reader:
+        where = f"{path}: line {reader.line_num}"
+        try:
+            time = seconds(row[arrival])
+        except (ValueError, TypeError):
+            raise InputError(f"{where}: {arrival} {row[arrival]!r}: not a time") from None
+        if not np.isfinite(time):
+            raise InputError(f"{where}: {arrival} {row[arrival]!r}: not a time")
+        yield (
+            time,
+            _length(where, prompt, row[prompt]),
+            _length(where, output, row[output]),
+            [],
+            reader.line_num,
+        )
+
+
+def _timestamp(text: str) -> float:
+    """Seconds of a time such as `2023-11-16 18:15:46.6805900`."""
+    whole, _, fraction = text.strip().partition(".")
+    moment = datetime.fromisoformat(whole + "+00:00").timestamp()
+    return moment + (float(f"0.{fraction}") if fraction else 0.0)
+
+
+def _length(where: str, key: str, value: object) -> int:
+    """A positive whole number of tokens, from a number or its decimal text."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{where}: {key} {value!r}: expected a whole number of tokens, 1 or more")
+    return value
+
+
+READERS = {"mooncake": _mooncake, "azure": _azure, "vidur": _vidur}
