@@ -198,7 +198,6 @@ def split_bound(reads: F64, hbm_bytes: F64, rates: Rates) -> F64:
 
 def authors_traffic(
     counts: I64,
-    newborn_in_hbm: I64,
     steps: Steps,
     block_bytes: int,
     rates: Rates,
@@ -217,7 +216,8 @@ def authors_traffic(
         share = (steps.hbm_bytes + size * counts[:, HITS]) / demand
     alpha = np.minimum(rates.split, share)
     promoted, extra = size * counts[:, PROMOTED], size * counts[:, EXTRA]
-    hbm_time = (alpha * demand + newborn_in_hbm * size + promoted) / rates.hbm
+    append_hbm = counts[:, APPEND_HBM] * 1.0
+    hbm_time = (alpha * demand + append_hbm + promoted) / rates.hbm
     read = ((1 - alpha) * demand + extra) / rates.off_package
     if rule == "serial":
         other = np.maximum(
@@ -237,7 +237,7 @@ def authors_traffic(
     return Traffic(
         np.maximum(hbm_time, dram_time), hbm_reads - weights,
         demand - hbm_reads - (steps.hbm_bytes - weights), weights, steps.hbm_bytes - weights,
-        newborn_in_hbm * size, zero + size, promoted, extra, zero, zero,
+        append_hbm, counts[:, APPEND] * 1.0, promoted, extra, zero, zero,
     )  # fmt: skip
 
 

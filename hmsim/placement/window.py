@@ -18,6 +18,7 @@ class Window(NamedTuple):
     rows: int
     lane: I64
     token: I64
+    reads: I64
     bits: U64
     append_offset: I64
     append_slot: I64
@@ -32,7 +33,6 @@ class Demand(NamedTuple):
 
     token: I64
     lane: I64
-    reads: I64
     hbm_bytes: F64
     compute_s: F64
 
@@ -67,6 +67,7 @@ def _window(held: list[Chunk], ahead_tokens: int) -> tuple[Window, Demand]:
         len(own.lane),
         _join([part.lane for part in parts]),
         _join([part.token for part in parts]),
+        _join([part.reads for part in parts]),
         _join([part.bits for part in parts]),
         _offsets([part.append_offset for part in parts]),
         _join([part.append_slot for part in parts]),
@@ -75,7 +76,7 @@ def _window(held: list[Chunk], ahead_tokens: int) -> tuple[Window, Demand]:
         _offsets([part.death_offset for part in parts]),
         _join([part.death_block for part in parts]),
     )
-    return window, Demand(own.token, own.lane, own.reads, own.hbm_bytes, own.compute_s)
+    return window, Demand(own.token, own.lane, own.hbm_bytes, own.compute_s)
 
 
 def _head(chunk: Chunk, rows: int) -> Chunk:

@@ -1,1 +1,38 @@
+"""The policies there are, by name; users' own by `package.module:NAME`."""
 
+import importlib
+from typing import Any
+
+from hmsim.errors import InputError, did_you_mean
+
+BUILT_IN = {
+    "unlimited": "unlimited:Unlimited",
+    "static": "static:Static",
+    "reactive": "reactive:Reactive",
+    "authors-unlimited": "authors:AuthorsUnlimited",
+    "authors-static": "authors:AuthorsStatic",
+    "authors-initonly": "authors:AuthorsInitOnly",
+    "authors-reactive": "authors:AuthorsReactive",
+    "authors-page": "authors:AuthorsPage",
+    "authors-lookahead1": "authors:AuthorsLookahead1",
+    "authors-sa": "authors:AuthorsSa",
+}
+
+
+def make(name: str, options: dict[str, Any] | None = None) -> Any:
+    """The policy of that name, built with its options; InputError if there is none."""
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        module = f"{__name__}.{module}"
+    else:
+        module, colon, attribute = name.partition(":")
+        if not colon:
+            raise InputError(f"policy {name!r} is unknown{did_you_mean(name, BUILT_IN)}")
+    try:
+        kind = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"policy {name!r} cannot be loaded: {error}") from None
+    try:
+        return kind(**(options or {}))
+    except TypeError as error:
+        raise InputError(f"policies.options.{name}: {error}") from None

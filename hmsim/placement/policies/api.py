@@ -1,0 +1,122 @@
+"""The policy plug-in interface: what a policy sees, what it answers, and how it is compiled.
+
+A policy is a `Policy` subclass with a `step` function marked `@policy_step`. At every step t the
+driver calls
+
+    step(now, hbm, own, moves)
+
+after the reads of step t, to decide where blocks live at step t + 1. The driver, not the policy,
+carries the moves out and checks each one: promoting a block that is in HBM already or does not
+exist, demoting one that is not in HBM, or more residents than HBM holds is an error that names step
+and block. A block that dies at t + 1 is not moved, and its room is free at once. A newborn that
+does not fit goes to DRAM. There are no moves in the last step.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numba import njit, typeof, types
+
+from hmsim.placement.traffic import Rates
+from hmsim.workload.stream import I64, U64, Geometry, Workload
+
+
+class Now(NamedTuple):
+    """The step, and the steps ahead that an oracle may look at.
+
+    Row `row` of `bits` is the read set of this step, over the slots of lane `lane`; row `row + k`
+    is the step k later (as far as `ahead_tokens` of the policy reaches). `coming` are the slots of
+    lane `next_lane` that the next step appends to, where blocks may be born.
+    """
+
+    step: int
+    row: int
+    rows: int  # rows of `bits` that exist
+    lane: int
+    next_lane: int
+    lanes_of: I64  # [rows] lane of every row
+    bits: U64  # [rows, words]
+    appended: I64  # slots of `lane` appended to in this step
+    coming: I64
+
+
+class Hbm(NamedTuple):
+    """What is in HBM during this step. Read only; blocks are `lane * slots + slot`."""
+
+    resident: U64  # [lanes, words] bitsets
+    used: I64  # [1] blocks resident
+    capacity: int  # blocks
+
+
+class Own(NamedTuple):
+    """The policy's own memory, made by `Policy.own`, kept from step to step."""
+
+    bits: U64  # [any, words]
+    ints: I64
+    floats: np.ndarray  # float64
+
+
+class Moves(NamedTuple):
+    """The answer. `count` = [promotions, demotions].
+
+    `place[j]` = 0 sends slot `coming[j]`, if it is born at the next step, to DRAM; 1, as it stands
+    when `step` is called, to HBM while there is room.
+    """
+
+    promote: I64
+    demote: I64
+    place: I64
+    count: I64
+
+
+_I1 = types.Array(types.int64, 1, "C")
+_U2 = types.Array(types.uint64, 2, "C")
+_one, _two = np.zeros(1, np.int64), np.zeros((1, 1), np.uint64)
+STEP = types.void(
+    typeof(Now(0, 0, 0, 0, 0, _one, _two, _one, _one)),
+    typeof(Hbm(_two, _one, 0)),
+    typeof(Own(_two, _one, np.zeros(1))),
+    typeof(Moves(_one, _one, _one, _one)),
+)
+
+
+def policy_step(function: Callable) -> Callable:
+    """Compile a step function for the driver; cached on disk."""
+    return njit(STEP, cache=True, nogil=True)(function)
+
+
+class Policy:
+    """A placement rule. Override `step`, and `prompt`, `own` or `ahead_tokens` where needed."""
+
+    name: ClassVar[str]
+    step: ClassVar[Callable]
+    ahead_tokens: int = 0  # how far ahead an oracle looks
+
+    def __init_subclass__(cls) -> None:
+        if "step" in vars(cls):  # `step` takes no self
+            cls.step = staticmethod(vars(cls)["step"])
+
+    def prompt(self, workload: Workload, capacity: int, rates: Rates) -> U64:
+        """Prompt blocks in HBM before step 0, [lanes, words]: the oldest, until HBM is full."""
+        return oldest_first(workload.prompt, capacity)
+
+    def own(self, geometry: Geometry, capacity: int, rates: Rates, resident: U64) -> Own:
+        """The policy's memory before step 0, where `resident` [lanes, words] is in HBM."""
+        return Own(np.zeros((1, geometry.words), np.uint64), np.zeros(1, np.int64), np.zeros(1))
+
+
+def oldest_first(blocks: U64, room: int) -> U64:
+    """The first `room` of the blocks [lanes, words], by slot, then lane."""
+    flat = _unpacked(blocks).T.ravel()
+    keep = flat & (np.cumsum(flat) <= room)
+    return _packed(keep.reshape(-1, blocks.shape[0]).T)
+
+
+def _unpacked(bits: U64) -> np.ndarray:
+    return np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little").astype(bool)
+
+
+def _packed(flags: np.ndarray) -> U64:
+    packed = np.packbits(np.ascontiguousarray(flags), axis=1, bitorder="little")
+    return np.ascontiguousarray(packed).view(np.uint64)
