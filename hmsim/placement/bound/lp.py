@@ -6,7 +6,7 @@ time of each group. `prices_of` reads off the dual, from which `dual.lagrangian`
 no solver tolerance can invalidate.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class _Model(NamedTuple):
     lower: F64
     upper: F64
     integral: I64
-    rows: object  # scipy.sparse.csr_array
+    rows: Any  # scipy.sparse.csr_array
     low: F64
     high: F64
     first_arm_row: int
@@ -98,7 +98,9 @@ def solve_milp(
         options=options,
     )
     if result.x is None:
-        raise InputError(f"method milp: no schedule within {time_s} s; give more time or use dual")
+        raise InputError(
+            f"method milp: HiGHS found no schedule ({result.message}); use method dual"
+        )
     x = np.rint(_schedule(model, result.x))
     empty = np.zeros(0)
     return Solution(float(result.fun), float(result.mip_dual_bound), x, empty, empty)
@@ -145,12 +147,12 @@ def _build(problem: Problem, rates: Rates, variant: str, barrier: str) -> _Model
     high: list[F64] = []
     count = 0
 
-    def add(row: I64, column: I64, value: F64 | float) -> None:
+    def add(row: I64, column: I64, value: Any) -> None:
         rows.append(count + row)
         cols.append(column)
         values.append(np.broadcast_to(np.asarray(value, np.float64), row.shape))
 
-    def close(lower: F64, upper: F64) -> None:
+    def close(lower: Any, upper: Any) -> None:
         nonlocal count
         low.append(lower)
         high.append(upper)
@@ -174,7 +176,7 @@ def _build(problem: Problem, rates: Rates, variant: str, barrier: str) -> _Model
     fixed = np.bincount(group, problem.hbm_bytes, groups)
     read_bytes = np.bincount(read_group, minlength=groups) * size
     append_bytes = np.bincount(append_group, problem.append_bytes, groups)
-    scale = max(float((fixed.max() + read_bytes.max()) / rates.hbm), 1e-12)
+    scale = float((fixed + read_bytes + append_bytes).max() / rates.hbm) or 1.0
     hbm = 1 / (rates.hbm * scale)
     move_group = group[move_step]
     add(read_group, near, size * hbm)
