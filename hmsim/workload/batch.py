@@ -7,6 +7,7 @@ into a row of the lane's slots word by word. Sequences that share a prompt prefi
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,17 @@ class Schedule(NamedTuple):
     death_slot: I64
     alive: U64  # [slots / 64] bitset of the slots that hold a block before step 0
 
+    def owners(self) -> tuple[I64, I64]:
+        """Sequence (the first, of a shared page) and local page at each slot; -1 for padding."""
+        sequence = np.full(self.slots, -1, np.int64)
+        page = np.full(self.slots, -1, np.int64)
+        for s in range(self.start.size - 1, -1, -1):
+            for run in range(self.run_offset[s], self.run_offset[s + 1]):
+                pages = np.arange(self.run_page[run], self.run_end[run])
+                sequence[pages + 64 * self.run_shift[run]] = s
+                page[pages + 64 * self.run_shift[run]] = pages
+        return sequence, page
+
 
 def single(first: int, last: int, block_tokens: int) -> Schedule:
     """One sequence with tokens 0 .. first - 1 as prompt that decodes tokens first .. last."""
@@ -64,12 +76,11 @@ def schedule(
     paces arrivals; with 0 all requests wait from the start. The schedule ends early when nothing
     is left to decode.
     """
-    if block_tokens > MOONCAKE_BLOCK or MOONCAKE_BLOCK % block_tokens:
-        if any(requests.hashes):
-            raise InputError(
-                f"block_tokens: {block_tokens} does not divide the {MOONCAKE_BLOCK} tokens of a "
-                "shared prefix block"
-            )
+    if MOONCAKE_BLOCK % block_tokens and any(requests.hashes):
+        raise InputError(
+            f"block_tokens: {block_tokens} does not divide the {MOONCAKE_BLOCK} tokens of a "
+            "shared prefix block"
+        )
     largest = int((requests.prompt + requests.output).max(initial=0))
     if token_limit is not None and largest > token_limit:
         raise InputError(f"token_limit: {token_limit} is below the longest request, {largest}")
@@ -208,10 +219,28 @@ class _Plan:
         for slot in self.alive:
             alive[slot // 64] |= np.uint64(1 << (slot % 64))
         return Schedule(
-            steps, 0, self.words * 64, self.block_tokens, start, prompt, pages,
-            np.array(self.local_words, np.int64), run_offset, *runs, active_offset, *active,
-            append_offset, *appends, death_offset, *dead, alive,
-        )  # fmt: skip
+            steps=steps,
+            first_token=0,
+            slots=self.words * 64,
+            block_tokens=self.block_tokens,
+            start=start,
+            prompt=prompt,
+            pages=pages,
+            word=np.array(self.local_words, np.int64),
+            run_offset=run_offset,
+            run_page=runs[0],
+            run_end=runs[1],
+            run_shift=runs[2],
+            active_offset=active_offset,
+            active=active[0],
+            append_offset=append_offset,
+            append_slot=appends[0],
+            append_tokens=appends[1],
+            append_born=appends[2],
+            death_offset=death_offset,
+            death_slot=dead[0],
+            alive=alive,
+        )
 
 
 def _extend(runs: list[tuple[int, int, int]], page: int, end: int, shift: int) -> None:
@@ -222,7 +251,7 @@ def _extend(runs: list[tuple[int, int, int]], page: int, end: int, shift: int) -
         runs.append((page, end, shift))
 
 
-def _csr(rows: list[list[tuple[int, ...]]], width: int) -> tuple[I64, I64]:
+def _csr(rows: Sequence[Sequence[tuple[int, ...]]], width: int) -> tuple[I64, I64]:
     """Offsets and `[width, entries]` columns of rows of tuples."""
     offset = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offset[1:])

@@ -30,7 +30,7 @@ class Churn:
         self.size: I64 = np.zeros((lanes, schedule.start.size), np.int64)
 
     def fill(self, bits: U64, reads: I64, step: int) -> None:
-        """Write token steps `step` .. `step + K - 1`: bits [K, L, W] (zero before), reads [K, L]."""
+        """As `Selection.fill`."""
         in_lanes(
             bits.shape[1],
             lambda lanes: churn_kernel.fill(

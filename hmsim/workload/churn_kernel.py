@@ -8,6 +8,8 @@ lanes can be made in any order.
 import numpy as np
 from numba import njit
 
+from hmsim.bits import lowest_bit, popcount
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -15,9 +17,7 @@ _BITS = 10  # of the probability with which a dense draw keeps a page
 
 
 @njit(cache=True, nogil=True)
-def fill(
-    bits, reads, lanes, t0, schedule, state, size, quota, oldest, drift, seed
-):  # fmt: skip
+def fill(bits, reads, lanes, t0, schedule, state, size, quota, oldest, drift, seed):
     """Read sets of token steps t0 .. t0 + K - 1 in lanes `lanes[0] .. lanes[1] - 1`.
 
     bits U64[K, L, W] and reads I64[K, L]: written (bits must be zero before). state U64[L, words
@@ -68,7 +68,7 @@ def _add(chosen, base, low, high, count, key, draw):
     width = high - low
     free = width
     for w in range(low >> 6, (high + 63) >> 6):
-        free -= _popcount(base[w] & _mask(w, low, high))
+        free -= popcount(base[w] & _mask(w, low, high))
     count = min(count, free)
     words = ((high + 63) >> 6) - (low >> 6)
     if count * width > 4 * words * (free - count + 1):
@@ -115,7 +115,7 @@ def _add_dense(chosen, base, low, high, count, free, key, draw):
                 kept = (kept | random) if (keep >> digit) & 1 else (kept & random)
             new = kept & _mask(w, low, high) & ~base[w]
             chosen[w] = base[w] | new
-            added += _popcount(new)
+            added += popcount(new)
         if added <= count:
             return added, draw
 
@@ -126,7 +126,7 @@ def _drop_oldest(chosen, base, count):
     for w in range(base.size):
         if count == 0:
             return
-        here = _popcount(base[w])
+        here = popcount(base[w])
         kept = np.uint64(0)
         if here > count:
             kept = base[w]
@@ -142,11 +142,11 @@ def _free_page(chosen, low, high, rank):
     """The page of the given rank among those of low .. high - 1 that are not in `chosen`."""
     for w in range(low >> 6, (high + 63) >> 6):
         free = ~chosen[w] & _mask(w, low, high)
-        here = _popcount(free)
+        here = popcount(free)
         if rank < here:
             for _ in range(rank):
                 free &= free - _ONE
-            return w * 64 + _popcount((free & (~free + _ONE)) - _ONE)
+            return w * 64 + lowest_bit(free)
         rank -= here
     return np.int64(-1)
 
@@ -177,16 +177,8 @@ def _mask(w, low, high):
 def _count(row):
     total = np.int64(0)
     for w in range(row.size):
-        total += _popcount(row[w])
+        total += popcount(row[w])
     return total
-
-
-@njit(cache=True, nogil=True)
-def _popcount(x):
-    x = x - ((x >> _ONE) & np.uint64(0x5555555555555555))
-    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
 @njit(cache=True, nogil=True)

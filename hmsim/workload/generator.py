@@ -7,9 +7,7 @@ import numpy as np
 from hmsim.config.model import LlmModel
 from hmsim.workload.batch import Schedule
 from hmsim.workload.selection import Selection
-from hmsim.workload.stream import I64, U64, Chunk, Geometry
-
-CHUNK_BYTES = 12 << 20  # of bitsets: large enough to hide Python, small enough for the cache
+from hmsim.workload.stream import CHUNK_BYTES, I64, U64, Chunk, Geometry
 
 
 class Generated:
@@ -37,14 +35,17 @@ class Generated:
             sequences=schedule.start.size,
             resident_bytes=model.resident,
         )
-        batches, self._weights_row = np.unique(
-            np.diff(schedule.active_offset), return_inverse=True
-        )
+        batches, self._weights_row = np.unique(np.diff(schedule.active_offset), return_inverse=True)
         self._weights = np.array([model.weights_step(int(batch)) for batch in batches])
 
     @property
     def prompt(self) -> U64:
         return np.tile(self.schedule.alive, (self.geometry.lanes, 1))
+
+    def locate(self, block: I64) -> tuple[I64, I64, I64]:
+        layer, slot = np.divmod(block, self.geometry.slots)
+        sequence, page = self.schedule.owners()
+        return layer, sequence[slot], page[slot]
 
     def chunks(self) -> Iterator[Chunk]:
         shape = self.geometry
@@ -85,9 +86,7 @@ class Generated:
         offset = np.zeros(count * shape.lanes + 1, np.int64)
         blocks = []
         for k in range(count):
-            slots = plan.death_slot[
-                plan.death_offset[first + k] : plan.death_offset[first + k + 1]
-            ]
+            slots = plan.death_slot[plan.death_offset[first + k] : plan.death_offset[first + k + 1]]
             blocks.append((np.arange(shape.lanes)[:, None] * shape.slots + slots).reshape(-1))
             offset[k * shape.lanes + 1] = blocks[-1].size
         return np.cumsum(offset), np.concatenate(blocks)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Protocol
 
 import numba
@@ -28,5 +29,5 @@ def in_lanes(lanes: int, kernel: Callable[[tuple[int, int]], None]) -> None:
         kernel((0, lanes))
         return
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(kernel, cut) for cut in zip(cuts, cuts[1:], strict=False)]:
+        for done in [pool.submit(kernel, cut) for cut in pairwise(cuts)]:
             done.result()

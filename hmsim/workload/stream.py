@@ -19,6 +19,8 @@ I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 F64 = NDArray[np.float64]
 
+CHUNK_BYTES = 12 << 20  # of a chunk's bitsets: enough to hide Python, little enough to be cached
+
 
 class Geometry(NamedTuple):
     """Sizes of a workload. `words` = 64-bit words of one lane's bitset."""
@@ -78,6 +80,10 @@ class Workload(Protocol):
     @property
     def prompt(self) -> U64:
         """Bitsets [lanes, words] of the blocks alive before step 0."""
+        ...
+
+    def locate(self, block: I64) -> tuple[I64, I64, I64]:
+        """Layer, sequence and position in its sequence of each of these block numbers."""
         ...
 
     def chunks(self) -> Iterator[Chunk]: ...

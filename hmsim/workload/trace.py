@@ -1,3 +1,155 @@
-"""A trace file as a Workload."""
+"""Trace files as workloads, and workloads as trace files."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+import hmsim
+from hmsim.store.trace import Blocks, Header, Slab, TraceFile, write_trace
+from hmsim.workload import trace_kernel
+from hmsim.workload.stream import CHUNK_BYTES, I64, U64, Chunk, Geometry, Workload
+
+
 class TraceWorkload:
-    def __init__(self, path): raise NotImplementedError
+    """A trace file. Lanes are layers, or one lane where a step reads across layers.
+
+    A block's slot is its rank among its lane's blocks. Raises InputError for a file that breaks a
+    rule of the format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = file = TraceFile(path)
+        header, blocks = file.header, file.blocks
+        lane = np.zeros_like(blocks.layer) if file.one_lane else blocks.layer
+        lanes = 1 if file.one_lane else header.layers
+        order = np.argsort(lane, kind="stable")
+        counts = np.bincount(lane, minlength=lanes)
+        starts = np.cumsum(counts) - counts
+        slot = np.empty_like(lane)
+        slot[order] = np.arange(lane.size) - starts[lane[order]]
+        slots = max(64, -(-int(counts.max(initial=0)) // 64) * 64)
+
+        self.title, self.toml, self.seed = header.title, header.generator, header.seed
+        self.geometry = Geometry(
+            steps=file.steps,
+            lanes=lanes,
+            slots=slots,
+            block_bytes=header.block_bytes,
+            tokens_per_block=header.tokens_per_block,
+            layers=header.layers,
+            sequences=header.sequences,
+            resident_bytes=header.resident_bytes,
+        )
+        self._slot = slot
+        self._number = lane * slots + slot  # of each of the file's blocks
+        self._block = np.full(lanes * slots, -1, np.int64)  # and back
+        self._block[self._number] = np.arange(lane.size)
+        mortal = np.flatnonzero(blocks.death < file.steps)
+        self._dying = mortal[np.argsort(blocks.death[mortal], kind="stable")]
+
+    @property
+    def prompt(self) -> U64:
+        bits = np.zeros((self.geometry.lanes, self.geometry.words), np.uint64)
+        there = self._number[self._file.blocks.birth < 0]
+        one = np.left_shift(np.uint64(1), (there % 64).astype(np.uint64))
+        np.bitwise_or.at(bits.reshape(-1), there // 64, one)
+        return bits
+
+    def locate(self, block: I64) -> tuple[I64, I64, I64]:
+        known = self._block[block]
+        blocks = self._file.blocks
+        return blocks.layer[known], blocks.sequence[known], blocks.position[known]
+
+    def chunks(self) -> Iterator[Chunk]:
+        shape, blocks = self.geometry, self._file.blocks
+        death = blocks.death[self._dying]
+        for slab in self._file.slabs(steps=max(1, CHUNK_BYTES // (shape.words * 8))):
+            count = slab.token.size
+            bits = np.zeros((count, shape.words), np.uint64)
+            trace_kernel.pack(slab.read_offset, slab.read_block, self._slot, bits)
+            edges = np.searchsorted(death, slab.first + np.arange(count + 1))
+            dying = self._dying[edges[0] : edges[-1]]
+            step = slab.first + np.repeat(np.arange(count), np.diff(slab.append_offset))
+            yield Chunk(
+                first=slab.first,
+                lane=np.zeros(count, np.int64) if shape.lanes == 1 else slab.layer,
+                token=slab.token,
+                bits=bits,
+                reads=np.diff(slab.read_offset),
+                append_offset=slab.append_offset,
+                append_slot=self._slot[slab.append_block],
+                append_bytes=slab.append_bytes,
+                append_born=(blocks.birth[slab.append_block] == step).astype(np.int64),
+                death_offset=edges - edges[0],
+                death_block=self._number[dying],
+                hbm_bytes=slab.hbm_bytes,
+                compute_s=slab.compute_s,
+            )
+
+
+def save(workload: Workload, path: Path, progress: Callable[[int], None] | None = None) -> None:
+    """Write `workload` as a trace file, streaming; `progress` is told the steps done so far.
+
+    Two passes: the first learns when blocks live, the second writes what is read. Blocks are
+    numbered by lane and slot.
+    """
+    shape = workload.geometry
+    birth, death = _lives(workload)
+    block = np.flatnonzero(death >= 0)
+    number = np.full(birth.size, -1, np.int64)
+    number[block] = np.arange(block.size)
+    blocks = Blocks(*workload.locate(block), birth[block], death[block])
+    header = Header(
+        block_bytes=shape.block_bytes,
+        tokens_per_block=shape.tokens_per_block,
+        layers=shape.layers,
+        sequences=shape.sequences,
+        resident_bytes=shape.resident_bytes,
+        title=workload.title,
+        seed=workload.seed,
+        generator=workload.toml,
+        created_by=f"hmsim {hmsim.__version__}",
+    )
+
+    def slabs() -> Iterator[Slab]:
+        for chunk in workload.chunks():
+            read_offset = np.zeros(chunk.reads.size + 1, np.int64)
+            np.cumsum(chunk.reads, out=read_offset[1:])
+            read = np.empty(read_offset[-1], np.int64)
+            base = chunk.lane * shape.slots
+            trace_kernel.unpack(chunk.bits, base, number, read)
+            step_of = np.repeat(np.arange(base.size), np.diff(chunk.append_offset))
+            yield Slab(
+                chunk.first,
+                chunk.token,
+                chunk.lane if shape.lanes == shape.layers else np.full_like(chunk.lane, -1),
+                chunk.hbm_bytes,
+                chunk.compute_s,
+                read_offset,
+                read,
+                chunk.append_offset,
+                number[base[step_of] + chunk.append_slot],
+                chunk.append_bytes,
+            )
+            if progress is not None:
+                progress(chunk.first + chunk.reads.size)
+
+    write_trace(path, header, blocks, slabs())
+
+
+def _lives(workload: Workload) -> tuple[I64, I64]:
+    """Birth and death step of every block number; -2 and -1 for numbers that hold no block."""
+    shape = workload.geometry
+    birth = np.full(shape.lanes * shape.slots, -2, np.int64)
+    death = np.full(shape.lanes * shape.slots, -1, np.int64)
+    prompt = np.unpackbits(workload.prompt.view(np.uint8), bitorder="little").astype(bool)
+    birth[prompt], death[prompt] = -1, shape.steps
+    for chunk in workload.chunks():
+        row = np.repeat(np.arange(chunk.reads.size), np.diff(chunk.append_offset))
+        newborn = chunk.append_born == 1
+        number = chunk.lane[row[newborn]] * shape.slots + chunk.append_slot[newborn]
+        birth[number], death[number] = chunk.first + row[newborn], shape.steps
+        row = np.repeat(np.arange(chunk.reads.size), np.diff(chunk.death_offset))
+        death[chunk.death_block] = chunk.first + row
+    return birth, death

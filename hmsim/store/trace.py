@@ -1,0 +1,335 @@
+"""Trace files: which blocks are read and appended to at every step, in HDF5.
+
+The schema is `SCHEMA`; what makes a file legal is checked by `TraceFile` and nothing else, once,
+when it is opened. Both directions work on slabs of consecutive steps, never on a whole trace.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hmsim.errors import InputError
+from hmsim.store import trace_kernel
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+FORMAT, VERSION = "hmsim-trace", 1
+SLAB_READS = 1 << 21
+_CHUNK = 1 << 18  # elements of one HDF5 chunk
+
+# Dataset: (type on disk, whether a file may lack it).
+SCHEMA: dict[str, tuple[str, bool]] = {
+    "block/layer": ("u2", False),
+    "block/sequence": ("u4", False),
+    "block/position": ("u4", False),
+    "block/birth": ("i4", False),
+    "block/death": ("i4", True),
+    "step/token": ("i4", False),
+    "step/layer": ("i2", False),
+    "step/hbm_bytes": ("f8", True),
+    "step/compute_s": ("f8", True),
+    "read/offset": ("i8", False),
+    "read/block": ("u4", False),
+    "append/offset": ("i8", False),
+    "append/block": ("u4", False),
+    "append/bytes": ("u4", False),
+}
+
+
+class Header(NamedTuple):
+    """Root attributes of a trace file."""
+
+    block_bytes: int
+    tokens_per_block: int = 1
+    layers: int = 1
+    sequences: int = 1
+    resident_bytes: float = 0.0
+    title: str = ""
+    seed: int = 0
+    generator: str = ""  # the TOML that made it
+    created_by: str = ""
+
+
+class Blocks(NamedTuple):
+    """One entry a block: where it belongs, and the steps at which it lives."""
+
+    layer: I64
+    sequence: I64
+    position: I64
+    birth: I64  # step of the first append, -1 where it is there before step 0
+    death: I64  # first step at which it no longer exists, T where it stays
+
+
+class Slab(NamedTuple):
+    """K consecutive steps from `first` on; `*_offset` [K + 1] starts at 0."""
+
+    first: int
+    token: I64
+    layer: I64
+    hbm_bytes: F64
+    compute_s: F64
+    read_offset: I64
+    read_block: I64
+    append_offset: I64
+    append_block: I64
+    append_bytes: I64
+
+
+def write_trace(path: Path, header: Header, blocks: Blocks, slabs: Iterable[Slab]) -> None:
+    """Write a trace file beside `path` and move it there once it is complete.
+
+    Raises InputError when the folder cannot be written to; whatever interrupts `slabs` leaves no
+    file.
+    """
+    beside = path.with_name(path.name + ".partial")
+    try:
+        file = h5py.File(beside, "w")
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else "no such folder, or not writable"
+        raise InputError(f"{path}: cannot be written: {reason}") from None
+    try:
+        with file:
+            file.attrs.update({"format": FORMAT, "version": VERSION, **header._asdict()})
+            columns = {name: _Column(file, name) for name in SCHEMA}
+            for name, values in zip(Blocks._fields, blocks, strict=True):
+                columns[f"block/{name}"].extend(values)
+            reads = appends = 0
+            for slab in slabs:
+                for name in ("token", "layer", "hbm_bytes", "compute_s"):
+                    columns[f"step/{name}"].extend(getattr(slab, name))
+                columns["read/offset"].extend(reads + slab.read_offset[:-1])
+                columns["read/block"].extend(slab.read_block)
+                columns["append/offset"].extend(appends + slab.append_offset[:-1])
+                columns["append/block"].extend(slab.append_block)
+                columns["append/bytes"].extend(slab.append_bytes)
+                reads += slab.read_block.size
+                appends += slab.append_block.size
+            columns["read/offset"].extend(np.array([reads]))
+            columns["append/offset"].extend(np.array([appends]))
+            for column in columns.values():
+                column.close()
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+class _Column:
+    """A growing one-dimensional dataset, written in whole chunks."""
+
+    def __init__(self, file: h5py.File, name: str) -> None:
+        dtype = np.dtype(SCHEMA[name][0])
+        self.data = file.create_dataset(
+            name, (0,), dtype, maxshape=(None,), chunks=(_CHUNK,),
+            compression="gzip", compression_opts=1, shuffle=dtype.kind != "f",
+        )  # fmt: skip
+        self.pending: list[NDArray[Any]] = []
+        self.count = 0  # values pending
+
+    def extend(self, values: NDArray[Any]) -> None:
+        self.pending.append(values)
+        self.count += values.size
+        if self.count >= _CHUNK:
+            self._write(self.count // _CHUNK * _CHUNK)
+
+    def close(self) -> None:
+        self._write(self.count)
+
+    def _write(self, count: int) -> None:
+        if count == 0:
+            return
+        values = np.concatenate(self.pending).astype(self.data.dtype)
+        size = self.data.shape[0]
+        self.data.resize(size + count, axis=0)
+        self.data[size:] = values[:count]
+        self.pending, self.count = [values[count:]], self.count - count
+
+
+class TraceFile:
+    """A legal trace file, open for reading.
+
+    Raises InputError that names the file and the rule it breaks: a missing, empty, truncated or
+    foreign file, a missing or misshapen dataset, a read outside a block's life, and so on.
+    `one_lane`: some step has no layer, or touches a block of another layer than its own.
+    """
+
+    header: Header
+    blocks: Blocks
+    steps: int
+    one_lane: bool
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise InputError(f"{path}: no such trace file")
+        try:
+            self._file = h5py.File(path, "r")
+        except OSError:
+            raise InputError(
+                f"{path}: not a readable HDF5 file (empty, truncated or of another format)"
+            ) from None
+        self.header = self._read_header()
+        self._check_shapes()
+        self._read_offset = self._whole("read/offset")
+        self._append_offset = self._whole("append/offset")
+        self._check_offsets()
+        self.blocks = self._read_blocks()
+        self._check_steps()
+        self._check_events()
+
+    def slabs(self, reads: int = SLAB_READS, steps: int = 1 << 16) -> Iterator[Slab]:
+        """The whole trace in slabs of at most `steps` steps and about `reads` reads."""
+        first = 0
+        while first < self.steps:
+            full = int(np.searchsorted(self._read_offset, self._read_offset[first] + reads))
+            last = min(max(full, first + 1), first + steps, self.steps)
+            yield self._slab(first, last)
+            first = last
+
+    def _slab(self, first: int, last: int) -> Slab:
+        read = self._read_offset[first : last + 1]
+        append = self._append_offset[first : last + 1]
+        return Slab(
+            first,
+            self._part("step/token", first, last),
+            self._part("step/layer", first, last),
+            self._part("step/hbm_bytes", first, last),
+            self._part("step/compute_s", first, last),
+            read - read[0],
+            self._part("read/block", read[0], read[-1]),
+            append - append[0],
+            self._part("append/block", append[0], append[-1]),
+            self._part("append/bytes", append[0], append[-1]),
+        )
+
+    def _whole(self, name: str) -> NDArray[Any]:
+        return self._part(name, 0, self._file[name].shape[0])
+
+    def _part(self, name: str, first: int, last: int) -> NDArray[Any]:
+        """Elements first .. last - 1 as int64 or float64; zeros for an absent dataset."""
+        kind = np.float64 if SCHEMA[name][0].startswith("f") else np.int64
+        if name not in self._file:
+            return np.zeros(last - first, kind)
+        try:
+            return self._file[name][first:last].astype(kind)
+        except OSError:
+            raise InputError(f"{self.path}: {name}: damaged, cannot be read") from None
+
+    def _read_header(self) -> Header:
+        attributes = self._file.attrs
+        found = _text(attributes.get("format", ""))
+        if found != FORMAT:
+            raise InputError(f"{self.path}: format {found!r}: expected {FORMAT!r}")
+        if attributes.get("version") != VERSION:
+            raise InputError(
+                f"{self.path}: version {attributes.get('version')}: this reads version {VERSION}"
+            )
+        if "block_bytes" not in attributes:
+            raise InputError(f"{self.path}: attribute block_bytes is missing")
+        given = {name: attributes[name] for name in Header._fields if name in attributes}
+        for name, value in given.items():
+            kind = str if name not in Header._field_defaults else type(Header._field_defaults[name])
+            kind = int if name == "block_bytes" else kind
+            try:
+                given[name] = kind(_text(value))
+            except (TypeError, ValueError):
+                raise InputError(f"{self.path}: attribute {name} {value!r}: not a number") from None
+        header = Header(**given)
+        for name in ("block_bytes", "tokens_per_block", "layers"):
+            if getattr(header, name) < 1:
+                raise InputError(f"{self.path}: attribute {name}: must be 1 or more")
+        if not header.resident_bytes >= 0:
+            raise InputError(f"{self.path}: attribute resident_bytes: must not be negative")
+        return header
+
+    def _check_shapes(self) -> None:
+        sizes: dict[str, int] = {}
+        for name, (dtype, optional) in SCHEMA.items():
+            if name not in self._file:
+                if optional:
+                    continue
+                raise InputError(f"{self.path}: dataset /{name} is missing")
+            data = self._file[name]
+            allowed = "f" if dtype.startswith("f") else "iu"
+            if not isinstance(data, h5py.Dataset) or data.ndim != 1:
+                raise InputError(f"{self.path}: /{name}: expected a one-dimensional dataset")
+            if data.dtype.kind not in allowed:
+                raise InputError(f"{self.path}: /{name}: type {data.dtype}: expected {dtype}")
+            sizes[name] = data.shape[0]
+        self.steps = sizes["step/token"]
+        if self.steps == 0:
+            raise InputError(f"{self.path}: holds no step")
+        for name, size in sizes.items():
+            room, column = name.split("/")
+            expected = {
+                "block": sizes["block/layer"],
+                "step": self.steps,
+                "read": size,
+                "append": sizes["append/block"],
+            }[room]
+            expected = self.steps + 1 if column == "offset" else expected
+            if size != expected:
+                raise InputError(f"{self.path}: /{name}: {size} entries: expected {expected}")
+
+    def _check_offsets(self) -> None:
+        for room, offset in (("read", self._read_offset), ("append", self._append_offset)):
+            length = self._file[f"{room}/block"].shape[0]
+            if offset[0] != 0 or offset[-1] != length or (np.diff(offset) < 0).any():
+                raise InputError(
+                    f"{self.path}: /{room}/offset must start at 0, grow, and end at the length of "
+                    f"/{room}/block, {length}"
+                )
+
+    def _read_blocks(self) -> Blocks:
+        columns = {name: self._whole(f"block/{name}") for name in Blocks._fields[:-1]}
+        birth = columns["birth"]
+        if "block/death" in self._file:
+            death = self._whole("block/death")
+        else:
+            death = np.full(birth.size, self.steps, np.int64)
+        self._refuse((birth < -1) | (birth >= self.steps), "birth < -1 or birth >= T")
+        bad_death = (death <= np.maximum(birth, 0)) | (death > self.steps)
+        self._refuse(bad_death, "death <= max(birth, 0) or death > T")
+        self._refuse(columns["layer"] >= self.header.layers, "layer is not below `layers`")
+        return Blocks(**columns, death=death)
+
+    def _refuse(self, bad: NDArray[np.bool_], rule: str) -> None:
+        if bad.any():
+            raise InputError(f"{self.path}: block {int(np.argmax(bad))}: {rule}")
+
+    def _check_steps(self) -> None:
+        token, layer = self._whole("step/token"), self._whole("step/layer")
+        heads = token[np.flatnonzero(np.diff(token, prepend=token[0] - 1))]
+        if np.unique(heads).size != heads.size:
+            raise InputError(f"{self.path}: steps of one token that are not consecutive")
+        if ((layer < -1) | (layer >= self.header.layers)).any():
+            raise InputError(f"{self.path}: /step/layer: expected -1 .. {self.header.layers - 1}")
+        for name in ("step/hbm_bytes", "step/compute_s"):
+            values = self._part(name, 0, self.steps)
+            if not (np.isfinite(values) & (values >= 0)).all():
+                raise InputError(f"{self.path}: /{name}: must be finite and not negative")
+
+    def _check_events(self) -> None:
+        """Every rule about reads and appends, in one pass over the file."""
+        filled = np.zeros(self.blocks.birth.size, np.int64)
+        born = self.blocks.birth < 0
+        self.one_lane = False
+        for slab in self.slabs():
+            rule, step, block, mixed = trace_kernel.check(
+                slab, self.blocks, filled, born, self.header.block_bytes
+            )
+            self.one_lane |= bool(mixed)
+            if rule:
+                raise InputError(
+                    f"{self.path}: step {step}, block {block}: {trace_kernel.RULES[rule]}"
+                )
+        self._refuse(~born, "birth >= 0 without an append at that step")
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
