@@ -1,4 +1,4 @@
-"""Continuous batching against a plain simulation, and everything it makes against the trace rules."""
+"""Continuous batching case by case, and all that it makes against the rules of a trace."""
 
 from pathlib import Path
 
