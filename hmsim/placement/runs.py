@@ -132,7 +132,9 @@ class _UnlimitedRun:
     def advance(self, window: Window, demand: Demand, wanted: I64) -> tuple[I64, list[Sample]]:
         counts = np.zeros((window.rows, len(COUNTS)), np.int64)
         counts[:, READS] = window.reads[: window.rows]
-        return counts, []
+        geometry = self._workload.geometry
+        everything = np.full((geometry.lanes, geometry.words), ~np.uint64(0))
+        return counts, [Sample(everything, everything)] * int(wanted.max(initial=-1) + 1)
 
     def traffic(self, counts: I64, steps: Steps) -> Traffic:
         return unlimited_traffic(

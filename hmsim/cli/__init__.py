@@ -1,0 +1,61 @@
+"""The `hmsim` command. Thin: each command imports what it needs when it runs."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from hmsim import __version__
+from hmsim.errors import InputError, did_you_mean
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors of the call are InputErrors, so that they read like all others."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise InputError(f"{self.prog}: {message}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    from hmsim.cli import presets, replay, run, workload
+
+    root = _Parser(
+        prog="hmsim",
+        description="A memory-hierarchy microsimulator for sparse-attention LLM decoding.",
+        allow_abbrev=False,
+    )
+    root.add_argument("--version", action="version", version=f"hmsim {__version__}")
+    commands = root.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    for module in (run, replay, workload, presets):
+        module.add(commands)
+    return root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the exit code: 0 done, 2 wrong input, 130 interrupted, 1 anything else."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        root = parser()
+        _known_command(root, given)
+        options = root.parse_args(given)
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except InputError as error:
+        print(f"hmsim: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hmsim: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: nothing to complain about
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _known_command(root: argparse.ArgumentParser, given: list[str]) -> None:
+    """A better line for a mistyped command than argparse has."""
+    commands = next(
+        action.choices for action in root._actions if isinstance(action.choices, dict)
+    )  # argparse has no public way to list subcommands
+    if given and not given[0].startswith("-") and given[0] not in commands:
+        raise InputError(f"{given[0]!r} is no command{did_you_mean(given[0], commands)}")

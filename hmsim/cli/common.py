@@ -1,0 +1,55 @@
+"""What several commands share: progress, and JSON on standard output."""
+
+import json
+import math
+import sys
+import time
+from typing import Any
+
+QUIET_SECONDS = 2.0  # work that takes less shows no progress
+
+
+class Progress:
+    """A bar on standard error that appears only once work takes long; call it with more work."""
+
+    def __init__(self, total: int, unit: str, title: str):
+        self._total, self._unit, self._title = total, unit, title
+        self._began = time.perf_counter()
+        self._done = 0
+        self._bar: Any = None
+
+    def __call__(self, more: int) -> None:
+        self._done += more
+        if self._bar is None:
+            if time.perf_counter() - self._began < QUIET_SECONDS:
+                return
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=self._total, unit=self._unit, unit_scale=True, desc=self._title,
+                file=sys.stderr, mininterval=0.5, initial=0,
+            )  # fmt: skip
+            more = self._done
+        self._bar.update(more)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def print_json(data: Any) -> None:
+    """One object on standard output; what is not a number (NaN, inf) becomes null."""
+    print(json.dumps(_plain(data), indent=2, allow_nan=False))
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_plain(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data

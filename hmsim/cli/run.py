@@ -1,0 +1,97 @@
+"""`hmsim run`: a workload under every policy, through the memories, against the bound."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from hmsim.errors import InputError
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="run a workload under placement policies",
+        description="Build or load the workload, run every policy, replay it through the memories, "
+        "bound it, store per-step traffic, print a table and draw achieved against optimal.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", metavar="CONFIG.toml")
+    parser.add_argument("-o", "--output", metavar="OUT.h5", help="result file")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
+        help="change the configuration, such as system.hbm.capacity=24GB; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--policy", action="append", metavar="NAME", dest="policies",
+        help="run this policy (or package.module:NAME) instead of the file's; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--fidelity", choices=("burst", "run", "analytic"))
+    parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--plot", metavar="FIG", help="draw the figure here (png, pdf or svg)")
+    parser.set_defaults(command=command)
+
+
+def command(options: argparse.Namespace) -> int:
+    from hmsim.cli.common import Progress, print_json
+    from hmsim.config.base import load
+    from hmsim.config.run import RunSpec, load_run
+    from hmsim.replay import engine, summary
+
+    spec = load_run(options.config, options.changes)
+    data = spec.model_dump()
+    if options.policies:
+        data["policies"]["names"] = options.policies
+    if options.fidelity:
+        data["replay"]["fidelity"] = options.fidelity
+    if options.seed is not None:
+        data["workload"] = spec.workload.model_dump(exclude_unset=True) | {"seed": options.seed}
+    else:
+        data["workload"] = spec.workload.model_dump(exclude_unset=True)
+    spec = load(RunSpec, data, options.config)
+    result = writable(options.output or spec.output.result)
+    figure = writable(options.plot or spec.output.figure)
+    if figure is not None:
+        from hmsim.plot.style import check_format
+
+        check_format(figure)
+
+    signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends as Ctrl-C does
+    with Progress(0, " steps", "replay") as progress:
+        ran = engine.execute(spec, result, progress)
+    report = summary.as_dict(spec, ran)
+    if options.json:
+        print_json(report)
+    else:
+        print(summary.as_table(spec, ran))
+    if figure is not None:
+        from hmsim.plot.bandwidth import draw
+
+        draw(report, figure, spec.title or ran.workload.title)
+    for path, what in ((result, "per-step traffic"), (figure, "figure")):
+        if path is not None:
+            print(f"{what}: {path}", file=sys.stderr)
+    return 0
+
+
+def writable(path: str | None) -> Path | None:
+    """The path, its folder made; InputError, before any work, if it cannot be written."""
+    if path is None:
+        return None
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError(21, "is a folder")
+        probe = target.with_name(target.name + ".probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    return target
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

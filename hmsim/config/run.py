@@ -1,0 +1,118 @@
+"""The configuration of `hmsim run`: one TOML file, and the changes of the command line."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from hmsim.config import toml
+from hmsim.config.base import Bytes, Seconds, Strict, load, read_toml
+from hmsim.config.system import SystemSpec, with_preset
+from hmsim.config.workload import WorkloadSpec
+from hmsim.errors import InputError
+
+Fidelity = Literal["analytic", "run", "burst"]
+Variant = Literal["text", "code", "exclusive", "inclusive"]
+Barrier = Literal["layer", "token"]
+
+
+class PoliciesSpec(Strict):
+    """Which policies run, and their parameters by name."""
+
+    names: list[str] = ["unlimited", "static", "reactive"]
+    options: dict[str, dict[str, Any]] = {}
+
+
+class ReplaySpec(Strict):
+    """How steps go through the memories."""
+
+    fidelity: Fidelity = "run"
+    copies: Literal["exclusive", "inclusive"] = "exclusive"
+    barrier: Barrier = "layer"
+    sample: int = Field(default=0, ge=0)  # every so many steps is replayed; 0: about 16 steps
+    outstanding: Bytes | None = None  # the system's unless given
+
+
+class BoundSpec(Strict):
+    """What the analytic times and their bound obey, and how tight the bound shall be."""
+
+    variant: Variant = "text"
+    gap: float = Field(default=0.0, ge=0, lt=1)  # 0: the cheap bound only
+    time: Seconds | None = None
+
+
+class OutputSpec(Strict):
+    """Files to write; relative to where the command runs."""
+
+    result: str | None = None
+    figure: str | None = None
+
+
+class RunSpec(Strict):
+    """Everything that determines a run."""
+
+    title: str = ""
+    system: SystemSpec
+    workload: WorkloadSpec
+    policies: PoliciesSpec = PoliciesSpec()
+    replay: ReplaySpec = ReplaySpec()
+    bound: BoundSpec = BoundSpec()
+    output: OutputSpec = OutputSpec()
+
+    def as_toml(self) -> str:
+        """The resolved configuration; a run of it is this run."""
+        return toml.dumps(self.model_dump(exclude_none=True))
+
+
+def load_run(path: str | Path, changes: list[str] = []) -> RunSpec:  # noqa: B006
+    """The run that the file at `path` describes, after `key=value` changes.
+
+    Paths of data inside the file start at its folder; those of a change at the current one.
+    """
+    data = read_toml(path)
+    workload = data.get("workload")
+    if isinstance(workload, dict):
+        _anchor(workload, "trace", Path(path).parent)
+        if isinstance(workload.get("requests"), dict):
+            _anchor(workload["requests"], "path", Path(path).parent)
+    return resolve(data, changes, str(path))
+
+
+def resolve(data: dict[str, Any], changes: list[str], source: str) -> RunSpec:
+    """A run from plain data; `source` opens the line of any error."""
+    if isinstance(data.get("system"), str):
+        data = data | {"system": {"preset": data["system"]}}
+    for change in changes:
+        data = changed(data, change)
+    if "system" in data:
+        data = data | {"system": with_preset(data["system"])}
+    return load(RunSpec, data, source)
+
+
+def changed(data: dict[str, Any], change: str) -> dict[str, Any]:
+    """`data` with one `a.b=value` applied; the value is TOML, or else a plain string."""
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {change}: write KEY=VALUE, such as system.hbm.capacity=24GB")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    return _with(data, key.split("."), value, key)
+
+
+def _with(data: dict[str, Any], path: list[str], value: Any, key: str) -> dict[str, Any]:
+    if len(path) == 1:
+        if path[0] == "system" and isinstance(value, str):
+            value = {"preset": value}
+        return data | {path[0]: value}
+    below = data.get(path[0], {})
+    if not isinstance(below, dict):
+        raise InputError(f"--set {key}: {path[0]} is {below!r}, not a table")
+    return data | {path[0]: _with(below, path[1:], value, key)}
+
+
+def _anchor(table: dict[str, Any], key: str, folder: Path) -> None:
+    if isinstance(table.get(key), str):
+        table[key] = str(folder / table[key])

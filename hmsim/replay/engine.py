@@ -1,0 +1,357 @@
+"""A whole run: every policy over every step of a workload, and the result file it leaves.
+
+The stream is read once. While the policies work on one window, each in a thread of its own, the
+next is being generated; kernels release the GIL. Sampled groups of steps go through the memory
+kernels as they come by.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numba
+import numpy as np
+
+from hmsim.config.run import RunSpec
+from hmsim.config.system import SystemSpec
+from hmsim.memory.superchip import Pages, Superchip
+from hmsim.placement import policies, runs
+from hmsim.placement.traffic import (
+    RESIDENT,
+    Rates,
+    Steps,
+    Traffic,
+    group_starts,
+    split_bound,
+)
+from hmsim.placement.window import Demand, Window, windows
+from hmsim.replay.estimate import Estimate, ratio_estimate
+from hmsim.replay.memories import AddressMap
+from hmsim.store.result import ResultWriter
+from hmsim.workload.open import open_workload
+from hmsim.workload.stream import I64, Geometry, Workload
+
+DEFAULT_SAMPLE = 16  # groups replayed where the configuration does not say
+THREADS = 2
+
+Progress = Callable[[int], None]  # more steps done
+Item = TypeVar("Item")
+
+
+class Outcome(NamedTuple):
+    """One policy's totals over the run."""
+
+    name: str
+    time_s: float
+    demand_bytes: float  # attention and weight reads
+    hbm_bytes: float  # of those, from HBM
+    migrated_bytes: float
+    sampled_steps: int
+    replay: Estimate | None
+
+
+class Ran(NamedTuple):
+    """A finished run. Bounds in seconds: of the analytic variant, and of the memory kernels."""
+
+    workload: Workload
+    tokens: int
+    outcomes: list[Outcome]
+    bound_s: float
+    rigorous_s: float
+    wall_s: float
+
+
+class Sampling:
+    """Which barrier groups go through the memory kernels: every `period`-th, after a warm-up."""
+
+    def __init__(self, period: int, groups: int):
+        self.period = period or max(1, groups // DEFAULT_SAMPLE)
+        self._offset = self.period // 2
+
+    def measured(self, group: I64) -> np.ndarray:
+        return group % self.period == self._offset
+
+    def taken(self, group: I64) -> np.ndarray:
+        """Measured groups and those before them, which leave the memories in their usual state."""
+        return self.measured(group) | self.measured(group + 1)
+
+
+class _Track:
+    """One policy's way through the run."""
+
+    def __init__(self, spec: RunSpec, policy: Any, workload: Workload, sampling: Sampling):
+        capacity = spec.system.hbm.capacity
+        self.name = policy.name
+        self._run = runs.start(
+            policy, workload, capacity, analytic_rates(spec.system), spec.bound.variant
+        )
+        self._size = workload.geometry.block_bytes
+        self._sums = np.zeros(5)
+        self._sampling = sampling
+        self._kernel_s: list[float] = []
+        self._analytic_s: list[float] = []
+        self._steps = 0
+        self._groups = 0
+        self._chip: Superchip | None = None
+        if spec.replay.fidelity != "analytic":
+            self._chip = Superchip(
+                spec.system.hbm, spec.system.link, spec.system.dram,
+                spec.replay.outstanding or spec.system.outstanding, spec.replay.fidelity,
+            )  # fmt: skip
+            self._addresses = AddressMap(
+                workload.geometry, runs.capacity_blocks(workload, capacity)
+            )
+
+    def window(self, window: Window, demand: Demand, steps: Steps) -> dict[str, np.ndarray]:
+        """Take the policy through a window; its variables for the result file."""
+        group = self._groups + np.arange(len(steps.group_start))
+        taken = np.zeros(len(group), bool) if self._chip is None else self._sampling.taken(group)
+        rows = np.repeat(taken, np.diff(steps.group_start, append=window.rows))
+        wanted = np.where(rows, np.cumsum(rows) - 1, -1)
+        counts, samples = self._run.advance(window, demand, wanted)
+        traffic = self._run.traffic(counts, steps)
+        self._add(traffic)
+        variables = _variables(traffic, counts[:, RESIDENT] * self._size)
+        measured = self._sampling.measured(group)
+        for i in np.flatnonzero(taken):
+            start = int(steps.group_start[i])
+            end = int(steps.group_start[i + 1]) if i + 1 < len(group) else window.rows
+            self._replay(window, range(start, end), samples[wanted[start] :], traffic, steps,
+                         variables if measured[i] else None)  # fmt: skip
+        self._groups += len(group)
+        return variables
+
+    def _add(self, traffic: Traffic) -> None:
+        from_hbm = traffic.attention_hbm + traffic.weights_hbm
+        from_dram = traffic.attention_dram + traffic.weights_dram
+        migrated = traffic.promotion_hbm + traffic.demotion_hbm
+        # Times are added up plainly in step order, as the founding authors do.
+        self._sums[0] = np.add.accumulate(np.append(self._sums[0], traffic.time_s))[-1]
+        self._sums[1:4] += [(from_hbm + from_dram).sum(), from_hbm.sum(), migrated.sum()]
+
+    def _replay(
+        self,
+        window: Window,
+        rows: range,
+        samples: list[runs.Sample],
+        traffic: Traffic,
+        steps: Steps,
+        variables: dict[str, np.ndarray] | None,
+    ) -> None:
+        """Put one group through the memory kernels; `variables` is None for a warm-up."""
+        assert self._chip is not None
+        placed = [
+            self._addresses.step(window, k, sample, traffic)
+            for k, sample in zip(rows, samples, strict=False)
+        ]
+        timing = self._chip.step(
+            joined([each.hbm for each in placed]), joined([each.dram for each in placed])
+        )
+        if variables is None:
+            return
+        group = slice(rows.start, rows.stop)
+        seconds = max(timing.seconds, float(steps.compute_s[group].sum()))
+        analytic = float(traffic.time_s[group].sum())
+        self._kernel_s.append(seconds)
+        self._analytic_s.append(analytic)
+        self._steps += len(rows)
+        variables["replay_time_s"][group] = seconds * traffic.time_s[group] / analytic
+        variables["row_hits"][group] = 0
+        variables["activations"][group] = 0
+        variables["row_hits"][rows.stop - 1] = timing.row_hits
+        variables["activations"][rows.stop - 1] = timing.activations
+
+    def outcome(self) -> Outcome:
+        time_s, demand, from_hbm, migrated, _ = map(float, self._sums)
+        replay = None
+        if self._kernel_s:
+            replay = ratio_estimate(
+                np.array(self._kernel_s), np.array(self._analytic_s), time_s, self._groups
+            )
+        return Outcome(self.name, time_s, demand, from_hbm, migrated, self._steps, replay)
+
+
+def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
+    """Run `spec`, writing the result file `path` (if any) as it goes.
+
+    Raises InputError before anything is written where the input is wrong; KeyboardInterrupt leaves
+    the finished steps in the file.
+    """
+    began = time.perf_counter()
+    workload = open_workload(spec.workload)
+    geometry = workload.geometry
+    barrier = spec.replay.barrier
+    groups = geometry.steps if barrier == "layer" else geometry.steps // geometry.lanes
+    chosen = [
+        policies.make(name, spec.policies.options.get(name)) for name in spec.policies.names
+    ]
+    sampling = Sampling(spec.replay.sample, groups)
+    tracks = [_Track(spec, policy, workload, sampling) for policy in chosen]
+    ahead = max((policy.ahead_tokens for policy in chosen), default=0)
+    bounds = np.zeros(2)
+    tokens = 0
+    with _writer(spec, path, geometry, [track.name for track in tracks]) as writer:
+        with ThreadPoolExecutor(THREADS) as pool:
+            for window, demand in _ahead(windows(workload, ahead)):
+                steps = Steps(
+                    demand.hbm_bytes, demand.compute_s, group_starts(demand.token, barrier)
+                )
+                bounds += _split_bounds(spec.system, window, steps, geometry.block_bytes)
+                tokens += len(group_starts(demand.token, "token"))
+                done = [pool.submit(track.window, window, demand, steps) for track in tracks]
+                for policy, future in enumerate(done):
+                    variables = future.result()
+                    if writer is not None:
+                        writer.append(policy, variables)
+                if writer is not None:
+                    writer.steps(window.first, demand.token, demand.lane)
+                progress(window.rows)
+        ran = Ran(
+            workload, tokens, [track.outcome() for track in tracks], float(bounds[0]),
+            float(bounds[1]), time.perf_counter() - began,
+        )  # fmt: skip
+        if writer is not None:
+            writer.finish([_totals(ran, outcome) for outcome in ran.outcomes], {"wall_s": ran.wall_s})
+    return ran
+
+
+def analytic_rates(system: SystemSpec) -> Rates:
+    """What the paper's formulas use: the pins, unless the configuration says otherwise."""
+    return Rates(
+        system.hbm.analytic_bandwidth,
+        system.link.read_bandwidth,
+        system.link.write_bandwidth,
+        system.dram.analytic_bandwidth,
+    )
+
+
+def pin_rates(system: SystemSpec) -> Rates:
+    """What no replay can exceed: data pins never idle, the link's raw rate."""
+    return Rates(
+        system.hbm.pin_bandwidth,
+        system.link.read_bandwidth,
+        system.link.write_bandwidth,
+        system.dram.pin_bandwidth,
+    )
+
+
+def peak_bandwidth(system: SystemSpec) -> float:
+    """Pin peak of the aggregate: HBM's data pins and the off-package path's, bytes/s."""
+    rates = pin_rates(system)
+    return rates.hbm + rates.off_package
+
+
+def bound_of(ran: Ran, outcome: Outcome) -> float:
+    """What a policy's analytic time is held against; `unlimited` is its own bound."""
+    return outcome.time_s if outcome.name == "unlimited" else ran.bound_s
+
+
+def gap(time_s: float, bound_s: float) -> float:
+    """(time - bound) / time, 0 where both are 0."""
+    return (time_s - bound_s) / time_s if time_s else 0.0
+
+
+def joined(parts: list[Pages]) -> Pages:
+    """The pages of several steps as those of one."""
+    return parts[0] if len(parts) == 1 else Pages(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _split_bounds(system: SystemSpec, window: Window, steps: Steps, size: int) -> np.ndarray:
+    """Seconds at analytic and at pin rates below which no placement serves these steps."""
+    start = steps.group_start
+    reads = np.add.reduceat(window.reads[: window.rows] * float(size), start)
+    weights = np.add.reduceat(steps.hbm_bytes, start)
+    floor = np.add.reduceat(steps.compute_s, start)
+    return np.array(
+        [
+            np.maximum(split_bound(reads, weights, rates), floor).sum()
+            for rates in (analytic_rates(system), pin_rates(system))
+        ]
+    )
+
+
+def _variables(traffic: Traffic, resident: I64) -> dict[str, np.ndarray]:
+    """The result file's per-step variables; bytes whole, both memories' reads adding up."""
+
+    def both(hbm: np.ndarray, dram: np.ndarray) -> np.ndarray:
+        total = np.rint(hbm + dram)
+        here = np.rint(hbm)
+        return np.stack([here, total - here], axis=1).astype(np.int64)
+
+    def each(hbm: np.ndarray, dram: np.ndarray) -> np.ndarray:
+        return np.rint(np.stack([hbm, dram], axis=1)).astype(np.int64)
+
+    attention = both(traffic.attention_hbm, traffic.attention_dram)
+    weights = both(traffic.weights_hbm, traffic.weights_dram)
+    appends = each(traffic.append_hbm, traffic.append_dram)
+    promotions = each(traffic.promotion_hbm, traffic.promotion_dram)
+    demotions = each(traffic.demotion_hbm, traffic.demotion_dram)
+    rows = len(resident)
+    return {
+        "time_s": traffic.time_s,
+        "attention_read_bytes": attention,
+        "weight_read_bytes": weights,
+        "append_write_bytes": appends,
+        "promotion_bytes": promotions,
+        "demotion_bytes": demotions,
+        "link_to_gpu_bytes": attention[:, 1] + weights[:, 1] + promotions[:, 1],
+        "link_to_dram_bytes": appends[:, 1] + demotions[:, 1],
+        "resident_bytes": resident,
+        "replay_time_s": np.full(rows, np.nan),
+        "row_hits": np.full((rows, 2), -1),
+        "activations": np.full((rows, 2), -1),
+    }
+
+
+def _writer(
+    spec: RunSpec, path: Path | None, geometry: Geometry, names: list[str]
+) -> AbstractContextManager[ResultWriter | None]:
+    if path is None:
+        return nullcontext()
+    attributes = {
+        "title": spec.title,
+        "config": spec.as_toml(),
+        "seed": spec.workload.seed,
+        "variant": spec.bound.variant,
+        "barrier": spec.replay.barrier,
+        "fidelity": spec.replay.fidelity,
+        "peak_bandwidth_bytes_per_s": peak_bandwidth(spec.system),
+        "numba": numba.__version__,
+        "numpy": np.__version__,
+    }
+    return ResultWriter(path, names, geometry.steps, attributes)
+
+
+def _totals(ran: Ran, outcome: Outcome) -> dict[str, float]:
+    """The result file's totals of a policy."""
+    bound = bound_of(ran, outcome)
+    totals = {
+        "total_time_s": outcome.time_s,
+        "tokens_per_s": ran.tokens / outcome.time_s,
+        "aggregate_bandwidth_bytes_per_s": outcome.demand_bytes / outcome.time_s,
+        "hbm_read_share": outcome.hbm_bytes / outcome.demand_bytes,
+        "migrated_bytes": outcome.migrated_bytes,
+        "bound_s": bound,
+        "gap": gap(outcome.time_s, bound),
+    }
+    if outcome.replay is not None:
+        totals |= {
+            "replay_total_time_s": outcome.replay.time_s,
+            "replay_ci95_s": outcome.replay.ci95_s,
+            "replay_aggregate_bandwidth_bytes_per_s": outcome.demand_bytes / outcome.replay.time_s,
+            "replay_bound_s": ran.rigorous_s,
+            "replay_gap": gap(outcome.replay.time_s, ran.rigorous_s),
+        }
+    return totals
+
+
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, each made in the background while the one before is in use."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = maker.submit(next, items, None)
+            yield item

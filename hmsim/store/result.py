@@ -1,0 +1,184 @@
+"""Result files: per-step traffic and times of every policy, as HDF5 that xarray opens as it is.
+
+Dimensions `policy`, `step`, `memory` (hbm, dram); units stand on every variable. A file is written
+step block by step block and is readable at any time; its attribute `complete` is 1 once everything
+is in it.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hmsim import __version__
+from hmsim.errors import InputError
+
+FORMAT, VERSION = "hmsim-result", 1
+BLOCK = 32_768  # steps a chunk: whole chunks are written at once
+
+# Per policy and step: name -> (further dimensions, type, unit, meaning)
+STEP_VARIABLES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
+    "time_s": ((), "f8", "s", "analytic time of the step"),
+    "attention_read_bytes": (("memory",), "i8", "byte", "KV blocks read by attention"),
+    "weight_read_bytes": (("memory",), "i8", "byte", "weights read"),
+    "append_write_bytes": (("memory",), "i8", "byte", "new KV written"),
+    "promotion_bytes": (("memory",), "i8", "byte", "blocks moved to HBM: HBM writes, DRAM reads"),
+    "demotion_bytes": (("memory",), "i8", "byte", "blocks moved to DRAM: HBM reads, DRAM writes"),
+    "link_to_gpu_bytes": ((), "i8", "byte", "carried by the link towards the GPU"),
+    "link_to_dram_bytes": ((), "i8", "byte", "carried by the link towards DRAM"),
+    "resident_bytes": ((), "i8", "byte", "KV in HBM during the step"),
+    "replay_time_s": ((), "f8", "s", "time by the memory kernels; NaN where not replayed"),
+    "row_hits": (("memory",), "i8", "1", "bursts that found their row open; missing: not replayed"),
+    "activations": (("memory",), "i8", "1", "rows opened; missing: not replayed"),
+}
+COUNTED = ("row_hits", "activations")  # -1 is "not replayed"
+
+# Per policy: name -> (unit, meaning)
+TOTALS = {
+    "total_time_s": ("s", "decode time, analytic"),
+    "tokens_per_s": ("1/s", "tokens decoded a second"),
+    "aggregate_bandwidth_bytes_per_s": ("byte/s", "attention and weight reads over time"),
+    "hbm_read_share": ("1", "share of the bytes read that came from HBM"),
+    "migrated_bytes": ("byte", "promoted and demoted"),
+    "bound_s": ("s", "no placement takes less"),
+    "gap": ("1", "(time - bound) / time"),
+    "replay_total_time_s": ("s", "decode time by the memory kernels, from the sample"),
+    "replay_ci95_s": ("s", "half width of its 95 % confidence interval"),
+    "replay_aggregate_bandwidth_bytes_per_s": ("byte/s", "the same reads over that time"),
+    "replay_bound_s": ("s", "no replay of any placement takes less"),
+    "replay_gap": ("1", "(replayed time - bound) / replayed time"),
+}
+
+
+class ResultWriter:
+    """Writes one result file; a context manager that leaves nothing half-named behind.
+
+    An existing file stays until the new one is complete; meanwhile the new one is called
+    NAME.partial. Where nothing can be lost the file has its own name from the start.
+    """
+
+    def __init__(self, path: Path, policies: list[str], steps: int, attributes: dict[str, Any]):
+        self.path = path
+        self._partial = path.with_name(path.name + ".partial") if path.exists() else path
+        try:
+            self._file = h5py.File(self._partial, "w")
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise InputError(f"{path}: cannot be written: {reason}") from None
+        self._steps = steps
+        self._pending: list[dict[str, list[np.ndarray]]] = [{} for _ in policies]
+        self._written = [0] * len(policies)
+        self._create(policies, attributes)
+
+    def __enter__(self) -> "ResultWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Keep what is finished when interrupted; delete the file after any other failure."""
+        if kind is None or issubclass(kind, KeyboardInterrupt):
+            for policy in range(len(self._pending)):
+                self._flush(policy, everything=True)
+            self._file.close()
+            if kind is None:
+                os.replace(self._partial, self.path)
+        else:
+            self._file.close()
+            self._partial.unlink(missing_ok=True)
+
+    def _create(self, policies: list[str], attributes: dict[str, Any]) -> None:
+        file = self._file
+        file.attrs.update(
+            {"format": FORMAT, "version": VERSION, "created_by": f"hmsim {__version__}"}
+            | {"complete": 0, "steps_done": 0}
+            | attributes
+        )
+        text = h5py.string_dtype()
+        axes: dict[str, Any] = {
+            "policy": np.array(policies, dtype=object),
+            "step": np.arange(self._steps),
+            "memory": np.array(["hbm", "dram"], dtype=object),
+        }
+        for name, values in axes.items():
+            kind = text if values.dtype == object else values.dtype
+            file.create_dataset(name, data=values, dtype=kind).make_scale(name)
+        for name, kind in (("token", "i8"), ("layer", "i2")):
+            dataset = file.create_dataset(
+                name, (self._steps,), kind, chunks=(min(BLOCK, max(self._steps, 1)),),
+                compression="gzip", compression_opts=1, shuffle=True,
+            )  # fmt: skip
+            dataset.dims[0].attach_scale(file["step"])
+            dataset.attrs["units"] = "1"
+        block = min(BLOCK, max(self._steps, 1))
+        for name, (further, kind, unit, meaning) in STEP_VARIABLES.items():
+            tail = (2,) * len(further)
+            dataset = file.create_dataset(
+                name, (len(policies), self._steps, *tail), kind, chunks=(1, block, *tail),
+                compression="gzip", compression_opts=1, shuffle=kind[0] == "i",
+                fillvalue=-1 if kind[0] == "i" else np.nan,
+            )  # fmt: skip
+            self._describe(dataset, ("policy", "step", *further), unit, meaning)
+            if name in COUNTED:
+                dataset.attrs["_FillValue"] = np.array([-1], dtype=kind)
+        for name, (unit, meaning) in TOTALS.items():
+            dataset = file.create_dataset(name, data=np.full(len(policies), np.nan))
+            self._describe(dataset, ("policy",), unit, meaning)
+        file.flush()
+
+    def _describe(
+        self, dataset: h5py.Dataset, dimensions: tuple[str, ...], unit: str, meaning: str
+    ) -> None:
+        for axis, name in enumerate(dimensions):
+            dataset.dims[axis].attach_scale(self._file[name])
+        dataset.attrs["units"] = unit
+        dataset.attrs["long_name"] = meaning
+
+    def steps(self, first: int, token: np.ndarray, layer: np.ndarray) -> None:
+        """Which token and layer the steps from `first` on are."""
+        self._file["token"][first : first + len(token)] = token
+        self._file["layer"][first : first + len(layer)] = layer
+
+    def append(self, policy: int, variables: dict[str, np.ndarray]) -> None:
+        """The next steps of a policy: an array for every name of STEP_VARIABLES."""
+        for name, values in variables.items():
+            self._pending[policy].setdefault(name, []).append(values)
+        self._flush(policy, everything=False)
+
+    def finish(self, totals: list[dict[str, float]], attributes: dict[str, Any]) -> None:
+        """The totals by policy; after this the file is complete."""
+        for policy in range(len(totals)):
+            self._flush(policy, everything=True)
+            for name, value in totals[policy].items():
+                self._file[name][policy] = value
+        self._file.attrs.update(attributes | {"complete": 1})
+
+    def _flush(self, policy: int, everything: bool) -> None:
+        pending = self._pending[policy]
+        rows = sum(map(len, next(iter(pending.values())))) if pending else 0
+        whole = rows if everything else rows - rows % BLOCK
+        if whole == 0:
+            return
+        start = self._written[policy]
+        for name, parts in pending.items():
+            values = np.concatenate(parts)
+            self._file[name][policy, start : start + whole] = values[:whole]
+            pending[name] = [values[whole:]]
+        self._written[policy] = start + whole
+        self._file.attrs["steps_done"] = min(self._written)
+        self._file.flush()
+
+
+def check(path: str | Path) -> None:
+    """InputError unless `path` is a result file that this version reads."""
+    try:
+        with h5py.File(path, "r") as file:
+            found, version = file.attrs.get("format"), file.attrs.get("version")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError:
+        raise InputError(f"{path}: not an HDF5 file, or a truncated one") from None
+    if found != FORMAT:
+        raise InputError(f"{path}: format is {found!r}, not {FORMAT!r}")
+    if version is None or version > VERSION:
+        raise InputError(f"{path}: version {version} is newer than {VERSION}, which this reads")
