@@ -1,0 +1,970 @@
+"""One memory channel, every burst scheduled: FR-FCFS over finite queues, bank by bank.
+
+Event driven: the channel jumps from one tick at which a command can issue to the next. What can
+issue is kept in four short lists with at most one entry per bank:
+
+    ACTIVE  the request that opened a row and now waits for its column command
+    HIT     the oldest queued request to the open row
+    PRE     the oldest queued request to another row of an open bank
+    ACT     the oldest queued request to a closed bank
+
+An entry's command is ready at max(its bank's time, its group's time). Constraints only ever push
+these times up, so the earliest ready time of a list, once found, is a lower bound that stays valid
+until an entry is added; no list is looked at before its bound. The queue holds reads and writes
+apart and serves one kind at a time; HIT, PRE and ACT hold the kind being served.
+
+All state of all channels is one flat int64 array `s` of records; a record is referred to by the
+index of its first field: `c` a channel, `b` a bank, `q` a queue entry, `k` a list, so that
+`s[b + ROW]` is a bank's open row. Parameters are one such array, `p`. Two plain arrays cost nothing
+to pass, where tuples of many arrays cost more than the scheduling. Ticks count from 1.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from hmsim.memory.mapping import Mapping
+from hmsim.memory.timing import COMMANDS, FOLLOWERS, Timing
+
+_jit = njit(cache=True, nogil=True)
+
+FAR = 1 << 60
+RD, WR, RDA, WRA, PRE_PB, PRE_AB, ACT_BANK, REF_AB, REF_PB = range(len(COMMANDS))
+ACT2, CAS_RD, CAS_WR = range(len(COMMANDS), len(COMMANDS) + 3)
+LOG_NAMES = (*COMMANDS, "ACT2", "CAS_RD", "CAS_WR")
+T_RD, T_WR, T_PRE_AB, T_PRE, T_ACT, T_REF_AB, T_REF_PB = range(len(FOLLOWERS))
+NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
+
+# Parameters.
+(
+    BANKS,
+    GROUPS,
+    SCOPES,
+    BUSES,
+    SPLIT_BUS,
+    READ_LATENCY,
+    FAW,
+    COLUMN_BUS,
+    ACT_BUS,
+    ACT2_LIMIT,
+    CLOCK_READ,
+    CLOCK_WRITE,
+    REFI,
+    REFI_BANK,
+    READ_QUEUE,
+    WRITE_QUEUE,
+    DRAIN_ABOVE,  # serve writes once more than this many are queued
+    DRAIN_BELOW,  # until fewer than this many are
+    ROW_HIT_FIRST,  # a precharge may not overtake an older hit of its bank
+    CLOSE_AFTER,  # column commands to a row; 0 leaves rows open
+    REFRESH,
+    CHANNEL_SIZE,  # int64s of state per channel
+    WINDOW,  # completion ticks remembered
+    BINS,
+    LOG_ROOM,
+    BANK_SLICES,  # slices of the address map that make the bank number; the row's follow
+    SLICES,
+    SLICE_AT,  # where the slices are in p: shift, mask, left of each
+    FIRST_AT,  # [commands] first and last + 1 follower
+    LAST_AT,
+    BANK_GAP_AT,  # [commands, followers]
+    GAP_AT,  # [commands, groups, followers * groups]
+    PARAMETERS,
+) = range(33)
+
+# A list: ready, group, age, member arrays of BANKS entries follow.
+COUNT, BOUND, LIST_HEAD = range(3)
+# A bank; the first fields are its ready times, by follower.
+(
+    ROW,  # open row or -1
+    OPENER,  # request that opened it and waits, or -1
+    FIRST_HIT,  # oldest queued request of the served kind to the row, or -1
+    FIRST_OTHER,  # oldest to another row
+    ACCESSES,
+    HELD,  # per-bank refresh is due
+    CLOSING,
+    HEAD_READ,
+    HEAD_WRITE,
+    TAIL_READ,
+    TAIL_WRITE,
+    PLACE,  # entry in each of the four lists, or -1
+) = range(len(FOLLOWERS), len(FOLLOWERS) + 12)
+NUMBER = PLACE + 4
+GROUP = NUMBER + 1  # bank group number
+GROUP_READY = NUMBER + 2  # index of its group's first ready time
+SCOPE = NUMBER + 3  # index of its scope's record: the last four ACTs
+BANK_SIZE = NUMBER + 4
+# A queue entry.
+BANK, TARGET_ROW, LINE, ARRIVED, INTENDED, KIND, AGE, COUNTED, NEXT, PREVIOUS, ENTRY_SIZE = range(11)
+# Statistics, the first fields of a channel.
+STATISTICS = (
+    "reads",
+    "writes",
+    "forwarded",
+    "merged",
+    "row_hits",
+    "row_misses",
+    "row_conflicts",
+    "activations",
+    "refreshes",
+    "latency_ticks",
+    "arrival_latency_ticks",
+)
+(
+    READS,
+    WRITES,
+    FORWARDED,
+    MERGED,
+    ROW_HITS,
+    ROW_MISSES,
+    ROW_CONFLICTS,
+    ACTIVATIONS,
+    REFRESHES,
+    LATENCY_SUM,
+    ARRIVAL_LATENCY_SUM,
+    # The rest of a channel.
+    NOW,
+    SERVING,  # the kind being served: 0 reads, 1 writes
+    QUEUED_READS,
+    QUEUED_WRITES,
+    FREE,  # first free queue entry
+    NEXT_AGE,
+    ASKED,  # maintenance commands waiting
+    ASKED_FIRST,  # ring position of the oldest
+    NEXT_REFRESH,
+    REFRESH_CURSOR,
+    NEXT_CLOSE,  # closed-row policy: earliest precharge that is due
+    ACTIVATING,  # LPDDR: bank between ACT-1 and ACT-2, or -1
+    ACT2_DEADLINE,
+    CLOCKED,  # LPDDR: bank whose column command follows a CAS, or -1
+    CLOCK_STOPS,  # LPDDR: WCK runs until here
+    LAST_DONE,
+    DONE,  # column commands issued
+    LOGGED,
+    # Where the channel's records are.
+    ACTIVE,
+    HIT,
+    PRE,
+    ACT,
+    FIRST_BANK,
+    GROUP_TIMES,
+    ASKED_RING,  # command, bank
+    DONE_RING,
+    HISTOGRAM,
+    LOG,  # tick, command, bank number, row, line
+    CHANNEL_FIELDS,
+) = range(40)
+_RING = 512  # two maintenance commands per bank at most
+_LOG_FIELDS = 5
+
+
+class Policy(NamedTuple):
+    """The controller's choices."""
+
+    read_queue: int = 32
+    write_queue: int = 32
+    drain_above: float = 0.8  # of the write queue
+    drain_below: float = 0.2
+    row_hit_first: bool = True
+    close_after: int = 0
+    refresh: int = ALL_BANK
+
+
+class Sizes(NamedTuple):
+    """What is kept per channel beside the machine itself."""
+
+    bins: int = 1  # latency histogram, one tick each, the last open-ended
+    window: int = 1
+    log: int = 0  # commands
+
+
+def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDArray[np.int64]:
+    """The parameter array."""
+    slices = [
+        (shift, mask, left)
+        for wanted in (0, 1)
+        for shift, mask, left, target in zip(*mapping[:4], strict=True)
+        if target == wanted
+    ]
+    tables = [
+        np.array(slices, np.int64).ravel(),
+        timing.first,
+        timing.last,
+        timing.bank_gap.ravel(),
+        timing.gap.ravel(),
+    ]
+    starts = PARAMETERS + np.cumsum([0, *(len(table) for table in tables)])
+    queue = np.float32(policy.write_queue)  # single precision decides where 0.8 of a queue lies
+    scalars = np.zeros(PARAMETERS, np.int64)
+    scalars[:SLICE_AT] = [
+        timing.banks,
+        timing.groups,
+        timing.scopes,
+        timing.buses,
+        timing.split_bus,
+        timing.read_latency,
+        timing.faw,
+        timing.column_bus,
+        timing.act_bus,
+        timing.act2_limit,
+        timing.clock_read,
+        timing.clock_write,
+        timing.refi,
+        timing.refi_bank,
+        policy.read_queue,
+        policy.write_queue,
+        np.floor(np.float32(policy.drain_above) * queue),
+        np.ceil(np.float32(policy.drain_below) * queue),
+        policy.row_hit_first,
+        policy.close_after,
+        policy.refresh,
+        _layout(timing, policy, sizes)[-1],
+        sizes.window,
+        sizes.bins,
+        sizes.log,
+        (mapping.target == 0).sum(),
+        len(slices),
+    ]
+    scalars[SLICE_AT:PARAMETERS] = starts[:-1]
+    return np.concatenate([scalars, *tables])
+
+
+def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDArray[np.int64]:
+    """State of channels with closed rows and empty queues at tick 0."""
+    start = _layout(timing, policy, sizes)
+    entries = _entries(timing, policy)
+    one = np.zeros(start[-1], np.int64)
+    one[ACTIVE : ACT + 1] = start[0:4]
+    one[[BOUND + at for at in start[0:4]]] = FAR
+    one[FIRST_BANK : LOG + 1] = [start[4], *start[6:9], *start[10:12]]
+    banks = one[start[4] : start[5]].reshape(timing.banks, BANK_SIZE)
+    banks[:, ROW : FIRST_OTHER + 1] = -1
+    banks[:, HEAD_READ : PLACE + 4] = -1
+    banks[:, NUMBER] = np.arange(timing.banks)
+    banks[:, GROUP] = np.arange(timing.banks) * timing.groups // timing.banks
+    banks[:, GROUP_READY] = start[6] + banks[:, GROUP]
+    banks[:, SCOPE] = start[5] + banks[:, GROUP] * timing.scopes // timing.groups * 4
+    one[start[5] : start[6]] = -FAR
+    queue = one[start[9] : start[10]].reshape(entries, ENTRY_SIZE)
+    queue[:, NEXT] = start[9] + ENTRY_SIZE * np.arange(1, entries + 1)
+    queue[-1, NEXT] = -1
+    one[FREE] = start[9]
+    one[[ACTIVATING, CLOCKED]] = -1
+    one[[NEXT_REFRESH, NEXT_CLOSE]] = FAR
+    if policy.refresh != NO_REFRESH:
+        one[NEXT_REFRESH] = timing.refi if policy.refresh == ALL_BANK else timing.refi_bank
+    state = np.tile(one, (channels, 1))
+    # Indices count from the start of the whole array.
+    offset = np.arange(channels)[:, None] * start[-1]
+    state[:, ACTIVE : LOG + 1] += offset
+    state[:, FREE] += offset[:, 0]
+    banks = state[:, start[4] : start[5]].reshape(channels, timing.banks, BANK_SIZE)
+    banks[:, :, GROUP_READY : SCOPE + 1] += offset[:, :, None]
+    state[:, start[4] : start[5]] = banks.reshape(channels, -1)
+    queue = state[:, start[9] : start[10]].reshape(channels, entries, ENTRY_SIZE)
+    queue[:, :-1, NEXT] += offset
+    state[:, start[9] : start[10]] = queue.reshape(channels, -1)
+    return state.ravel()
+
+
+def _entries(timing: Timing, policy: Policy) -> int:
+    return policy.read_queue + policy.write_queue + timing.banks
+
+
+def _layout(timing: Timing, policy: Policy, sizes: Sizes) -> list[int]:
+    """Where in a channel its four lists, banks, scopes, group times, maintenance ring, completion
+    ring, queue, histogram and log begin, and its size."""
+    parts = [
+        *[LIST_HEAD + 4 * timing.banks] * 4,
+        timing.banks * BANK_SIZE,
+        4 * timing.scopes,
+        len(FOLLOWERS) * timing.groups,
+        2 * _RING,
+        sizes.window,
+        _entries(timing, policy) * ENTRY_SIZE,
+        sizes.bins,
+        sizes.log * _LOG_FIELDS,
+    ]
+    return [int(at) for at in CHANNEL_FIELDS + np.cumsum([0, *parts])]
+
+
+# ---------------------------------------------------------------- lists
+
+
+@_jit
+def _put(p, s, k, place, b, follower, q):
+    """Make bank b's entry in list k say: `follower`, for queue entry q."""
+    banks = p[BANKS]
+    ready = s[b + follower]
+    group = s[b + GROUP_READY] + follower * p[GROUPS]
+    i = s[b + PLACE + place]
+    if i < 0:
+        i = k + LIST_HEAD + s[k + COUNT]
+        s[k + COUNT] += 1
+        s[b + PLACE + place] = i
+        s[i + 3 * banks] = b
+    s[i] = ready
+    s[i + banks] = group
+    s[i + 2 * banks] = s[q + AGE]
+    s[k + BOUND] = min(s[k + BOUND], max(ready, s[group]))
+
+
+@_jit
+def _drop(p, s, k, place, b):
+    """Bank b leaves list k; the last entry takes its place."""
+    i = s[b + PLACE + place]
+    if i < 0:
+        return
+    banks = p[BANKS]
+    s[b + PLACE + place] = -1
+    s[k + COUNT] -= 1
+    last = k + LIST_HEAD + s[k + COUNT]
+    if i != last:
+        for field in range(4):
+            s[i + field * banks] = s[last + field * banks]
+        s[s[i + 3 * banks] + PLACE + place] = i
+
+
+@_jit
+def _oldest_ready(p, s, k, rising, now):
+    """The oldest entry of list k that can issue now, or -1; tightens the list's bound.
+
+    `rising` = 1 where the command needs a rising clock edge (an odd tick).
+    """
+    banks = p[BANKS]
+    best = -1
+    oldest = FAR
+    bound = FAR
+    first = k + LIST_HEAD
+    for i in range(first, first + s[k + COUNT]):
+        t = max(s[i], s[s[i + banks]]) | rising
+        if t > now:
+            bound = min(bound, t)
+        elif s[i + 2 * banks] < oldest:
+            oldest = s[i + 2 * banks]
+            best = i
+    s[k + BOUND] = bound if best < 0 else now + 1
+    return best
+
+
+@_jit
+def _list_bank(p, s, c, b):
+    """Put bank b in the lists where its queued requests of the served kind belong."""
+    hit = s[b + FIRST_HIT]
+    other = s[b + FIRST_OTHER]
+    if s[b + HELD] or s[c + ACTIVATING] == b:
+        hit = -1
+        other = -1
+    if hit >= 0:
+        _put(p, s, s[c + HIT], 1, b, T_RD + s[c + SERVING], hit)
+    else:
+        _drop(p, s, s[c + HIT], 1, b)
+    if other >= 0 and s[b + ROW] < 0:
+        _put(p, s, s[c + ACT], 3, b, T_ACT, other)
+        other = -1
+    else:
+        _drop(p, s, s[c + ACT], 3, b)
+    protected = hit >= 0 and p[ROW_HIT_FIRST] and s[hit + AGE] < s[other + AGE]
+    if other >= 0 and s[b + OPENER] < 0 and not protected:
+        _put(p, s, s[c + PRE], 2, b, T_PRE, other)
+    else:
+        _drop(p, s, s[c + PRE], 2, b)
+
+
+# ---------------------------------------------------------------- queue
+
+
+@_jit
+def _search_bank(s, c, b):
+    """Find bank b's oldest hit and oldest other request of the served kind."""
+    row = s[b + ROW]
+    hit = -1
+    other = -1
+    q = s[b + HEAD_READ + s[c + SERVING]]
+    while q >= 0 and (other < 0 or (hit < 0 and row >= 0)):
+        if s[q + TARGET_ROW] == row:
+            if hit < 0:
+                hit = q
+        elif other < 0:
+            other = q
+        q = s[q + NEXT]
+    s[b + FIRST_HIT] = hit
+    s[b + FIRST_OTHER] = other
+
+
+@_jit
+def _push(p, s, c, kind, b, row, line, arrived, intended):
+    """Queue a request; the caller has seen to the room."""
+    q = s[c + FREE]
+    s[c + FREE] = s[q + NEXT]
+    s[q + BANK] = b
+    s[q + TARGET_ROW] = row
+    s[q + LINE] = line
+    s[q + ARRIVED] = arrived
+    s[q + INTENDED] = intended
+    s[q + KIND] = kind
+    s[q + AGE] = s[c + NEXT_AGE]
+    s[q + COUNTED] = 0
+    s[c + NEXT_AGE] += 1
+    s[c + QUEUED_READS + kind] += 1
+    tail = s[b + TAIL_READ + kind]
+    s[q + NEXT] = -1
+    s[q + PREVIOUS] = tail
+    s[b + TAIL_READ + kind] = q
+    if tail < 0:
+        s[b + HEAD_READ + kind] = q
+    else:
+        s[tail + NEXT] = q
+    if kind == s[c + SERVING]:
+        first = FIRST_HIT if row == s[b + ROW] else FIRST_OTHER
+        if s[b + first] < 0:
+            s[b + first] = q
+            _list_bank(p, s, c, b)
+
+
+@_jit
+def _unlink(s, c, b, q):
+    """Take queue entry q out of its bank's queue."""
+    kind = s[q + KIND]
+    after = s[q + NEXT]
+    before = s[q + PREVIOUS]
+    if before < 0:
+        s[b + HEAD_READ + kind] = after
+    else:
+        s[before + NEXT] = after
+    if after < 0:
+        s[b + TAIL_READ + kind] = before
+    else:
+        s[after + PREVIOUS] = before
+    s[c + QUEUED_READS + kind] -= 1
+
+
+@_jit
+def _keeps_kind(p, s, c):
+    """Reads first; writes once their queue is nearly full, until it is nearly empty."""
+    reads = s[c + QUEUED_READS]
+    writes = s[c + QUEUED_WRITES]
+    if s[c + SERVING]:
+        return writes >= p[DRAIN_BELOW] or reads == 0
+    return writes <= p[DRAIN_ABOVE] and reads > 0
+
+
+@_jit
+def _choose_kind(p, s, c):
+    if _keeps_kind(p, s, c):
+        return
+    s[c + SERVING] = 1 - s[c + SERVING]
+    first = s[c + FIRST_BANK]
+    for b in range(first, first + p[BANKS] * BANK_SIZE, BANK_SIZE):
+        _search_bank(s, c, b)
+        _list_bank(p, s, c, b)
+
+
+# ---------------------------------------------------------------- commands
+
+
+@_jit
+def _delay_followers(p, s, c, command, b, now):
+    """Every command that must wait for this one, does."""
+    groups = p[GROUPS]
+    first = p[p[FIRST_AT] + command] * groups
+    last = p[p[LAST_AT] + command] * groups
+    gap = p[GAP_AT] + (command * groups + s[b + GROUP]) * len(FOLLOWERS) * groups
+    times = s[c + GROUP_TIMES]
+    for j in range(first, last):
+        s[times + j] = max(s[times + j], now + p[gap + j])
+    if command != PRE_AB and command != REF_AB:
+        bank_gap = p[BANK_GAP_AT] + command * len(FOLLOWERS)
+        for f in range(len(FOLLOWERS)):
+            s[b + f] = max(s[b + f], now + p[bank_gap + f])
+
+
+@_jit
+def _record(p, s, c, now, command, b, row, line):
+    n = s[c + LOGGED]
+    if n < p[LOG_ROOM]:
+        at = s[c + LOG] + n * _LOG_FIELDS
+        s[at] = now
+        s[at + 1] = command
+        s[at + 2] = s[b + NUMBER]
+        s[at + 3] = row
+        s[at + 4] = line
+        s[c + LOGGED] = n + 1
+
+
+@_jit
+def _count(s, c, q, outcome):
+    """A request's first command tells whether it hits; `outcome` is ROW_HITS or a neighbour."""
+    if not s[q + COUNTED]:
+        s[q + COUNTED] = 1
+        s[c + outcome] += 1
+
+
+@_jit
+def _close_row(p, s, c, b):
+    s[b + ROW] = -1
+    s[b + ACCESSES] = 0
+    s[b + CLOSING] = 0
+    s[b + FIRST_HIT] = -1
+    s[b + FIRST_OTHER] = s[b + HEAD_READ + s[c + SERVING]]
+    _list_bank(p, s, c, b)
+
+
+@_jit
+def _take_hit(s, c, b):
+    """Dequeue bank b's oldest hit and find the next."""
+    q = s[b + FIRST_HIT]
+    row = s[b + ROW]
+    after = s[q + NEXT]
+    while after >= 0 and s[after + TARGET_ROW] != row:
+        after = s[after + NEXT]
+    s[b + FIRST_HIT] = after
+    _unlink(s, c, b, q)
+    return q
+
+
+@_jit
+def _finish(p, s, c, q, now):
+    """Book the end of a request whose column command issues now; its queue entry is free."""
+    kind = s[q + KIND]
+    done = now
+    if kind == 0:
+        done += p[READ_LATENCY]
+        latency = done - s[q + ARRIVED]
+        s[c + LATENCY_SUM] += latency
+        s[c + ARRIVAL_LATENCY_SUM] += done - s[q + INTENDED]
+        s[s[c + HISTOGRAM] + min(latency, p[BINS] - 1)] += 1
+    s[c + READS + kind] += 1
+    s[c + LAST_DONE] = max(s[c + LAST_DONE], done)
+    s[s[c + DONE_RING] + s[c + DONE] % p[WINDOW]] = done
+    s[c + DONE] += 1
+    s[q + NEXT] = s[c + FREE]
+    s[c + FREE] = q
+
+
+@_jit
+def _column(p, s, c, b, active, now):
+    """RD or WR in bank b for its opener (`active`) or its oldest hit, with a precharge where the
+    row policy asks for one."""
+    if active:
+        q = s[b + OPENER]
+        s[b + OPENER] = -1
+        _drop(p, s, s[c + ACTIVE], 0, b)
+    else:
+        q = _take_hit(s, c, b)
+        _count(s, c, q, ROW_HITS)
+    command = RD + s[q + KIND]
+    cap = p[CLOSE_AFTER]
+    if cap > 0 and s[b + ACCESSES] >= cap and s[b + OPENER] < 0:
+        command = RDA + s[q + KIND]
+    _record(p, s, c, now, command, b, s[q + TARGET_ROW], s[q + LINE])
+    _delay_followers(p, s, c, command, b, now)
+    if command >= RDA:
+        _close_row(p, s, c, b)
+    else:
+        s[b + ACCESSES] += 1
+        if cap > 0 and s[b + ACCESSES] >= cap:
+            s[c + NEXT_CLOSE] = min(s[c + NEXT_CLOSE], s[b + T_PRE])
+        _list_bank(p, s, c, b)
+    _finish(p, s, c, q, now)
+
+
+@_jit
+def _await_column(p, s, c, b):
+    """The request that opened bank b's row joins list ACTIVE."""
+    q = s[b + OPENER]
+    _put(p, s, s[c + ACTIVE], 0, b, T_RD + s[q + KIND], q)
+
+
+@_jit
+def _activate(p, s, c, b, now):
+    q = s[b + FIRST_OTHER]
+    _count(s, c, q, ROW_MISSES)
+    s[c + ACTIVATIONS] += 1
+    _record(p, s, c, now, ACT_BANK, b, s[q + TARGET_ROW], s[q + LINE])
+    _delay_followers(p, s, c, ACT_BANK, b, now)
+    recent = s[b + SCOPE]
+    for n in range(3):
+        s[recent + n] = s[recent + n + 1]
+    s[recent + 3] = now
+    fifth = s[recent] + p[FAW]
+    groups = p[GROUPS] // p[SCOPES]
+    scope = s[c + GROUP_TIMES] + T_ACT * p[GROUPS] + s[b + GROUP] // groups * groups
+    for j in range(scope, scope + groups):
+        s[j] = max(s[j], fifth)
+    _unlink(s, c, b, q)
+    s[b + OPENER] = q
+    s[b + ROW] = s[q + TARGET_ROW]
+    _search_bank(s, c, b)
+    if p[ACT2_LIMIT]:
+        s[c + ACTIVATING] = b
+        s[c + ACT2_DEADLINE] = now + p[ACT2_LIMIT]
+    else:
+        _await_column(p, s, c, b)
+    _list_bank(p, s, c, b)
+
+
+@_jit
+def _activate_second(p, s, c, now):
+    """LPDDR: the second half of an activation."""
+    b = s[c + ACTIVATING]
+    s[c + ACTIVATING] = -1
+    q = s[b + OPENER]
+    _record(p, s, c, now, ACT2, b, s[q + TARGET_ROW], s[q + LINE])
+    _await_column(p, s, c, b)
+    _list_bank(p, s, c, b)
+
+
+@_jit
+def _precharge(p, s, c, b, now):
+    q = s[b + FIRST_OTHER]
+    _count(s, c, q, ROW_CONFLICTS)
+    _record(p, s, c, now, PRE_PB, b, s[q + TARGET_ROW], s[q + LINE])
+    _delay_followers(p, s, c, PRE_PB, b, now)
+    _close_row(p, s, c, b)
+
+
+# ---------------------------------------------------------------- maintenance
+
+
+@_jit
+def _ask(s, c, command, b):
+    at = s[c + ASKED_RING] + (s[c + ASKED_FIRST] + s[c + ASKED]) % _RING * 2
+    s[at] = command
+    s[at + 1] = b
+    s[c + ASKED] += 1
+
+
+@_jit
+def _ask_refresh(p, s, c):
+    """The refresh that is due: of every scope, or of one bank on every data bus."""
+    first = s[c + FIRST_BANK]
+    if p[REFRESH] == ALL_BANK:
+        s[c + NEXT_REFRESH] += p[REFI]
+        for scope in range(p[SCOPES]):
+            _ask(s, c, REF_AB, first + scope * (p[BANKS] // p[SCOPES]) * BANK_SIZE)
+        return
+    s[c + NEXT_REFRESH] += p[REFI_BANK]
+    banks = p[BANKS] // p[BUSES]
+    for bus in range(p[BUSES]):
+        b = first + (bus * banks + s[c + REFRESH_CURSOR]) * BANK_SIZE
+        _ask(s, c, REF_PB, b)
+        if p[REFRESH] == PER_BANK:
+            s[b + HELD] = 1
+            _list_bank(p, s, c, b)
+    s[c + REFRESH_CURSOR] = (s[c + REFRESH_CURSOR] + 1) % banks
+
+
+@_jit
+def _ask_precharges(p, s, c, now):
+    """Closed-row policy: a precharge for each row that has had its share, once it is legal."""
+    soonest = FAR
+    first = s[c + FIRST_BANK]
+    for b in range(first, first + p[BANKS] * BANK_SIZE, BANK_SIZE):
+        if s[b + ACCESSES] >= p[CLOSE_AFTER] and not s[b + CLOSING]:
+            t = max(s[b + T_PRE], s[s[b + GROUP_READY] + T_PRE * p[GROUPS]])
+            if t <= now:
+                s[b + CLOSING] = 1
+                _ask(s, c, PRE_PB, b)
+            else:
+                soonest = min(soonest, t)
+    s[c + NEXT_CLOSE] = soonest
+
+
+@_jit
+def _next_maintenance(p, s, c):
+    """The earliest tick of the command that the oldest maintenance request needs, and which."""
+    at = s[c + ASKED_RING] + s[c + ASKED_FIRST] * 2
+    command = s[at]
+    b = s[at + 1]
+    groups = p[GROUPS]
+    if command == REF_AB:
+        follower = T_REF_AB
+        for other in range(b, b + p[BANKS] // p[SCOPES] * BANK_SIZE, BANK_SIZE):
+            if s[other + OPENER] >= 0:
+                return FAR, command
+            if s[other + ROW] >= 0:
+                command = PRE_AB
+                follower = T_PRE_AB
+        t = s[s[b + GROUP_READY] + follower * groups]
+    else:
+        if s[b + OPENER] >= 0:
+            return FAR, command
+        follower = T_REF_PB
+        if s[b + ROW] >= 0 or command == PRE_PB:
+            command = PRE_PB
+            follower = T_PRE
+        t = max(s[b + follower], s[s[b + GROUP_READY] + follower * groups])
+    if command == REF_AB or command == REF_PB:
+        t |= p[SPLIT_BUS]
+    return t, command
+
+
+@_jit
+def _maintain(p, s, c, command, now):
+    """Issue `command` for the oldest maintenance request."""
+    at = s[c + ASKED_RING] + s[c + ASKED_FIRST] * 2
+    b = s[at + 1]
+    _record(p, s, c, now, command, b, -1, -1)
+    _delay_followers(p, s, c, command, b, now)
+    if command == PRE_AB:
+        for other in range(b, b + p[BANKS] // p[SCOPES] * BANK_SIZE, BANK_SIZE):
+            _close_row(p, s, c, other)
+    elif command == PRE_PB:
+        _close_row(p, s, c, b)
+    else:
+        s[c + REFRESHES] += 1
+        s[b + HELD] = 0
+    if command == s[at]:
+        s[c + ASKED_FIRST] = (s[c + ASKED_FIRST] + 1) % _RING
+        s[c + ASKED] -= 1
+    _list_bank(p, s, c, b)
+
+
+# ---------------------------------------------------------------- time
+
+
+@_jit
+def _is_free(p, s, c):
+    """Whether requests may start: maintenance that waits holds back the whole channel, but for
+    per-bank refresh, which holds only its bank."""
+    return s[c + ASKED] == 0 or p[REFRESH] == PER_BANK
+
+
+@_jit
+def _next_event(p, s, c):
+    """The first tick after NOW at which something may happen."""
+    rising = p[SPLIT_BUS]
+    soonest = s[c + NOW] + 1
+    if s[c + ACTIVATING] >= 0 or s[c + CLOCKED] >= 0:
+        return soonest
+    t = min(s[c + NEXT_REFRESH], s[c + NEXT_CLOSE])
+    t = min(t, s[s[c + ACTIVE] + BOUND] | rising)
+    if _is_free(p, s, c):
+        t = min(t, s[s[c + HIT] + BOUND] | rising)
+        t = min(t, s[s[c + PRE] + BOUND])
+        t = min(t, s[s[c + ACT] + BOUND] | rising)
+        if not _keeps_kind(p, s, c):
+            return soonest
+    if s[c + ASKED] > 0:
+        t = min(t, _next_maintenance(p, s, c)[0])
+    return max(t, soonest)
+
+
+@_jit
+def _column_slot(p, s, c, now):
+    """HBM: one column command, on a rising edge."""
+    banks = p[BANKS]
+    k = s[c + ACTIVE]
+    if s[k + BOUND] <= now:
+        i = _oldest_ready(p, s, k, 1, now)
+        if i >= 0:
+            s[k + BOUND] = now + p[COLUMN_BUS]
+            _column(p, s, c, s[i + 3 * banks], True, now)
+            return
+    if not _is_free(p, s, c):
+        return
+    _choose_kind(p, s, c)
+    k = s[c + HIT]
+    if s[k + BOUND] <= now:
+        i = _oldest_ready(p, s, k, 1, now)
+        if i >= 0:
+            s[k + BOUND] = now + p[COLUMN_BUS]
+            _column(p, s, c, s[i + 3 * banks], False, now)
+
+
+@_jit
+def _row_slot(p, s, c, now):
+    """HBM: one row command; only precharges on a falling edge."""
+    if s[c + ASKED] > 0:
+        t, command = _next_maintenance(p, s, c)
+        if t <= now:
+            _maintain(p, s, c, command, now)
+            return
+    if not _is_free(p, s, c):
+        return
+    _choose_kind(p, s, c)
+    banks = p[BANKS]
+    pre = -1
+    act = -1
+    if s[s[c + PRE] + BOUND] <= now:
+        pre = _oldest_ready(p, s, s[c + PRE], 0, now)
+    if now & 1 and s[s[c + ACT] + BOUND] <= now:
+        act = _oldest_ready(p, s, s[c + ACT], 1, now)
+    if pre >= 0 and (act < 0 or s[pre + 2 * banks] < s[act + 2 * banks]):
+        _precharge(p, s, c, s[pre + 3 * banks], now)
+    elif act >= 0:
+        s[s[c + ACT] + BOUND] = now + p[ACT_BUS]
+        _activate(p, s, c, s[act + 3 * banks], now)
+
+
+@_jit
+def _single_bus(p, s, c, now):
+    """LPDDR: one command a tick, ACT in two parts, a CAS before RD or WR when WCK has stopped."""
+    if s[c + CLOCKED] >= 0:
+        b = s[c + CLOCKED]
+        s[c + CLOCKED] = -1
+        _clocked_column(p, s, c, b, s[b + OPENER] >= 0, now)
+        return
+    activating = s[c + ACTIVATING] >= 0
+    if activating and s[c + ACT2_DEADLINE] <= now:
+        _activate_second(p, s, c, now)
+        return
+    k = s[c + ACTIVE]
+    i = -1
+    if s[k + BOUND] <= now:
+        i = _oldest_ready(p, s, k, 0, now)
+    if i < 0 and s[c + ASKED] > 0:
+        t, command = _next_maintenance(p, s, c)
+        if t <= now:
+            _maintain(p, s, c, command, now)
+            return
+    if i < 0 and _is_free(p, s, c):
+        _choose_kind(p, s, c)
+        for each in range(HIT, ACT if activating else ACT + 1):
+            if s[s[c + each] + BOUND] <= now:
+                j = _oldest_ready(p, s, s[c + each], 0, now)
+                if j >= 0 and (i < 0 or s[j + 2 * p[BANKS]] < s[i + 2 * p[BANKS]]):
+                    k = s[c + each]
+                    i = j
+    if i < 0:
+        if activating:
+            _activate_second(p, s, c, now)
+        return
+    b = s[i + 3 * p[BANKS]]
+    if k == s[c + PRE]:
+        _precharge(p, s, c, b, now)
+    elif k == s[c + ACT]:
+        _activate(p, s, c, b, now)
+    elif now < s[c + CLOCK_STOPS]:
+        _clocked_column(p, s, c, b, k == s[c + ACTIVE], now)
+    elif activating and s[c + ACT2_DEADLINE] <= now + 1:
+        _activate_second(p, s, c, now)
+    else:
+        q = s[b + OPENER] if k == s[c + ACTIVE] else s[b + FIRST_HIT]
+        _record(p, s, c, now, CAS_RD + s[q + KIND], b, s[q + TARGET_ROW], s[q + LINE])
+        s[c + CLOCKED] = b
+
+
+@_jit
+def _clocked_column(p, s, c, b, active, now):
+    q = s[b + OPENER] if active else s[b + FIRST_HIT]
+    runs = p[CLOCK_WRITE] if s[q + KIND] else p[CLOCK_READ]
+    s[c + CLOCK_STOPS] = max(s[c + CLOCK_STOPS], now + runs)
+    _column(p, s, c, b, active, now)
+
+
+@_jit
+def _tick(p, s, c, now):
+    s[c + NOW] = now
+    if now >= s[c + NEXT_REFRESH]:
+        _ask_refresh(p, s, c)
+    if now >= s[c + NEXT_CLOSE]:
+        _ask_precharges(p, s, c, now)
+    if p[SPLIT_BUS]:
+        if now & 1:
+            _column_slot(p, s, c, now)
+        _row_slot(p, s, c, now)
+    else:
+        _single_bus(p, s, c, now)
+
+
+@_jit
+def _run_until(p, s, c, until):
+    """All ticks of channel c up to and including `until`."""
+    t = _next_event(p, s, c)
+    while t <= until:
+        _tick(p, s, c, t)
+        t = _next_event(p, s, c)
+    s[c + NOW] = until
+
+
+@_jit
+def _make_room(p, s, c, kind, size):
+    """Run channel c until fewer than `size` requests of a kind are queued."""
+    while s[c + QUEUED_READS + kind] >= size:
+        _tick(p, s, c, _next_event(p, s, c))
+
+
+@_jit
+def _drain(p, s, c):
+    """Run channel c until it has nothing left to do but refresh."""
+    active = s[c + ACTIVE] + COUNT
+    while s[c + QUEUED_READS] + s[c + QUEUED_WRITES] + s[active] > 0 or s[c + ACTIVATING] >= 0:
+        _tick(p, s, c, _next_event(p, s, c))
+
+
+@_jit
+def _field(p, first, last, line):
+    """The XOR of some slices of a burst's number."""
+    value = 0
+    for at in range(p[SLICE_AT] + 3 * first, p[SLICE_AT] + 3 * last, 3):
+        value ^= ((line >> p[at]) & p[at + 1]) << p[at + 2]
+    return value
+
+
+@_jit
+def _offer(p, s, c, kind, line, t, intended):
+    """Give channel c, which has reached tick t, a request; returns the tick of its acceptance."""
+    b = s[c + FIRST_BANK] + _field(p, 0, p[BANK_SLICES], line) * BANK_SIZE
+    if s[c + QUEUED_WRITES] > 0:
+        q = s[b + HEAD_WRITE]
+        while q >= 0 and s[q + LINE] != line:
+            q = s[q + NEXT]
+        if q >= 0:
+            # The write queue has this very burst: a read takes it from there, a write joins it.
+            if kind == 0:
+                s[c + FORWARDED] += 1
+                s[c + LATENCY_SUM] += 1
+                s[c + ARRIVAL_LATENCY_SUM] += t + 1 - max(intended, 0)
+                s[s[c + HISTOGRAM] + min(1, p[BINS] - 1)] += 1
+            else:
+                s[c + MERGED] += 1
+            s[c + LAST_DONE] = max(s[c + LAST_DONE], t + 1)
+            return t
+    size = p[READ_QUEUE + kind]
+    if s[c + QUEUED_READS + kind] >= size:
+        _make_room(p, s, c, kind, size)
+        t = s[c + NOW]
+    row = _field(p, p[BANK_SLICES], p[SLICES], line)
+    _push(p, s, c, kind, b, row, line, t, intended if intended >= 0 else t)
+    return t
+
+
+# ---------------------------------------------------------------- entry points
+
+
+@_jit
+def replay_in_order(p, s, lines, kinds, intended, stripe, channels, width):
+    """One stream over all channels, in order: a full queue holds back all that follows.
+
+    lines, kinds, intended: int64 [n], burst numbers over all channels, 0 read or 1 write, and the
+    earliest tick (-1: as soon as can be); `stripe` bursts in a row belong to one channel; at most
+    `width` requests are accepted a tick.
+    """
+    t = 0
+    accepted = 0
+    for i in range(len(lines)):
+        if intended[i] > t:
+            t = intended[i]
+            accepted = 0
+        elif accepted >= width:
+            t += 1
+            accepted = 0
+        line = lines[i]
+        c = 0
+        if channels > 1:
+            chunk = line // stripe
+            c = chunk % channels * p[CHANNEL_SIZE]
+            line = chunk // channels * stripe + line % stripe
+        if s[c + NOW] < t:
+            _run_until(p, s, c, t)
+        at = _offer(p, s, c, kinds[i], line, t, intended[i])
+        if at > t:
+            t = at
+            accepted = 0
+        accepted += 1
+    for n in range(channels):
+        _drain(p, s, n * p[CHANNEL_SIZE])

@@ -1,0 +1,190 @@
+"""Address maps: which bank and row a burst of a channel falls in.
+
+A map is linear over GF(2): every bit of a bank or row number is the XOR of some address bits. It
+is kept as a list of *slices*, each of which XORs a run of address bits into a field; plain bit
+slices and XOR hashes are then the same thing, to the kernel too.
+
+A map is written as its fields from the least significant address bit up, after the offset within
+a burst: `Bg2 Pc1 Co5 Si1 Ba2 Ro14`. A term `^Ro@3` behind a field XORs that field with the row
+bits from bit 3 up: `Ba2^Ro@3`. Field names: Co column, Bg bank group, Ba bank, Pc pseudo channel,
+Si stack ID (or Ra rank), Ro row.
+"""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmsim.config.memory import MemorySpec
+from hmsim.errors import InputError, did_you_mean
+
+FIELDS = {
+    "Pc": "pseudo_channels",
+    "Si": "ranks",
+    "Bg": "bank_groups",
+    "Ba": "banks",
+    "Ro": "rows",
+    "Co": "columns",
+}
+NAMED = ("RoBaRaCoCh", "ChRaBaRoCo", "MOP4CLXOR")
+_TERM = re.compile(r"([A-Z][a-z])(\d+)((?:\^[A-Z][a-z](?:@\d+)?)*)")
+
+
+class Mapping(NamedTuple):
+    """Slices: `field[k] ^= ((line >> shift[k]) & mask[k]) << left[k]`, `line` = address / burst.
+
+    `target`: 0 the flat bank number, 1 the row, 2 the column. Slices are sorted by target.
+    """
+
+    shift: NDArray[np.int64]
+    mask: NDArray[np.int64]
+    left: NDArray[np.int64]
+    target: NDArray[np.int64]
+    bits: int  # address bits above the burst offset
+
+
+class _Field(NamedTuple):
+    name: str
+    low: int  # first address bit
+    width: int
+    at: int  # first bit of the field that this piece holds
+
+
+def widths(spec: MemorySpec) -> dict[str, int]:
+    """Bits of each field of one channel."""
+    sizes = {name: getattr(spec.organization, key) for name, key in FIELDS.items()}
+    return {name: (size - 1).bit_length() for name, size in sizes.items()}
+
+
+def parse(text: str, spec: MemorySpec) -> Mapping:
+    """The map `text` for a channel of `spec`; InputError unless it is a bijection."""
+    size = widths(spec)
+    pieces, terms = _read(_named(text, size), size)
+    held = {name: 0 for name in size}
+    placed: list[_Field] = []
+    low = 0
+    for name, width in pieces:
+        placed.append(_Field(name, low, width, held[name]))
+        held[name] += width
+        low += width
+    for name, width in size.items():
+        if held[name] != width and not (name == "Ro" and 0 < held[name] < width):
+            raise InputError(
+                f"mapping {text!r}: {name} has {held[name]} bits, the memory needs {width}"
+                " (a bijection)"
+            )
+    slices = [(piece.low, piece.width, piece.name, piece.at) for piece in placed]
+    slices += _xor_slices(placed, terms, held)
+    mapping = _pack(slices, size, low)
+    if _rank(slices, low) != low:
+        raise InputError(f"mapping {text!r}: not a bijection; two addresses share one place")
+    return mapping
+
+
+def decode(mapping: Mapping, lines: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Flat bank, row and column of burst numbers within a channel: int64 [3, n]."""
+    out = np.zeros((3, len(lines)), np.int64)
+    for shift, mask, left, target in zip(*mapping[:4], strict=True):
+        out[target] ^= ((lines >> shift) & mask) << left
+    return out
+
+
+def _named(text: str, size: dict[str, int]) -> str:
+    """The bit list that a named map stands for."""
+
+    def fields(*names: str) -> str:
+        return " ".join(f"{name}{size[name]}" for name in names if size[name])
+
+    if text == "RoBaRaCoCh":
+        return fields("Co", "Pc", "Si", "Bg", "Ba", "Ro")
+    if text == "ChRaBaRoCo":
+        return fields("Co", "Ro", "Ba", "Bg", "Si", "Pc")
+    if text == "MOP4CLXOR":
+        # Two column bits stay lowest; each field is XORed with the next slice of the column.
+        taken, hashed = 0, []
+        for name in ("Pc", "Si", "Bg", "Ba"):
+            if size[name]:
+                term = f"^Co@{taken}" if taken < size["Co"] else ""
+                hashed.append(f"{name}{size[name]}{term}")
+                taken += size[name]
+        row = f"Ro{size['Ro']}" + (f"^Co@{taken}" if taken < size["Co"] else "")
+        low = min(2, size["Co"])
+        rest = f"Co{size['Co'] - low}" if size["Co"] > low else ""
+        return " ".join([f"Co{low}", *hashed, rest, row])
+    return text
+
+
+def _read(text: str, size: dict[str, int]) -> tuple[list[tuple[str, int]], list[tuple[str, str, int]]]:
+    """Pieces (field, width) from the low bits up, and XOR terms (field, other field, its bit)."""
+    pieces, terms = [], []
+    for token in text.split():
+        match = _TERM.fullmatch(token)
+        if match is None:
+            raise InputError(
+                f"mapping {text!r}: {token!r} is no field; write 'Bg2', 'Ba2^Ro@3' or one of"
+                f" {', '.join(NAMED)}"
+            )
+        name = _known(text, match[1], size)
+        pieces.append((name, int(match[2])))
+        for term in match[3].split("^")[1:]:
+            other, _, bit = term.partition("@")
+            terms.append((name, _known(text, other, size), int(bit or 0)))
+    if not pieces:
+        raise InputError("mapping: empty; write for example 'Bg2 Pc1 Co5 Si1 Ba2 Ro14'")
+    return pieces, terms
+
+
+def _known(text: str, name: str, size: dict[str, int]) -> str:
+    name = "Si" if name == "Ra" else name
+    if name not in size:
+        raise InputError(f"mapping {text!r}: unknown field {name!r}{did_you_mean(name, size)}")
+    return name
+
+
+def _xor_slices(
+    placed: list[_Field], terms: list[tuple[str, str, int]], held: dict[str, int]
+) -> list[tuple[int, int, str, int]]:
+    slices = []
+    for name, other, bit in terms:
+        for piece in placed:
+            if piece.name == other:
+                first = max(bit, piece.at)
+                end = min(bit + held[name], piece.at + piece.width)
+                if first < end:
+                    slices.append((piece.low + first - piece.at, end - first, name, first - bit))
+    return slices
+
+
+def _pack(slices: list[tuple[int, int, str, int]], size: dict[str, int], bits: int) -> Mapping:
+    """Slices as arrays; the flat bank number is Pc, Si, Bg, Ba from the top down."""
+    base, at = {}, 0
+    for name in ("Ba", "Bg", "Si", "Pc"):
+        base[name] = (0, at)
+        at += size[name]
+    base["Ro"], base["Co"] = (1, 0), (2, 0)
+    rows = sorted(
+        (base[name][0], low, (1 << width) - 1, base[name][1] + to)
+        for low, width, name, to in slices
+        if width
+    )
+    target, shift, mask, left = (
+        np.array([row[k] for row in rows], np.int64) for k in range(4)
+    )
+    return Mapping(shift, mask, left, target, bits)
+
+
+def _rank(slices: list[tuple[int, int, str, int]], bits: int) -> int:
+    """Rank over GF(2) of the map from address bits to field bits."""
+    columns: dict[tuple[str, int], int] = {}
+    for low, width, name, to in slices:
+        for k in range(width):
+            key = (name, to + k)
+            columns[key] = columns.get(key, 0) ^ (1 << (low + k))
+    basis: list[int] = []
+    for vector in columns.values():
+        for row in basis:
+            vector = min(vector, vector ^ row)
+        if vector:
+            basis.append(vector)
+    return min(len(basis), bits)
