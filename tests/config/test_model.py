@@ -42,7 +42,7 @@ def test_the_papers_weights_step_by_step():
 def test_a_model_without_its_sizes_is_refused():
     with pytest.raises(InputError, match="m: give ffn, heads, hidden, vocab, or all of"):
         load(LlmModel, {"layers": 3, "resident_bytes": 5}, "m")
-    with pytest.raises(InputError, match="m: heads_kv: unknown key; did you mean 'kv_heads'?"):
-        load(LlmModel, {"layers": 3, "heads_kv": 5}, "m")
+    with pytest.raises(InputError, match="m: kv_head: unknown key; did you mean 'kv_heads'"):
+        load(LlmModel, {"layers": 3, "kv_head": 5}, "m")
     with pytest.raises(InputError, match="did you mean 'llama-2-7b'"):
         model("llama-2-7")
