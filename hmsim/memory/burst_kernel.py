@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from hmsim.memory.mapping import Mapping
 from hmsim.memory.timing import COMMANDS, FOLLOWERS, Timing
 
-_jit = njit(cache=True, nogil=True)
+_jit = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 
 FAR = 1 << 60
 RD, WR, RDA, WRA, PRE_PB, PRE_AB, ACT_BANK, REF_AB, REF_PB = range(len(COMMANDS))
@@ -45,6 +45,7 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
     BUSES,
     SPLIT_BUS,
     READ_LATENCY,
+    WRITE_LATENCY,
     FAW,
     COLUMN_BUS,
     ACT_BUS,
@@ -72,7 +73,7 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
     BANK_GAP_AT,  # [commands, followers]
     GAP_AT,  # [commands, groups, followers * groups]
     PARAMETERS,
-) = range(33)
+) = range(34)
 
 # A list: ready, group, age, member arrays of BANKS entries follow.
 COUNT, BOUND, LIST_HEAD = range(3)
@@ -97,7 +98,9 @@ GROUP_READY = NUMBER + 2  # index of its group's first ready time
 SCOPE = NUMBER + 3  # index of its scope's record: the last four ACTs
 BANK_SIZE = NUMBER + 4
 # A queue entry.
-BANK, TARGET_ROW, LINE, ARRIVED, INTENDED, KIND, AGE, COUNTED, NEXT, PREVIOUS, ENTRY_SIZE = range(11)
+BANK, TARGET_ROW, LINE, ARRIVED, INTENDED, KIND, AGE, COUNTED, NEXT, PREVIOUS, ENTRY_SIZE = range(
+    11
+)
 # Statistics, the first fields of a channel.
 STATISTICS = (
     "reads",
@@ -141,7 +144,7 @@ STATISTICS = (
     CLOCKED,  # LPDDR: bank whose column command follows a CAS, or -1
     CLOCK_STOPS,  # LPDDR: WCK runs until here
     LAST_DONE,
-    DONE,  # column commands issued
+    DONE,  # requests completed
     LOGGED,
     # Where the channel's records are.
     ACTIVE,
@@ -170,6 +173,7 @@ class Policy(NamedTuple):
     row_hit_first: bool = True
     close_after: int = 0
     refresh: int = ALL_BANK
+    posted_writes: bool = True  # done when WR issues; else once the data is in
 
 
 class Sizes(NamedTuple):
@@ -205,6 +209,7 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
         timing.buses,
         timing.split_bus,
         timing.read_latency,
+        0 if policy.posted_writes else timing.write_latency,
         timing.faw,
         timing.column_bus,
         timing.act_bus,
@@ -334,17 +339,21 @@ def _oldest_ready(p, s, k, rising, now):
     `rising` = 1 where the command needs a rising clock edge (an odd tick).
     """
     banks = p[BANKS]
+    n = s[k + COUNT]
+    first = k + LIST_HEAD
+    ready = s[first : first + n]
+    group = s[first + banks : first + banks + n]
+    age = s[first + 2 * banks : first + 2 * banks + n]
     best = -1
     oldest = FAR
     bound = FAR
-    first = k + LIST_HEAD
-    for i in range(first, first + s[k + COUNT]):
-        t = max(s[i], s[s[i + banks]]) | rising
-        if t > now:
-            bound = min(bound, t)
-        elif s[i + 2 * banks] < oldest:
-            oldest = s[i + 2 * banks]
-            best = i
+    for i in range(n):
+        t = max(ready[i], s[group[i]]) | rising
+        key = age[i] if t <= now else FAR
+        bound = min(bound, t if t > now else FAR)
+        if key < oldest:
+            oldest = key
+            best = first + i
     s[k + BOUND] = bound if best < 0 else now + 1
     return best
 
@@ -472,9 +481,10 @@ def _delay_followers(p, s, c, command, b, now):
     first = p[p[FIRST_AT] + command] * groups
     last = p[p[LAST_AT] + command] * groups
     gap = p[GAP_AT] + (command * groups + s[b + GROUP]) * len(FOLLOWERS) * groups
-    times = s[c + GROUP_TIMES]
-    for j in range(first, last):
-        s[times + j] = max(s[times + j], now + p[gap + j])
+    times = s[s[c + GROUP_TIMES] + first : s[c + GROUP_TIMES] + last]
+    gaps = p[gap + first : gap + last]
+    for j in range(last - first):
+        times[j] = max(times[j], now + gaps[j])
     if command != PRE_AB and command != REF_AB:
         bank_gap = p[BANK_GAP_AT] + command * len(FOLLOWERS)
         for f in range(len(FOLLOWERS)):
@@ -526,20 +536,24 @@ def _take_hit(s, c, b):
 
 
 @_jit
+def _complete(p, s, c, done):
+    s[c + LAST_DONE] = max(s[c + LAST_DONE], done)
+    s[s[c + DONE_RING] + s[c + DONE] % p[WINDOW]] = done
+    s[c + DONE] += 1
+
+
+@_jit
 def _finish(p, s, c, q, now):
     """Book the end of a request whose column command issues now; its queue entry is free."""
     kind = s[q + KIND]
-    done = now
+    done = now + p[READ_LATENCY + kind]
     if kind == 0:
-        done += p[READ_LATENCY]
         latency = done - s[q + ARRIVED]
         s[c + LATENCY_SUM] += latency
         s[c + ARRIVAL_LATENCY_SUM] += done - s[q + INTENDED]
         s[s[c + HISTOGRAM] + min(latency, p[BINS] - 1)] += 1
     s[c + READS + kind] += 1
-    s[c + LAST_DONE] = max(s[c + LAST_DONE], done)
-    s[s[c + DONE_RING] + s[c + DONE] % p[WINDOW]] = done
-    s[c + DONE] += 1
+    _complete(p, s, c, done)
     s[q + NEXT] = s[c + FREE]
     s[c + FREE] = q
 
@@ -922,7 +936,7 @@ def _offer(p, s, c, kind, line, t, intended):
                 s[s[c + HISTOGRAM] + min(1, p[BINS] - 1)] += 1
             else:
                 s[c + MERGED] += 1
-            s[c + LAST_DONE] = max(s[c + LAST_DONE], t + 1)
+            _complete(p, s, c, t + 1)
             return t
     size = p[READ_QUEUE + kind]
     if s[c + QUEUED_READS + kind] >= size:
@@ -968,3 +982,46 @@ def replay_in_order(p, s, lines, kinds, intended, stripe, channels, width):
         accepted += 1
     for n in range(channels):
         _drain(p, s, n * p[CHANNEL_SIZE])
+
+
+@_jit
+def replay_pages(p, s, first, last, address, size, write, start, window, delay, stripe, burst):
+    """Whole pages over channels `first` .. `last` - 1, each channel on its own from tick `start`.
+
+    address, size, write: int64 [n], bytes, in issue order. A channel has at most `window` bursts
+    in flight, and hears of a completion `delay` ticks late. `stripe` bytes in a row belong to one
+    of p's channels, `burst` bytes are one request.
+    """
+    channels = len(s) // p[CHANNEL_SIZE]
+    for n in range(first, last):
+        c = n * p[CHANNEL_SIZE]
+        t = start
+        sent = s[c + DONE]
+        for j in range(len(address)):
+            low = address[j]
+            high = low + size[j]
+            chunk = low // stripe
+            chunk += (n - chunk) % channels
+            while chunk * stripe < high:
+                local = chunk // channels * stripe - chunk * stripe
+                line = (max(low, chunk * stripe) + local) // burst
+                end = (min(high, (chunk + 1) * stripe) + local + burst - 1) // burst
+                while line < end:
+                    t = _send(p, s, c, write[j], line, t, sent, window, delay)
+                    sent += 1
+                    line += 1
+                chunk += channels
+        _drain(p, s, c)
+
+
+@_jit
+def _send(p, s, c, kind, line, t, sent, window, delay):
+    """Offer a burst once fewer than `window` are in flight; returns the tick."""
+    while sent - s[c + DONE] >= window:
+        _tick(p, s, c, _next_event(p, s, c))
+    if sent >= window:
+        back = s[s[c + DONE_RING] + (sent - window) % p[WINDOW]] + delay
+        t = max(t, back)
+    if s[c + NOW] < t:
+        _run_until(p, s, c, t)
+    return _offer(p, s, c, kind, line, max(t, s[c + NOW]), t)

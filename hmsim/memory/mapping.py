@@ -61,7 +61,7 @@ def parse(text: str, spec: MemorySpec) -> Mapping:
     """The map `text` for a channel of `spec`; InputError unless it is a bijection."""
     size = widths(spec)
     pieces, terms = _read(_named(text, size), size)
-    held = {name: 0 for name in size}
+    held = dict.fromkeys(size, 0)
     placed: list[_Field] = []
     low = 0
     for name, width in pieces:
@@ -115,7 +115,9 @@ def _named(text: str, size: dict[str, int]) -> str:
     return text
 
 
-def _read(text: str, size: dict[str, int]) -> tuple[list[tuple[str, int]], list[tuple[str, str, int]]]:
+def _read(
+    text: str, size: dict[str, int]
+) -> tuple[list[tuple[str, int]], list[tuple[str, str, int]]]:
     """Pieces (field, width) from the low bits up, and XOR terms (field, other field, its bit)."""
     pieces, terms = [], []
     for token in text.split():
@@ -168,9 +170,7 @@ def _pack(slices: list[tuple[int, int, str, int]], size: dict[str, int], bits: i
         for low, width, name, to in slices
         if width
     )
-    target, shift, mask, left = (
-        np.array([row[k] for row in rows], np.int64) for k in range(4)
-    )
+    target, shift, mask, left = (np.array([row[k] for row in rows], np.int64) for k in range(4))
     return Mapping(shift, mask, left, target, bits)
 
 

@@ -99,6 +99,7 @@ class Timing(NamedTuple):
     split_bus: int  # 1: row and column commands have a bus each (HBM)
     burst: int  # ticks of data on the bus
     read_latency: int  # RD to the end of its data
+    write_latency: int  # WR to the end of its data
     faw: int
     column_bus: int  # least distance of column commands, of ACTs, of PREs, in a channel
     act_bus: int
@@ -163,6 +164,7 @@ def compile_timing(spec: MemorySpec) -> Timing:
         split_bus=int(hbm),
         burst=clocks.nBL * ticks,
         read_latency=(clocks.nCL + clocks.nBL) * ticks,
+        write_latency=(clocks.nCWL + clocks.nBL) * ticks,
         faw=clocks.nFAW * ticks,
         column_bus=2 if hbm else 1,
         act_bus=3 if hbm else 1,

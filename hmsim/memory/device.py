@@ -1,0 +1,203 @@
+"""A memory: channels of one standard behind an address map and a controller policy."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmsim.config.memory import MemorySpec
+from hmsim.errors import InputError, did_you_mean
+from hmsim.memory import burst_kernel as kernel
+from hmsim.memory import mapping as maps
+from hmsim.memory.timing import compile_timing, tick_seconds
+
+I64 = NDArray[np.int64]
+
+REFRESH = {
+    "all-bank": kernel.ALL_BANK,
+    "per-bank": kernel.PER_BANK,
+    "per-bank-blocking": kernel.PER_BANK_BLOCKING,
+    "none": kernel.NO_REFRESH,
+}
+SCHEDULERS = ("FRFCFSRowHit", "FRFCFS")
+
+
+class Pages(NamedTuple):
+    """Whole pages in issue order: int64 [n] each; `write` is 0 or 1."""
+
+    address: I64
+    size: I64
+    write: I64
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """A memory as a system has it.
+
+    `interleave`: bytes in a row that belong to one channel; default one burst per channel.
+    `refresh` "per-bank" holds back only the bank to be refreshed; "per-bank-blocking" holds back
+    the whole channel while a refresh waits, as Ramulator 2.1 does. `latency`: seconds from the
+    requester to the controller and back, without the DRAM's own.
+    """
+
+    spec: MemorySpec
+    channels: int = 1
+    mapping: str | None = None
+    interleave: int | None = None
+    read_queue: int = 32
+    write_queue: int = 32
+    row_policy: str = "open"
+    refresh: str = "all-bank"
+    scheduler: str = "FRFCFSRowHit"
+    latency: float = 0.0
+
+    @property
+    def bandwidth(self) -> float:
+        """Pin bandwidth, bytes/s."""
+        return self.channels * self.spec.channel_bandwidth
+
+    @property
+    def stripe(self) -> int:
+        """Bytes in a row that belong to one channel."""
+        return self.interleave or self.spec.organization.burst_bytes
+
+    def policy(self, posted_writes: bool) -> kernel.Policy:
+        """The controller's choices as the kernel takes them; InputError on an unknown one."""
+        if self.refresh not in REFRESH:
+            raise InputError(f"refresh: {self.refresh!r}{did_you_mean(self.refresh, REFRESH)}")
+        if self.scheduler not in SCHEDULERS:
+            known = did_you_mean(self.scheduler, SCHEDULERS)
+            raise InputError(f"scheduler: {self.scheduler!r}{known}")
+        for name in ("read_queue", "write_queue"):
+            if not 1 <= getattr(self, name) <= 4096:
+                raise InputError(f"{name}: {getattr(self, name)} is outside 1 to 4096")
+        return kernel.Policy(
+            read_queue=self.read_queue,
+            write_queue=self.write_queue,
+            row_hit_first=self.scheduler == "FRFCFSRowHit",
+            close_after=_close_after(self.row_policy),
+            refresh=REFRESH[self.refresh],
+            posted_writes=posted_writes,
+        )
+
+
+def _close_after(row_policy: str) -> int:
+    """0 for "open", N for "closed:N"."""
+    name, _, count = row_policy.partition(":")
+    if row_policy == "open":
+        return 0
+    if name == "closed" and count.isdecimal() and int(count) > 0:
+        return int(count)
+    raise InputError(f"row policy: {row_policy!r}; write 'open' or 'closed:N', such as 'closed:4'")
+
+
+class Memory:
+    """Channels with their state, simulated burst by burst."""
+
+    def __init__(
+        self,
+        config: MemoryConfig,
+        window: int = 1,
+        bins: int = 1,
+        log: int = 0,
+        posted_writes: bool = True,
+        threads: int = 1,
+    ):
+        """`window`: bursts in flight per channel; `bins`, `log`: see burst_kernel.Sizes."""
+        spec = config.spec
+        burst = spec.organization.burst_bytes
+        if config.channels < 1:
+            raise InputError(f"channels: {config.channels} must be at least 1")
+        if config.stripe % burst or config.stripe < burst:
+            raise InputError(f"interleave: {config.stripe} B is no multiple of the {burst} B burst")
+        self.config = config
+        self.mapping = maps.parse(config.mapping or spec.mapping, spec)
+        self.timing = compile_timing(spec)
+        self.tick_s = tick_seconds(spec)
+        self.capacity = config.channels * min(
+            burst << self.mapping.bits, spec.organization.channel_bytes
+        )
+        self._policy = config.policy(posted_writes)
+        self._sizes = kernel.Sizes(bins=bins, window=window, log=log)
+        self._threads = max(1, min(threads, config.channels))
+        self.parameters = kernel.pack(self.timing, self._policy, self.mapping, self._sizes)
+        self.reset()
+
+    def reset(self) -> None:
+        """Closed rows, empty queues, tick 0."""
+        self.state = kernel.allocate(self.timing, self._policy, self._sizes, self.config.channels)
+
+    def statistics(self) -> dict[str, int]:
+        """Counts since the last reset, summed over channels."""
+        rows = self._rows()[:, : len(kernel.STATISTICS)].sum(axis=0)
+        return dict(zip(kernel.STATISTICS, rows.tolist(), strict=True))
+
+    @property
+    def last_done(self) -> int:
+        """Tick at which the last request was complete."""
+        return int(self._rows()[:, kernel.LAST_DONE].max())
+
+    def histogram(self) -> I64:
+        """Reads by latency in ticks; the last bin is open-ended."""
+        return self._parts(kernel.HISTOGRAM, self._sizes.bins).sum(axis=0)
+
+    def commands(self) -> I64:
+        """Commands issued, by tick: int64 [n, 6]: tick, channel, command, bank, row, line."""
+        logs = self._parts(kernel.LOG, self._sizes.log * 5).reshape(self.config.channels, -1, 5)
+        counts = self._rows()[:, kernel.LOGGED]
+        parts = [
+            np.insert(log[:count], 1, channel, axis=1)
+            for channel, (log, count) in enumerate(zip(logs, counts, strict=True))
+        ]
+        together = np.concatenate(parts)
+        return together[np.argsort(together[:, 0], kind="stable")]
+
+    def replay_in_order(self, address: I64, write: I64, intended: I64, width: int) -> None:
+        """One stream in order, see burst_kernel.replay_in_order; addresses in bytes."""
+        burst = self.config.spec.organization.burst_bytes
+        kernel.replay_in_order(
+            self.parameters,
+            self.state,
+            address // burst,
+            write,
+            intended,
+            self.config.stripe // burst,
+            self.config.channels,
+            width,
+        )
+
+    def replay_pages(self, pages: Pages, start: int, window: int, delay: int) -> int:
+        """Pages from tick `start`, channels on their own; the tick at which all is complete."""
+        channels = self.config.channels
+        bounds = np.linspace(0, channels, self._threads + 1).astype(int).tolist()
+
+        def run(first: int, last: int) -> None:
+            kernel.replay_pages(
+                self.parameters,
+                self.state,
+                first,
+                last,
+                *pages,
+                start,
+                window,
+                delay,
+                self.config.stripe,
+                self.config.spec.organization.burst_bytes,
+            )
+
+        if self._threads == 1:
+            run(0, channels)
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                list(pool.map(run, bounds[:-1], bounds[1:]))
+        return max(start, self.last_done)
+
+    def _rows(self) -> I64:
+        return self.state.reshape(self.config.channels, -1)
+
+    def _parts(self, field: int, length: int) -> I64:
+        """The records of `length` that `field` points at: [channels, length]."""
+        starts = self._rows()[:, field]
+        return self.state[starts[:, None] + np.arange(length)]

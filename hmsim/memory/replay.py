@@ -1,0 +1,195 @@
+"""One plain address trace through one memory, and what came of it."""
+
+import csv
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmsim.config.memory import MemorySpec, load_memory
+from hmsim.errors import InputError, did_you_mean
+from hmsim.memory import burst_kernel as kernel
+from hmsim.memory import mapping as maps
+from hmsim.memory.device import Memory, MemoryConfig
+from hmsim.memory.trace import read_trace
+from hmsim.units import show_bytes, show_seconds
+
+I64 = NDArray[np.int64]
+FIDELITIES = ("burst",)
+_BINS = 1 << 16
+_LOG_PER_REQUEST = 4  # LPDDR: PRE, ACT1, ACT2, RD, and now and then a CAS or a refresh
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """Totals of a replay. Latency is from entry into a queue to the last beat of data;
+    `mean_arrival_latency_ns` counts from the intended arrival, which differs under a load."""
+
+    requests: int
+    bytes: int
+    seconds: float
+    bandwidth_GBps: float
+    peak_GBps: float
+    row_hit_rate: float
+    mean_read_latency_ns: float
+    p99_read_latency_ns: float
+    mean_arrival_latency_ns: float
+    wall_s: float
+    row_hits: int
+    row_misses: int
+    row_conflicts: int
+    activations: int
+    refreshes: int
+
+    def to_json(self) -> dict[str, int | float]:
+        """Plain data for `--json`."""
+        return asdict(self)
+
+
+def replay_trace(
+    trace: str | Path | tuple[I64, I64],
+    memory: str | MemorySpec,
+    channels: int = 1,
+    mapping: str | None = None,
+    interleave: int | None = None,
+    queue: int | None = None,
+    row_policy: str = "open",
+    refresh: str = "all-bank",
+    load: float | None = None,
+    poisson: bool = False,
+    scheduler: str = "FRFCFSRowHit",
+    fidelity: str = "burst",
+    commands: str | Path | None = None,
+    seed: int = 7,
+) -> ReplayResult:
+    """Replay a trace (a file, or addresses in bytes and writes 0/1) in order.
+
+    `queue` is the depth of the read and of the write queue (32 each). `load` paces arrivals to a
+    share of pin bandwidth, at fixed gaps or (`poisson`) exponential ones; without it a request
+    arrives as soon as its channel accepts it. `commands` names a CSV file to write every DRAM
+    command to. InputError on anything wrong in the call or the trace.
+    """
+    if fidelity not in FIDELITIES:
+        raise InputError(f"fidelity: {fidelity!r}{did_you_mean(fidelity, FIDELITIES)}")
+    spec = load_memory(memory) if isinstance(memory, str) else memory
+    config = MemoryConfig(
+        spec,
+        channels,
+        mapping,
+        interleave,
+        read_queue=queue or 32,
+        write_queue=32,
+        row_policy=row_policy,
+        refresh=refresh,
+        scheduler=scheduler,
+    )
+    address, write = trace if isinstance(trace, tuple) else read_trace(trace)
+    source = "trace" if isinstance(trace, tuple) else str(trace)
+    log = (_LOG_PER_REQUEST * len(address) + 64) if commands else 0
+    device = Memory(config, bins=_BINS, log=log)
+    if len(address) and int(address.max()) >= device.capacity:
+        raise InputError(
+            f"{source}: address {int(address.max()):#x} is beyond the device's"
+            f" {device.capacity:#x} bytes"
+        )
+    intended = _arrivals(device, len(address), load, poisson, seed)
+    started = time.perf_counter()
+    device.replay_in_order(address, write, intended, width=channels)
+    wall = time.perf_counter() - started
+    if commands:
+        write_commands(device, commands)
+    return _result(device, len(address), wall)
+
+
+def _arrivals(device: Memory, n: int, load: float | None, poisson: bool, seed: int) -> I64:
+    """Intended arrival ticks, or -1 for "as soon as accepted"."""
+    if load is None:
+        return np.full(n, -1, np.int64)
+    if not load > 0:
+        raise InputError(f"load: {load} must be above zero; 1 is pin bandwidth")
+    burst = device.config.spec.organization.burst_bytes
+    per_tick = load * device.config.bandwidth * device.tick_s / burst
+    if not poisson:
+        return np.floor(np.arange(n) / per_tick).astype(np.int64)
+    gaps = np.random.default_rng(seed).exponential(1 / per_tick, n)
+    return np.floor(np.cumsum(gaps)).astype(np.int64)
+
+
+def _result(device: Memory, requests: int, wall: float) -> ReplayResult:
+    counts = device.statistics()
+    ns = device.tick_s * 1e9
+    seconds = device.last_done * device.tick_s
+    total = requests * device.config.spec.organization.burst_bytes
+    reads = max(1, counts["reads"] + counts["forwarded"])
+    judged = max(1, counts["row_hits"] + counts["row_misses"] + counts["row_conflicts"])
+    seen = np.cumsum(device.histogram())
+    p99 = int(np.searchsorted(seen, 0.99 * seen[-1])) if seen[-1] else 0
+    return ReplayResult(
+        requests=requests,
+        bytes=total,
+        seconds=seconds,
+        bandwidth_GBps=total / seconds / 1e9,
+        peak_GBps=device.config.bandwidth / 1e9,
+        row_hit_rate=counts["row_hits"] / judged,
+        mean_read_latency_ns=counts["latency_ticks"] / reads * ns,
+        p99_read_latency_ns=p99 * ns,
+        mean_arrival_latency_ns=counts["arrival_latency_ticks"] / reads * ns,
+        wall_s=wall,
+        **{
+            name: counts[name]
+            for name in ("row_hits", "row_misses", "row_conflicts", "activations", "refreshes")
+        },
+    )
+
+
+def write_commands(device: Memory, path: str | Path) -> None:
+    """Every logged command as CSV: tick, command, then its place from the channel down."""
+    spec = device.config.spec
+    organization = spec.organization
+    hbm = spec.protocol == "hbm"
+    upper = ["Channel", "PseudoChannel", "Sid"] if hbm else ["Channel", "Rank"]
+    header = ["tick", "command", *upper, "BankGroup", "Bank", "Row", "Column"]
+    log = device.commands()
+    columns = maps.decode(device.mapping, np.maximum(log[:, 5], 0))[2]
+    try:
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            for (tick, channel, command, bank, row, _), column in zip(
+                log.tolist(), columns.tolist(), strict=True
+            ):
+                rest, low = divmod(bank, organization.banks)
+                rest, group = divmod(rest, organization.bank_groups)
+                pseudo, rank = divmod(rest, organization.ranks)
+                name = kernel.LOG_NAMES[command]
+                if not hbm and name == "ACT":
+                    name = "ACT1"
+                places: Iterable[int] = (pseudo, rank) if hbm else (rank,)
+                if name in ("PREab", "REFab"):
+                    group = low = -1
+                    places = (pseudo, -1) if hbm else (rank,)
+                if row < 0:
+                    column = -1
+                writer.writerow([tick, name, channel, *places, group, low, row, column])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def format_table(result: ReplayResult) -> str:
+    """The result for people."""
+    share = 100 * result.bandwidth_GBps / result.peak_GBps
+    rows = [
+        ("achieved", f"{result.bandwidth_GBps:.4g} GB/s, {share:.1f} % of peak"),
+        ("peak", f"{result.peak_GBps:.4g} GB/s"),
+        ("bytes", f"{show_bytes(result.bytes)} in {result.requests:,} requests"),
+        ("time", show_seconds(result.seconds)),
+        ("row hits", f"{100 * result.row_hit_rate:.1f} %"),
+        (
+            "read latency",
+            f"mean {result.mean_read_latency_ns:.4g} ns, p99 {result.p99_read_latency_ns:.4g} ns",
+        ),
+    ]
+    return "\n".join(f"{name:<13} {value}" for name, value in rows)

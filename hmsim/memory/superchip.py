@@ -1,0 +1,158 @@
+"""HBM, link and DRAM of a superchip, step by step.
+
+All memories start a step's traffic together; the step ends when the last is done, all writes
+drained. Open rows and the phase of refresh carry over from step to step.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hmsim.config.memory import LinkSpec
+from hmsim.errors import InputError, did_you_mean
+from hmsim.memory.device import Memory, MemoryConfig, Pages
+
+FIDELITIES = ("burst",)
+
+
+class Peak(NamedTuple):
+    """Bandwidths that nothing can exceed, bytes/s."""
+
+    hbm: float
+    dram: float
+    link_read: float
+    link_write: float
+
+
+@dataclass(frozen=True)
+class StepTiming:
+    """A step: times in seconds, counts, and bytes by memory and direction."""
+
+    seconds: float
+    hbm_s: float
+    dram_s: float
+    hbm_read_bytes: int
+    hbm_write_bytes: int
+    dram_read_bytes: int
+    dram_write_bytes: int
+    link_read_bytes: int  # on the wire, headers included
+    link_write_bytes: int
+    hbm_row_hits: int
+    hbm_row_misses: int  # conflicts included
+    hbm_activations: int
+    dram_row_hits: int
+    dram_row_misses: int
+    dram_activations: int
+
+
+class Superchip:
+    """A GPU's HBM, and DRAM behind a link.
+
+    `outstanding_bytes`: what the GPU keeps in flight, to each memory.
+    """
+
+    def __init__(
+        self,
+        hbm: MemoryConfig,
+        link: LinkSpec,
+        dram: MemoryConfig,
+        outstanding_bytes: float,
+        fidelity: str = "burst",
+        threads: int | None = None,
+    ):
+        if fidelity not in FIDELITIES:
+            raise InputError(f"fidelity: {fidelity!r}{did_you_mean(fidelity, FIDELITIES)}")
+        if outstanding_bytes <= 0:
+            raise InputError(f"outstanding bytes: {outstanding_bytes} must be above zero")
+        threads = threads or os.cpu_count() or 1
+        self.link = link
+        self._hbm = _Part(hbm, outstanding_bytes, hbm.latency, threads)
+        self._dram = _Part(dram, outstanding_bytes, dram.latency + link.latency, threads)
+        self._now = 0.0
+
+    @property
+    def peak(self) -> Peak:
+        """Pin bandwidths from the timing sets, and the raw link each way."""
+        return Peak(
+            self._hbm.memory.config.bandwidth,
+            self._dram.memory.config.bandwidth,
+            self.link.read_bandwidth,
+            self.link.write_bandwidth,
+        )
+
+    def reset(self) -> None:
+        """Back to time zero: rows closed, nothing queued."""
+        self._hbm.memory.reset()
+        self._dram.memory.reset()
+        self._now = 0.0
+
+    def step(self, hbm: Pages, dram: Pages) -> StepTiming:
+        """One step's traffic, in issue order, demand reads before migrations."""
+        hbm_s, hbm_counts = self._hbm.run(hbm, self._now)
+        dram_s, dram_counts = self._dram.run(dram, self._now)
+        read, write = self._wire_bytes(dram)
+        if len(dram.size):
+            wire_s = max(read / self.link.read_bandwidth, write / self.link.write_bandwidth)
+            dram_s = max(dram_s, wire_s + self.link.latency)
+        seconds = max(hbm_s, dram_s)
+        self._now += seconds
+        return StepTiming(
+            seconds=seconds,
+            hbm_s=hbm_s,
+            dram_s=dram_s,
+            **_bytes("hbm", hbm),
+            **_bytes("dram", dram),
+            link_read_bytes=read,
+            link_write_bytes=write,
+            **_rows("hbm", hbm_counts),
+            **_rows("dram", dram_counts),
+        )
+
+    def _wire_bytes(self, pages: Pages) -> tuple[int, int]:
+        """Bytes towards the GPU and from it, with the headers of requests and answers."""
+        payload, header = self.link.payload_bytes, self.link.header_bytes
+        packets = -(-pages.size // payload)
+        writes = int((packets * pages.write).sum())
+        reads = int(packets.sum()) - writes
+        written = int((pages.size * pages.write).sum())
+        fetched = int(pages.size.sum()) - written
+        headers = (reads + writes) * header
+        return fetched + headers, written + headers
+
+
+class _Part:
+    """One of the memories with its share of the requester's window."""
+
+    def __init__(self, config: MemoryConfig, outstanding: float, latency: float, threads: int):
+        burst = config.spec.organization.burst_bytes
+        self.window = max(1, round(outstanding / burst / config.channels))
+        self.memory = Memory(config, window=self.window, posted_writes=False, threads=threads)
+        self.latency = latency
+
+    def run(self, pages: Pages, now: float) -> tuple[float, dict[str, int]]:
+        """Seconds from `now` to the last completion, and what was counted meanwhile."""
+        tick = self.memory.tick_s
+        if not len(pages.size):
+            return 0.0, dict.fromkeys(self.memory.statistics(), 0)
+        before = self.memory.statistics()
+        start = round(now / tick)
+        delay = round(self.latency / tick)
+        end = self.memory.replay_pages(pages, start, self.window, delay)
+        after = self.memory.statistics()
+        return (end - start) * tick + self.latency, {k: after[k] - before[k] for k in after}
+
+
+def _bytes(name: str, pages: Pages) -> dict[str, int]:
+    written = int((pages.size * pages.write).sum())
+    return {
+        f"{name}_read_bytes": int(pages.size.sum()) - written,
+        f"{name}_write_bytes": written,
+    }
+
+
+def _rows(name: str, counts: dict[str, int]) -> dict[str, int]:
+    return {
+        f"{name}_row_hits": counts["row_hits"],
+        f"{name}_row_misses": counts["row_misses"] + counts["row_conflicts"],
+        f"{name}_activations": counts["activations"],
+    }
