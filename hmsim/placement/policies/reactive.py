@@ -1,7 +1,7 @@
 """`reactive`: a block read from DRAM is promoted; HBM full, the least recently used one goes.
 
-True LRU over all lanes, in the order of last use (a read, or the birth). Newborns go to HBM while
-there is room, as with `static`. A block read in the step itself is never evicted for another.
+True LRU over all lanes, in the order of last use (a read or an append). Newborns go to HBM while
+there is room, as with `static`. A block used in the step itself is never evicted for another.
 Source: arXiv 2508.13231 section 4 (its authors' simulator flushes a whole layer instead: see
 `authors-reactive`).
 
@@ -52,13 +52,16 @@ def step(now, hbm, own, moves):
     older = visits + lanes
     younger = older + blocks
     seen = own.bits  # [lanes, words] used at the lane's last visit
+    used = own.bits[lanes]  # [words] in this one
     lane = now.lane
     one = np.uint64(1)
 
+    used[:] = now.bits[now.row]
+    for slot in now.appended:
+        used[slot >> 6] |= one << np.uint64(slot & 63)
     for w in range(words):
-        read = now.bits[now.row, w]
         resident = hbm.resident[lane, w]
-        leaving = seen[lane, w] & ~read & resident
+        leaving = seen[lane, w] & ~used[w] & resident
         while leaving != 0:
             block = lane * slots + w * 64 + lowest_bit(leaving)
             leaving &= leaving - one
@@ -70,7 +73,7 @@ def step(now, hbm, own, moves):
             else:
                 ints[0] = block
             ints[1] = block
-        back = read & ~seen[lane, w] & resident
+        back = used[w] & ~seen[lane, w] & resident
         while back != 0:
             block = lane * slots + w * 64 + lowest_bit(back)
             back &= back - one
@@ -85,9 +88,7 @@ def step(now, hbm, own, moves):
                 else:
                     ints[1] = before
                 ints[older + block] = -2
-        seen[lane, w] = read
-    for slot in now.appended:  # a birth is a use
-        seen[lane, slot >> 6] |= one << np.uint64(slot & 63)
+        seen[lane, w] = used[w]
     ints[visits + lane] = now.step
 
     # Promote, in ascending order, as long as there is room or a victim.
@@ -154,4 +155,4 @@ class Reactive(Policy):
             older[order[1:]], younger[order[:-1]] = order[:-1], order[1:]
             older[order[0]] = younger[order[-1]] = -1
             ints[0], ints[1] = order[0], order[-1]
-        return Own(np.zeros((geometry.lanes, geometry.words), np.uint64), ints, np.zeros(1))
+        return Own(np.zeros((geometry.lanes + 1, geometry.words), np.uint64), ints, np.zeros(1))
