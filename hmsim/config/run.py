@@ -62,7 +62,10 @@ class RunSpec(Strict):
 
     def as_toml(self) -> str:
         """The resolved configuration; a run of it is this run."""
-        return toml.dumps(self.model_dump(exclude_none=True))
+        data = self.model_dump(exclude_none=True)
+        # Keys of one kind of workload exclude those of another, so defaults stay away.
+        data["workload"] = self.workload.model_dump(exclude_none=True, exclude_unset=True)
+        return toml.dumps(data)
 
 
 def load_run(path: str | Path, changes: list[str] = []) -> RunSpec:  # noqa: B006
@@ -70,13 +73,18 @@ def load_run(path: str | Path, changes: list[str] = []) -> RunSpec:  # noqa: B00
 
     Paths of data inside the file start at its folder; those of a change at the current one.
     """
+    return resolve(read_run(path), changes, str(path))
+
+
+def read_run(path: str | Path) -> dict[str, Any]:
+    """The file's plain data, unchecked; paths of data in it start at the current folder."""
     data = read_toml(path)
     workload = data.get("workload")
     if isinstance(workload, dict):
         _anchor(workload, "trace", Path(path).parent)
         if isinstance(workload.get("requests"), dict):
             _anchor(workload["requests"], "path", Path(path).parent)
-    return resolve(data, changes, str(path))
+    return data
 
 
 def resolve(data: dict[str, Any], changes: list[str], source: str) -> RunSpec:
@@ -99,6 +107,11 @@ def changed(data: dict[str, Any], change: str) -> dict[str, Any]:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    return replaced(data, key, value)
+
+
+def replaced(data: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """`data` with `value` at the dotted `key`; nothing is changed in place."""
     return _with(data, key.split("."), value, key)
 
 

@@ -20,7 +20,12 @@ BUILT_IN = {
 
 
 def make(name: str, options: dict[str, Any] | None = None) -> Any:
-    """The policy of that name, built with its options; InputError if there is none."""
+    """The policy of that name, built with its options; InputError if there is none.
+
+    The option `policy` makes `name` an alias: one run can hold a policy with several settings.
+    """
+    label, options = name, dict(options or {})
+    name = options.pop("policy", name)
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
         module = f"{__name__}.{module}"
@@ -33,6 +38,9 @@ def make(name: str, options: dict[str, Any] | None = None) -> Any:
     except (ImportError, AttributeError) as error:
         raise InputError(f"policy {name!r} cannot be loaded: {error}") from None
     try:
-        return kind(**(options or {}))
+        policy = kind(**options)
     except TypeError as error:
-        raise InputError(f"policies.options.{name}: {error}") from None
+        raise InputError(f"policies.options.{label}: {error}") from None
+    if label != name:
+        policy.name = label
+    return policy
