@@ -1,0 +1,305 @@
+"""From a stream of steps to what the dual works on: the time line, and segments of blocks."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from hmsim.bits import lowest_bit
+from hmsim.placement.bound.dual_kernel import DEATH, Segments
+from hmsim.placement.bound.tables_kernel import SPAN
+from hmsim.workload.stream import F64, I64, U64, Chunk, Geometry, Workload
+
+MORE, CROSSING, DONE = range(3)  # why `_cut` returns
+
+
+class Timeline(NamedTuple):
+    """What every block sees alike. A lane's cells: see `tables_kernel`."""
+
+    token: I64  # [T]
+    lane: I64  # [T]
+    hbm_bytes: F64  # [T]
+    compute_s: F64  # [T]
+    reads: I64  # [T] blocks read
+    append_bytes: I64  # [T]
+    cell_offset: I64  # [lanes + 1]
+    cell_step: I64  # first step of each cell, by lane
+
+    @property
+    def steps(self) -> int:
+        return len(self.token)
+
+    @property
+    def lanes(self) -> int:
+        return len(self.cell_offset) - 1
+
+    def cells_of(self, lane: int) -> I64:
+        return self.cell_step[self.cell_offset[lane] : self.cell_offset[lane + 1]]
+
+
+class Part(NamedTuple):
+    """A share of the blocks: ranges of lanes and of words, without the last."""
+
+    first_lane: int
+    last_lane: int
+    first_word: int
+    last_word: int
+
+
+class Open(NamedTuple):
+    """The segment that each block is in."""
+
+    sample: U64  # [lanes, words] blocks to keep
+    known: U64  # [lanes, words] blocks met and alive
+    reading: U64  # [lanes, words] of those, the ones read
+    first: np.ndarray  # int32 [lanes * slots] cell at which the segment began
+    append: np.ndarray  # int32 [lanes * slots] bytes appended there
+    birth: I64  # [lanes * slots] step; 0 for blocks of the prompt
+    cells: I64  # [lanes] cells begun
+    crossed: I64  # [lanes] multiples of SPAN crossed
+
+
+class Stored(NamedTuple):
+    """A part's segments, sorted by lane and, within a lane, by their end."""
+
+    segments: Segments
+    lane_offset: I64  # [lanes + 1]
+
+
+def parts_of(geometry: Geometry, count: int) -> list[Part]:
+    """The blocks in about `count` shares: of lanes where there are enough, else of words."""
+    lanes, words = geometry.lanes, geometry.words
+    if lanes >= count:
+        cuts = [lanes * i // count for i in range(count + 1)]
+        return [Part(a, b, 0, words) for a, b in pairwise(cuts)]
+    cuts = sorted({words * i // count for i in range(count + 1)})
+    return [Part(0, lanes, a, b) for a, b in pairwise(cuts)]
+
+
+def open_segments(geometry: Geometry, sample: U64, first_lane: int, parts: int) -> list[Open]:
+    """Each part's state before step 0, which is `first_lane`'s; what is by block is shared."""
+    shape = (geometry.lanes, geometry.words)
+    blocks = geometry.lanes * geometry.slots
+    shared = Open(
+        sample,
+        np.zeros(shape, np.uint64),
+        np.zeros(shape, np.uint64),
+        np.zeros(blocks, np.int32),
+        np.zeros(blocks, np.int32),
+        np.zeros(blocks, np.int64),
+        np.ones(geometry.lanes, np.int64),
+        np.zeros(geometry.lanes, np.int64),
+    )
+    shared.cells[first_lane] = 0
+    return [
+        shared._replace(cells=shared.cells.copy(), crossed=shared.crossed.copy())
+        for _ in range(parts)
+    ]
+
+
+def cut(chunk: Chunk, part: Part, state: Open) -> Iterator[tuple[Segments, int]]:
+    """Segments that end in a chunk, batch by batch, and the lane that crosses a multiple of SPAN.
+
+    The lane is -1 for none. Every segment is cut where its lane crosses.
+    """
+    row, size = 0, 1 << 16
+    while row < len(chunk.lane):
+        out = _new_segments(size)
+        row, count, lane, reason = _cut(chunk, row, part, state, out)
+        if reason == MORE and count == 0:
+            size *= 2
+            continue
+        yield Segments(*(column[:count] for column in out)), lane
+
+
+def close(part: Part, state: Open) -> Segments:
+    """The segments still open after the last step."""
+    out = _new_segments(int(np.bitwise_count(state.known).sum()))
+    count = 0
+    for lane in range(part.first_lane, part.last_lane):
+        count = _close_lane(lane, part, state, out, count)
+    return Segments(*(column[:count] for column in out))
+
+
+def scan(workload: Workload, every: int, parts: int) -> tuple[Timeline, list[Stored], I64]:
+    """One pass over a workload: time line, segments of one block in `every`, and births.
+
+    Blocks that are never read nor appended to have no segments: they stay in DRAM at no cost.
+    """
+    geometry = workload.geometry
+    shares = parts_of(geometry, parts)
+    batches: list[list[Segments]] = [[] for _ in shares]
+    columns: list[tuple[I64 | F64, ...]] = []
+    states: list[Open] = []
+
+    def collect(part: int) -> None:
+        for batch, _ in cut(chunk, shares[part], states[part]):
+            batches[part].append(Segments(*(column.copy() for column in batch)))
+
+    for chunk in workload.chunks():
+        if not states:
+            sample = sample_of_slots(geometry, every)
+            states = open_segments(geometry, sample, chunk.lane[0], len(shares))
+        in_threads(collect, len(shares))
+        owner = np.repeat(np.arange(len(chunk.lane)), np.diff(chunk.append_offset))
+        grown = np.bincount(owner, chunk.append_bytes, len(chunk.lane)).astype(np.int64)
+        columns.append(
+            (chunk.token, chunk.lane, chunk.hbm_bytes, chunk.compute_s, chunk.reads, grown)
+        )
+    stored = []
+    for share, state, batch in zip(shares, states, batches, strict=True):
+        joined = [*batch, close(share, state)]
+        segments = Segments(*(np.concatenate(column) for column in zip(*joined, strict=True)))
+        order = np.argsort(segments.lane, kind="stable")
+        segments = Segments(*(column[order] for column in segments))
+        offset = np.searchsorted(segments.lane, np.arange(geometry.lanes + 1))
+        stored.append(Stored(segments, offset.astype(np.int64)))
+    line: list[Any] = [np.concatenate(column) for column in zip(*columns, strict=True)]
+    timeline = Timeline(*line, *cells_by_lane(line[1], geometry.lanes))  # type: ignore[call-arg]
+    return timeline, stored, states[0].birth
+
+
+def in_threads(work: Callable[[int], None], count: int) -> None:
+    """`work(0)` .. `work(count - 1)`, each in a thread; it should be `nogil` kernels."""
+    if count <= 1:
+        for i in range(count):
+            work(i)
+        return
+    with ThreadPoolExecutor(count) as pool:
+        for done in [pool.submit(work, i) for i in range(count)]:
+            done.result()
+
+
+def sample_of_slots(geometry: Geometry, every: int) -> U64:
+    """Bitsets [lanes, words] with one slot, at random, of each `every` neighbours."""
+    lanes, slots = geometry.lanes, geometry.slots
+    if every == 1:
+        return np.full((lanes, slots // 64), np.iinfo(np.uint64).max, np.uint64)
+    strata = -(-slots // every)
+    rng = np.random.default_rng(every)
+    chosen = np.arange(strata) * every + rng.integers(0, every, (lanes, strata))
+    flags = np.zeros((lanes, strata * every), np.uint8)
+    flags[np.arange(lanes)[:, None], chosen] = 1
+    flags = np.ascontiguousarray(flags[:, :slots])
+    return np.packbits(flags, axis=1, bitorder="little").view(np.uint64)
+
+
+def cells_by_lane(lane: I64, lanes: int) -> tuple[I64, I64]:
+    """Offsets and first steps of cells: a lane's own steps, and step 0 if they begin later."""
+    by_lane = [np.flatnonzero(lane == each) for each in range(lanes)]
+    by_lane = [own if len(own) and own[0] == 0 else np.append(0, own) for own in by_lane]
+    offset = np.cumsum([0] + [len(own) for own in by_lane])
+    return offset.astype(np.int64), np.concatenate(by_lane).astype(np.int64)
+
+
+def _new_segments(size: int) -> Segments:
+    kinds = (np.int16, np.int32, np.int32, np.int32, np.int8, np.int32)
+    return Segments(*(np.empty(size, kind) for kind in kinds))
+
+
+@njit(cache=True, nogil=True)
+def _cut(chunk, row, part, state, out):
+    """Segments that end at rows from `row` on: (row reached, how many, lane, reason)."""
+    slots = 64 * state.known.shape[1]
+    low, high = 64 * part.first_word, 64 * part.last_word
+    count = 0
+    for k in range(row, len(chunk.lane)):
+        lane = chunk.lane[k]
+        mine = part.first_lane <= lane < part.last_lane
+        appends = chunk.append_offset[k + 1] - chunk.append_offset[k]
+        deaths = chunk.death_offset[k + 1] - chunk.death_offset[k]
+        if count + 2 * deaths + appends + high - low > len(out.block):
+            return k, count, -1, MORE
+        for i in range(chunk.death_offset[k], chunk.death_offset[k + 1]):
+            block = chunk.death_block[i]
+            if part.first_lane <= block // slots < part.last_lane and low <= block % slots < high:
+                count = _die(block, slots, chunk.first + k, state, out, count)
+        if not mine:
+            continue
+        cell = state.cells[lane]
+        if cell // SPAN > state.crossed[lane]:
+            count = _close_lane(lane, part, state, out, count)
+            state.crossed[lane] = cell // SPAN
+            return k, count, lane, CROSSING
+        for i in range(chunk.append_offset[k], chunk.append_offset[k + 1]):
+            slot = chunk.append_slot[i]
+            word, bit = slot >> 6, np.uint64(1) << np.uint64(slot & 63)
+            if not low <= slot < high or state.sample[lane, word] & bit == 0:
+                continue
+            block = lane * slots + slot
+            if chunk.append_born[i] == 1:
+                state.first[block] = cell
+                state.birth[block] = chunk.first + k
+            else:
+                count = _put(lane, block, cell, state.reading[lane, word] & bit, state, out, count)
+            state.append[block] = chunk.append_bytes[i]
+            state.known[lane, word] |= bit
+            state.reading[lane, word] &= ~bit
+            state.reading[lane, word] |= chunk.bits[k, word] & bit
+        sample, reading, known = state.sample[lane], state.reading[lane], state.known[lane]
+        for word in range(part.first_word, part.last_word):
+            changed = (chunk.bits[k, word] ^ reading[word]) & sample[word]
+            before = reading[word]
+            reading[word] ^= changed
+            known[word] |= changed
+            while changed != 0:
+                slot = 64 * word + lowest_bit(changed)
+                bit = changed & (~changed + np.uint64(1))
+                changed ^= bit
+                count = _put(lane, lane * slots + slot, cell, before & bit, state, out, count)
+        state.cells[lane] = cell + 1
+    return len(chunk.lane), count, -1, DONE
+
+
+@njit(cache=True, nogil=True)
+def _put(lane, block, cell, read, state, out, count):
+    """End a block's segment before `cell`, unless it would be empty, and begin another."""
+    if state.first[block] < cell:
+        out.lane[count] = lane
+        out.block[count] = block
+        out.first[count] = state.first[block]
+        out.last[count] = cell - 1
+        out.kind[count] = 1 if read != 0 else 0
+        out.append[count] = state.append[block]
+        count += 1
+        state.append[block] = 0
+        state.first[block] = cell
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _die(block, slots, step, state, out, count):
+    """End a block's life at the beginning of `step`: the cell that runs is cut short."""
+    lane, slot = block // slots, block % slots
+    word, bit = slot >> 6, np.uint64(1) << np.uint64(slot & 63)
+    if state.known[lane, word] & bit == 0:
+        return count
+    read = state.reading[lane, word] & bit
+    count = _put(lane, block, state.cells[lane] - 1, read, state, out, count)
+    out.lane[count] = lane
+    out.block[count] = block
+    out.first[count] = state.first[block]
+    out.last[count] = step
+    out.kind[count] = DEATH + (1 if read != 0 else 0)
+    out.append[count] = state.append[block]
+    state.known[lane, word] &= ~bit
+    state.reading[lane, word] &= ~bit
+    return count + 1
+
+
+@njit(cache=True, nogil=True)
+def _close_lane(lane, part, state, out, count):
+    """End the segments of all blocks of a lane before its next cell, and begin others."""
+    slots = 64 * state.known.shape[1]
+    for word in range(part.first_word, part.last_word):
+        left = state.known[lane, word]
+        while left != 0:
+            slot = 64 * word + lowest_bit(left)
+            bit = left & (~left + np.uint64(1))
+            left ^= bit
+            read = state.reading[lane, word] & bit
+            count = _put(lane, lane * slots + slot, state.cells[lane], read, state, out, count)
+    return count
