@@ -24,7 +24,10 @@ class Schedule(NamedTuple):
     first_token: int  # what the first token step is called
     slots: int  # of a lane, a multiple of 64
     block_tokens: int
+    seats: int  # sequences at once, at most
     start: I64  # [S] first token step
+    stop: I64  # [S] one past the last
+    seat: I64  # [S] in 0 .. seats - 1, no two sequences at once on the same
     prompt: I64  # [S] tokens before the first step
     pages: I64  # [S] that the sequence ever has
     word: I64  # [S + 1] first word of the sequence's bitset over local pages
@@ -54,11 +57,12 @@ class Schedule(NamedTuple):
         return sequence, page
 
 
-def single(first: int, last: int, block_tokens: int) -> Schedule:
-    """One sequence with tokens 0 .. first - 1 as prompt that decodes tokens first .. last."""
+def alike(first: int, last: int, copies: int, block_tokens: int) -> Schedule:
+    """Sequences with tokens 0 .. first - 1 as prompt that decode tokens first .. last together."""
     decode = last - first + 1
-    requests = Requests(np.zeros(1), np.array([first]), np.array([decode]), [[]])
-    return schedule(requests, block_tokens, batch=1, steps=decode)._replace(first_token=first)
+    lengths = np.full(copies, first), np.full(copies, decode)
+    requests = Requests(np.zeros(copies), *lengths, [[] for _ in range(copies)])
+    return schedule(requests, block_tokens, copies, decode)._replace(first_token=first)
 
 
 def schedule(
@@ -107,6 +111,7 @@ def schedule(
 
 class _Running(NamedTuple):
     sequence: int
+    seat: int
     end: int  # token step at which it is gone
     need: int  # tokens, prompt and output
     prompt: int
@@ -126,7 +131,10 @@ class _Plan:
         self.tokens = 0  # reserved by the running sequences
         self.words = 0  # of the lane, given out so far
         self.local_words = [0]
-        self.sequences: list[tuple[int, int, int]] = []  # start, prompt, pages
+        self.sequences: list[
+            tuple[int, int, int, int, int]
+        ] = []  # start, stop, seat, prompt, pages
+        self.free: list[int] = []  # seats given back
         self.runs: list[list[tuple[int, int, int]]] = []  # page, end, shift
         self.prefix: dict[int, list[int]] = {}  # hash id: [slot of its first page, users]
         self.active: list[list[int]] = []
@@ -157,12 +165,13 @@ class _Plan:
             self.prefix[id] = [base + i * pages, 1]
 
         sequence = len(self.sequences)
-        self.sequences.append((step, prompt, last_page))
+        seat = self.free.pop() if self.free else len(self.running)
+        self.sequences.append((step, step + decoded, seat, prompt, last_page))
         self.runs.append(runs)
         self.local_words.append(self.local_words[-1] + -(-last_page // 64))
         self.running.append(
             _Running(
-                sequence, step + decoded if decoded == output else self.horizon, prompt + output,
+                sequence, seat, step + decoded, prompt + output,
                 prompt, step, private, base, last_page, full,
             )
         )  # fmt: skip
@@ -197,6 +206,7 @@ class _Plan:
         """Let go of the sequences that ended; a shared page dies with its last user."""
         for run in [run for run in self.running if run.end <= step]:
             self.running.remove(run)
+            self.free.append(run.seat)
             self.tokens -= run.need
             pages = MOONCAKE_BLOCK // self.block_tokens if run.shared else 0
             dead = list(range(run.base + len(run.shared) * pages, run.base + run.last_page))
@@ -209,7 +219,7 @@ class _Plan:
             self.deaths[step] = sorted(self.deaths[step] + dead)
 
     def finish(self, steps: int) -> Schedule:
-        start, prompt, pages = np.array(self.sequences, np.int64).reshape(-1, 3).T.copy()
+        start, stop, seat, prompt, pages = np.array(self.sequences, np.int64).T.copy()
         run_offset, runs = _csr(self.runs, 3)
         append_offset, appends = _csr(self.appends, 3)
         active_offset, active = _csr([[(s,) for s in row] for row in self.active], 1)
@@ -223,7 +233,10 @@ class _Plan:
             first_token=0,
             slots=self.words * 64,
             block_tokens=self.block_tokens,
+            seats=int(seat.max()) + 1,
             start=start,
+            stop=stop,
+            seat=seat,
             prompt=prompt,
             pages=pages,
             word=np.array(self.local_words, np.int64),

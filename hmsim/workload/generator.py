@@ -22,6 +22,7 @@ class Generated:
         title: str,
         toml: str,
         seed: int,
+        index_bytes: float = 0.0,
     ) -> None:
         self.schedule, self.select, self.model = schedule, select, model
         self.title, self.toml, self.seed = title, toml, seed
@@ -35,8 +36,14 @@ class Generated:
             sequences=schedule.start.size,
             resident_bytes=model.resident,
         )
-        batches, self._weights_row = np.unique(np.diff(schedule.active_offset), return_inverse=True)
-        self._weights = np.array([model.weights_step(int(batch)) for batch in batches])
+        # HBM reads of a layer step: the weights, and the index of everything that is past.
+        batch = np.diff(schedule.active_offset)
+        sizes, row = np.unique(batch, return_inverse=True)
+        weights = np.array([model.weights_step(int(size)) for size in sizes])
+        past = np.repeat(np.arange(schedule.steps), batch)
+        past += (schedule.prompt - schedule.start)[schedule.active]
+        total = np.add.reduceat(past, schedule.active_offset[:-1])
+        self._hbm_bytes = weights[row] + index_bytes * total
 
     @property
     def prompt(self) -> U64:
@@ -76,7 +83,7 @@ class Generated:
             append_born=plan.append_born[entry],
             death_offset=death_offset,
             death_block=dead,
-            hbm_bytes=np.repeat(self._weights[self._weights_row[steps]], lanes),
+            hbm_bytes=np.repeat(self._hbm_bytes[steps], lanes),
             compute_s=np.zeros(count * lanes),
         )
 

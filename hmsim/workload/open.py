@@ -1,15 +1,20 @@
 """From a `[workload]` table to a Workload."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from hmsim.config import toml
-from hmsim.config.model import resolve_model
-from hmsim.config.workload import RequestsSpec, WorkloadSpec
+from hmsim.config.base import load
+from hmsim.config.model import LlmModel, resolve_model
+from hmsim.config.workload import RequestsSpec, ScoresSpec, StreamingSpec, WorkloadSpec
 from hmsim.errors import InputError
-from hmsim.workload.batch import Schedule, schedule, single
+from hmsim.workload.batch import Schedule, alike, schedule
 from hmsim.workload.churn import Churn
 from hmsim.workload.generator import Generated
-from hmsim.workload.requests import Requests, read_requests
+from hmsim.workload.matrix import Matrix, read_matrix
+from hmsim.workload.requests import Requests, read_requests, synthetic_requests
+from hmsim.workload.scores import Scores, check_budget
+from hmsim.workload.selection import Selection
 from hmsim.workload.stream import Workload
 from hmsim.workload.trace import TraceWorkload
 
@@ -24,39 +29,98 @@ def open_workload(spec: WorkloadSpec, base: Path = Path()) -> Workload:
     model = resolve_model(spec.model)
     lanes = spec.layers or model.layers
     plan = _schedule(spec, base)
+    return Generated(
+        plan,
+        _selection(spec, plan, model, lanes, base),
+        model,
+        lanes,
+        title=spec.title or f"{model.title or 'a model'}, {_describe(spec)}",
+        toml=toml.dumps({"workload": spec.model_dump(exclude_unset=True)}),
+        seed=spec.seed,
+        index_bytes=spec.index_bytes,
+    )
 
-    def select() -> Churn:
-        return Churn(plan, lanes, spec.sparsity, spec.drift, spec.reach, spec.seed)
 
-    text = toml.dumps({"workload": spec.model_dump(exclude_unset=True)})
-    return Generated(plan, select, model, lanes, _title(spec, model.title), text, spec.seed)
+def _selection(
+    spec: WorkloadSpec, plan: Schedule, model: LlmModel, lanes: int, base: Path
+) -> Callable[[], Selection]:
+    """How to start the process afresh; whatever is wrong with the spec is found here."""
+    if spec.kind == "churn":
+        if model.window is not None:
+            raise InputError("workload.kind: 'churn' knows no windowed layers; take 'scores'")
+        return lambda: Churn(plan, lanes, spec.sparsity, spec.drift, spec.reach, spec.seed)
+    if spec.kind == "matrix":
+        assert spec.matrix is not None  # WorkloadSpec saw to it
+        given, steps = spec.matrix, (plan.steps, lanes, int((plan.prompt + plan.stop).max()) - 1)
+        scores = read_matrix(base / given.path, given.dataset, steps)
+        return lambda: Matrix(plan, scores, given)
+    scores_spec = _scores(spec, lanes)
+    check_budget(scores_spec, plan)
+    return lambda: Scores(plan, model, lanes, scores_spec, spec.seed)
+
+
+def _scores(spec: WorkloadSpec, lanes: int) -> ScoresSpec:
+    """The scores process that `kind` stands for; nothing is chosen by score but in 'scores'."""
+    if spec.kind == "dense":
+        return ScoresSpec(keep=1.0, dense_layers=lanes)
+    if spec.kind == "streaming":
+        only = spec.streaming or StreamingSpec()
+        return ScoresSpec(keep=1.0, streaming_heads=1, sink=only.sink, window=only.window)
+    assert spec.scores is not None  # WorkloadSpec saw to it
+    return spec.scores
 
 
 def _schedule(spec: WorkloadSpec, base: Path) -> Schedule:
     if spec.tokens is not None:
-        return single(*spec.tokens, spec.block_tokens)
+        return alike(*spec.tokens, spec.copies, spec.block_tokens)
     assert spec.requests is not None  # WorkloadSpec saw to it
     given = spec.requests
-    requests = _requests(given, base)
-    return schedule(requests, spec.block_tokens, given.batch, given.steps, given.step_time)
-
-
-def _requests(given: RequestsSpec, base: Path) -> Requests:
-    requests = read_requests(base / given.path, given.format)
-    if given.skip >= len(requests.prompt):
-        raise InputError(
-            f"workload.requests.skip: {given.skip} leaves none of the "
-            f"{len(requests.prompt)} requests of {given.path}"
-        )
-    kept = slice(given.skip, None)
-    arrival = requests.arrival_s[kept]
-    return Requests(
-        arrival - arrival[0], requests.prompt[kept], requests.output[kept], requests.hashes[kept]
+    return schedule(
+        _requests(given, base, spec.seed),
+        spec.block_tokens,
+        given.batch,
+        given.steps,
+        given.step_time,
+        given.token_limit,
     )
 
 
-def _title(spec: WorkloadSpec, model: str) -> str:
-    if spec.title:
-        return spec.title
-    what = f"{spec.kind}, {100 * spec.sparsity:g} % sparse"
-    return f"{model or 'a model'}, {what}"
+def _requests(given: RequestsSpec, base: Path, seed: int) -> Requests:
+    if given.path is not None:
+        requests = read_requests(base / given.path, given.format)
+    else:
+        assert given.synthetic is not None  # RequestsSpec saw to it
+        requests = synthetic_requests(given.synthetic, seed)
+    if given.skip >= len(requests.prompt):
+        raise InputError(
+            f"workload.requests.skip: {given.skip} leaves none of the "
+            f"{len(requests.prompt)} requests"
+        )
+    kept = slice(given.skip, None)
+    arrival, hashes = requests.arrival_s[kept], requests.hashes[kept]
+    if not given.share_prefixes:
+        hashes = [[] for _ in hashes]
+    return Requests(arrival - arrival[0], requests.prompt[kept], requests.output[kept], hashes)
+
+
+def _describe(spec: WorkloadSpec) -> str:
+    if spec.kind == "churn":
+        return f"churn, {100 * spec.sparsity:g} % sparse"
+    rule = spec.scores or spec.matrix
+    if rule is None:
+        return spec.kind
+    if rule.budget is not None:
+        return f"{spec.kind}, {rule.budget} tokens"
+    return f"{spec.kind}, {100 * (rule.keep or rule.mass or 0):g} % of the {_what(rule.mass)}"
+
+
+def _what(mass: float | None) -> str:
+    return "pages" if mass is None else "attention mass"
+
+
+def load_spec(data: dict[str, object], source: str) -> WorkloadSpec:
+    """The `[workload]` table of a TOML file's plain data, for those who need nothing else."""
+    table = data.get("workload")
+    if not isinstance(table, dict):
+        raise InputError(f"{source}: no table [workload]")
+    return load(WorkloadSpec, table, f"{source}: workload")

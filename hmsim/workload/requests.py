@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hmsim.config.workload import SyntheticRequests
 from hmsim.errors import InputError
 from hmsim.workload.stream import F64, I64
 
@@ -155,3 +156,14 @@ def _length(where: str, key: str, value: object) -> int:
 
 
 READERS = {"mooncake": _mooncake, "azure": _azure, "vidur": _vidur}
+
+
+def synthetic_requests(spec: SyntheticRequests, seed: int) -> Requests:
+    """Requests from distributions, the same for the same seed."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    gaps = rng.exponential(1 / spec.rate, spec.count)
+    prompt = spec.prompt_median * np.exp(spec.prompt_sigma * rng.standard_normal(spec.count))
+    output = spec.output_median * np.exp(spec.output_sigma * rng.standard_normal(spec.count))
+    prompt = np.clip(np.rint(prompt), 1, spec.longest - 1).astype(np.int64)
+    output = np.clip(np.rint(output), 1, spec.longest - prompt).astype(np.int64)
+    return Requests(np.cumsum(gaps) - gaps[0], prompt, output, [[] for _ in range(spec.count)])

@@ -1,0 +1,103 @@
+"""Selection by attention scores from a file."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hmsim.config.workload import MatrixSpec
+from hmsim.errors import InputError, did_you_mean
+from hmsim.workload.batch import Schedule
+from hmsim.workload.stream import I64, U64
+
+
+def read_matrix(path: Path, dataset: str, shape: tuple[int, int, int]) -> NDArray[np.floating]:
+    """Scores [steps, layers, heads, past tokens] from .npz or HDF5, checked.
+
+    `shape`: steps, layers and past tokens that the workload needs. Raises InputError.
+    """
+    scores = _load(path, dataset)
+    if scores.ndim == 3:
+        scores = scores[:, :, None]
+    where = f"{path}: {dataset}"
+    if scores.ndim != 4 or scores.dtype.kind not in "fiu":
+        raise InputError(
+            f"{where}: {scores.dtype} of shape {scores.shape}: expected numbers "
+            "[step, layer, past token] or [step, layer, head, past token]"
+        )
+    found = scores.shape[0], scores.shape[1], scores.shape[3]
+    if found[:2] != shape[:2] or found[2] < shape[2]:
+        raise InputError(
+            f"{where}: {found[0]} steps, {found[1]} layers, {found[2]} past tokens: the workload "
+            f"has {shape[0]} steps, {shape[1]} layers and {shape[2]} past tokens"
+        )
+    bad = np.argwhere(~np.isfinite(scores))
+    if bad.size:
+        step, layer, head, token = bad[0]
+        raise InputError(
+            f"{where}: step {step}, layer {layer}, head {head}, token {token}: "
+            f"{scores[step, layer, head, token]}; scores must be finite"
+        )
+    return scores
+
+
+def _load(path: Path, dataset: str) -> NDArray[Any]:
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return _pick(path, dataset, archive)
+        with h5py.File(path, "r") as file:
+            return _pick(path, dataset, file)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: neither a readable .npz nor an HDF5 file of numbers") from None
+
+
+def _pick(path: Path, dataset: str, store: Any) -> NDArray[Any]:
+    if dataset not in store:
+        raise InputError(f"{path}: no dataset {dataset!r}{did_you_mean(dataset, list(store))}")
+    return np.asarray(store[dataset][...])
+
+
+class Matrix:
+    """Read sets of `MatrixSpec`: one sequence, whose scores are [steps, layers, heads, tokens]."""
+
+    def __init__(self, schedule: Schedule, scores: NDArray[np.floating], spec: MatrixSpec) -> None:
+        self.schedule, self.scores, self.spec = schedule, scores, spec
+
+    def fill(self, bits: U64, reads: I64, step: int) -> None:
+        """As `Selection.fill`."""
+        for k in range(bits.shape[0]):
+            past = int(self.schedule.prompt[0]) + step + k
+            for lane in range(bits.shape[1]):
+                read = self._read(self.scores[step + k, lane, :, :past])
+                reads[k, lane] = read.sum()
+                packed = np.packbits(read, bitorder="little")
+                bits[k, lane].view(np.uint8)[: packed.size] = packed
+
+    def _read(self, scores: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Pages that any head's scores [heads, tokens] choose."""
+        size = self.schedule.block_tokens
+        starts = np.arange(0, scores.shape[1], size)
+        best = np.maximum.reduceat(scores, starts, axis=1)
+        order = np.argsort(-best, axis=1, kind="stable")
+        if self.spec.mass is not None:
+            mass = np.add.reduceat(scores, starts, axis=1).clip(min=0)
+            rising = np.cumsum(np.take_along_axis(mass, order, axis=1), axis=1)
+            counts = (rising < self.spec.mass * rising[:, -1:]).sum(axis=1) + 1
+        else:
+            wanted = (
+                -(-self.spec.budget // size)
+                if self.spec.budget is not None
+                else round((self.spec.keep or 0) * starts.size)
+            )
+            counts = np.full(len(best), min(wanted, starts.size))
+        read = np.zeros(starts.size, np.bool_)
+        for pages, count in zip(order, counts, strict=True):
+            read[pages[:count]] = True
+        return read

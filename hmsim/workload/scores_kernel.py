@@ -1,0 +1,416 @@
+"""A latent importance score per page, and the pages that it selects, step by step.
+
+The score of page p when n tokens are past is a pure function of (seed, sequence, layer, head
+group, p, n), so any step can be made alone. It is piecewise constant in n: a component with
+period P redraws every page once in P steps, a different page of each group of P at every step.
+A step therefore redraws the pages that are due and keeps a histogram of scores (rounded to
+`LEVELS` levels; among equals the newest page goes first), in which the selection's lowest level
+moves a little. What remains is one scan over the levels, two bytes a page. Where many pages are
+due, all levels are made anew, which the processor does several at a time.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from hmsim.bits import popcount
+
+LEVELS = 4096
+SELECTED, STREAMING, DENSE = 0, 1, 2  # what a lane reads: chosen pages, sink and window, all
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_PAGE = np.uint64(0xD1342543DE82EF95)
+_EPOCH = np.uint64(0xA0761D6478BD642F)
+_ONE = np.uint64(1)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_IH_MEAN, _IH_SCALE = 131070.0, 1 / 37836.95  # of a sum of four uniform 16-bit numbers
+
+# Columns of `Choice.state`: tokens past; one past the last page that can be chosen; the lowest
+# level chosen from; the weight above it; the weight of all levels; the phase.
+_TIME, _END, _EDGE, _ABOVE, _TOTAL, _PHASE = 0, 1, 2, 3, 4, 5
+STATE_COLUMNS = 6
+
+
+class Process(NamedTuple):
+    """Constants of the process. Times in tokens; deviations in units of the score."""
+
+    seed: int
+    heads: int  # groups that choose for themselves
+    popularity: float  # scale of the lasting part, exponentially distributed
+    slow: float  # deviation of the drift
+    slow_steps: int  # its period
+    flicker: float  # deviation of the part that comes and goes
+    flicker_steps: int
+    phase_steps: int  # mean length of a phase, 0: none; a new phase redraws everything
+    shared: tuple[float, float, float]  # weights of what all layers, a layer, a head group draw
+    low: float  # score of level 0
+    scale: float  # levels a unit of score
+    sink: int  # pages at the start that are always read
+    reselect: int  # steps between selections
+    keep_mass: float  # share of the mass that is selected; 0: quota pages instead
+
+
+class Choice(NamedTuple):
+    """What carries over from step to step, for each lane and head group (the leading axes)."""
+
+    still: np.ndarray  # F64[.., pages] the lasting and slow part of the score
+    brief: np.ndarray  # F64[.., pages] the flicker
+    level: np.ndarray  # I16[.., pages] -1 where a page cannot be chosen
+    histogram: np.ndarray  # I32[.., seats, LEVELS] pages by level
+    state: np.ndarray  # I64[.., sequences, STATE_COLUMNS] -1 before the first step
+    chosen: np.ndarray  # U64[.., words] bitset over pages
+
+
+@njit(cache=True, nogil=True)
+def fill(bits, reads, lanes, t0, plan, process, mode, window, quota, weight, recency, choice):
+    """Read sets of token steps t0 .. t0 + K - 1 in lanes `lanes[0] .. lanes[1] - 1`.
+
+    bits U64[K, L, W] (zero before) and reads I64[K, L] are written, choice is updated. mode I64[L];
+    window I64[L]: tokens at the end that are always read; quota I64[N + 1]: pages read of so many;
+    weight I64[LEVELS]: what a page of a level counts towards the selection; recency F64[N + 1]:
+    score lost by a page of that age, counted in pages.
+    """
+    size = plan.block_tokens
+    due = np.empty(3 * choice.level.shape[2] + 64, np.int64)
+    for lane in range(lanes[0], lanes[1]):
+        for s in range(plan.start.size):
+            first, last = max(t0, plan.start[s]), min(t0 + bits.shape[0], plan.stop[s])
+            words = slice(plan.word[s], plan.word[s + 1])
+            pages = slice(plan.word[s] * 64, plan.word[s + 1] * 64)
+            for head in range(process.heads if mode[lane] == SELECTED and first < last else 0):
+                mine = Choice(
+                    choice.still[lane, head, pages],
+                    choice.brief[lane, head, pages],
+                    choice.level[lane, head, pages],
+                    choice.histogram[lane, head, plan.seat[s]],
+                    choice.state[lane, head, s],
+                    choice.chosen[lane, head, words],
+                )
+                for t in range(first, last):
+                    past = plan.prompt[s] + t - plan.start[s]
+                    _select(
+                        process, lane, head, s, past - past % process.reselect, size,
+                        window[lane], quota, weight, recency, mine, due,
+                    )  # fmt: skip
+                    for r in range(plan.run_offset[s], plan.run_offset[s + 1]):
+                        _place(
+                            bits[t - t0, lane], mine.chosen, plan.run_page[r],
+                            min(plan.run_end[r], -(-past // size)), plan.run_shift[r],
+                        )  # fmt: skip
+            for t in range(first, last):
+                row = bits[t - t0, lane]
+                past = plan.prompt[s] + t - plan.start[s]
+                count = -(-past // size)
+                if mode[lane] == DENSE:
+                    _place_all(row, plan, s, 0, count)
+                else:
+                    _place_all(row, plan, s, 0, min(process.sink, count))
+                    _place_all(row, plan, s, _tail(past, window[lane], size), count)
+        for k in range(bits.shape[0]):
+            reads[k, lane] = _count(bits[k, lane])
+
+
+@njit(cache=True, nogil=True)
+def _select(process, lane, head, s, past, size, window, quota, weight, recency, choice, due):
+    """Bring one head group's state to `past` tokens and its choice of pages with it."""
+    state = choice.state
+    if state[_TIME] == past:
+        return
+    everyone = _mix(np.uint64(process.seed) * _GOLDEN + np.uint64(s))
+    phase = _phase(process, everyone, past)
+    everyone = _mix(everyone + np.uint64(phase))
+    layer = _mix(everyone + np.uint64(lane + 1))
+    keys = (everyone, layer, _mix(layer + np.uint64(head + 1)))
+    pages = -(-past // size)
+    end = max(process.sink, _tail(past, window, size))
+    if state[_TIME] < 0 or past < state[_TIME] or phase != state[_PHASE]:
+        choice.level[:] = -1
+        _enter(process, keys, process.sink, end, past, choice)
+        _level_all(process, recency, end, pages, weight, choice)
+    else:
+        count, many = 0, False
+        for n in range(state[_TIME] + 1, past + 1):
+            count = _redraw(process, keys, n, state[_END], choice, due, count)
+            if 4 * count > state[_END]:  # it does not matter which
+                count, many = 0, True
+        _enter(process, keys, state[_END], end, past, choice)
+        if many:
+            _level_all(process, recency, end, pages, weight, choice)
+        else:
+            if recency[-1] > 0.0:
+                count = _aged(process, state[_TIME], past, size, state[_END], due, count)
+            for page in range(state[_END], end):
+                due[count] = page
+                count += 1
+            _level_some(process, recency, due[:count], pages, weight, choice)
+    state[_TIME], state[_END], state[_PHASE] = past, end, phase
+    if process.keep_mass > 0.0:
+        target = np.int64(np.ceil(process.keep_mass * state[_TOTAL]))
+    else:
+        target = quota[pages] - min(process.sink, pages) - (pages - end)
+    _choose(min(target, state[_TOTAL]), weight, choice)
+
+
+@njit(cache=True, nogil=True)
+def _enter(process, keys, first, end, n, choice):
+    """Draw the score of pages first .. end - 1, which can be chosen from now on."""
+    period = process.flicker_steps
+    for page in range(first, end):
+        choice.still[page] = _still(process, keys, page, n)
+        number = 2 * _draw_number(period, keys[0], page, n) + 1
+        choice.brief[page] = _normal(process.flicker, process.shared, keys, page, number)
+
+
+@njit(cache=True, nogil=True)
+def _redraw(process, keys, n, end, choice, due, count):
+    """Redraw what is due when the number of past tokens becomes n; list it from due[count] on.
+
+    Returns how many are listed; of a flicker that redraws everything, only how many.
+    """
+    if process.slow > 0.0:
+        period, turn = process.slow_steps, n % process.slow_steps
+        for group in range(-(-end // period)):
+            page = _due(period, keys[0], group, turn)
+            if process.sink <= page < end:
+                choice.still[page] = _still(process, keys, page, n)
+                due[count] = page
+                count += 1
+    if process.flicker > 0.0:
+        period, turn = process.flicker_steps, n % process.flicker_steps
+        number = 2 * (n // period + 1) + 1
+        if period == 1:
+            brief = choice.brief[process.sink : end]
+            _normals(process.flicker, process.shared, keys, process.sink, number, brief)
+            return end
+        for group in range(-(-end // period)):
+            page = _due(period, keys[0], group, turn)
+            if process.sink <= page < end:
+                choice.brief[page] = _normal(process.flicker, process.shared, keys, page, number)
+                due[count] = page
+                count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _aged(process, before, past, size, end, due, count):
+    """List the pages whose age reached a power of two since `before` tokens."""
+    for pages in range(-(-before // size) + 1, -(-past // size) + 1):
+        age = 2
+        while age <= pages - process.sink:
+            if pages - age < end:
+                due[count] = pages - age
+                count += 1
+            age *= 2
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _level_some(process, recency, due, pages, weight, choice):
+    """Give the listed pages the level of their score, and keep the counts right."""
+    level, histogram, state = choice.level, choice.histogram, choice.state
+    edge, above, total = state[_EDGE], state[_ABOVE], state[_TOTAL]
+    for i in range(due.size):
+        page = due[i]
+        score = choice.still[page] + choice.brief[page] - recency[pages - page]
+        new = min(max(np.int64((score - process.low) * process.scale), 0), LEVELS - 1)
+        old = np.int64(level[page])
+        if old == new:
+            continue
+        if old >= 0:
+            histogram[old] -= 1
+            total -= weight[old]
+            if old > edge:
+                above -= weight[old]
+        histogram[new] += 1
+        total += weight[new]
+        if new > edge:
+            above += weight[new]
+        level[page] = new
+    state[_ABOVE], state[_TOTAL] = above, total
+
+
+@njit(cache=True, nogil=True)
+def _level_all(process, recency, end, pages, weight, choice):
+    """Give every page below `end` the level of its score, and count anew."""
+    histogram, state = choice.histogram, choice.state
+    still, brief = choice.still[process.sink : end], choice.brief[process.sink : end]
+    level = choice.level[process.sink : end]
+    youngest = pages - end + 1
+    lost = recency[youngest : youngest + level.size][::-1]
+    low, scale = process.low, process.scale
+    for i in range(level.size):
+        score = still[i] + brief[i] - lost[i]
+        level[i] = min(max(np.int64((score - low) * scale), 0), LEVELS - 1)
+    histogram[:] = 0
+    for i in range(level.size):
+        histogram[level[i]] += 1
+    edge = min(max(state[_EDGE], 0), LEVELS - 1)
+    above = np.int64(0)
+    for i in range(edge + 1, LEVELS):
+        above += histogram[i] * weight[i]
+    total = above
+    for i in range(edge + 1):
+        total += histogram[i] * weight[i]
+    state[_EDGE], state[_ABOVE], state[_TOTAL] = edge, above, total
+
+
+@njit(cache=True, nogil=True)
+def _due(period, key, group, turn):
+    """The page of a group of `period` pages that is redrawn at the turn n % period."""
+    place = turn - _offset(period, key, group)
+    return group * period + (place if place >= 0 else place + period)
+
+
+@njit(cache=True, nogil=True)
+def _offset(period, key, group):
+    random = _mix(key ^ (np.uint64(group) * _PAGE)) >> np.uint64(32)
+    return np.int64((random * np.uint64(period)) >> np.uint64(32))
+
+
+@njit(cache=True, nogil=True)
+def _draw_number(period, key, page, n):
+    """How often the page has been redrawn when n tokens are past."""
+    if period == 1:
+        return n + 1
+    turn = (page + _offset(period, key, page // period)) % period
+    return (n - turn) // period + 1
+
+
+@njit(cache=True, nogil=True)
+def _choose(target, weight, choice):
+    """The pages of the highest levels that together weigh `target`; the newest of the last level.
+
+    Afterwards the levels above the edge weigh less than the target, and with the edge's no less.
+    """
+    level, histogram, state, chosen = choice.level, choice.histogram, choice.state, choice.chosen
+    edge, above = state[_EDGE], state[_ABOVE]
+    while edge < LEVELS - 1 and above >= target:
+        edge += 1
+        above -= histogram[edge] * weight[edge]
+    while edge > 0 and above + histogram[edge] * weight[edge] < target:
+        above += histogram[edge] * weight[edge]
+        edge -= 1
+    state[_EDGE], state[_ABOVE] = edge, above
+    for w in range((state[_END] + 63) >> 6):
+        word = np.uint64(0)
+        for b in range(64):
+            word |= np.uint64(level[w * 64 + b] > edge) << np.uint64(b)
+        chosen[w] = word
+    missing = -(-(target - above) // weight[edge]) if target > above else 0
+    page = state[_END] - 1
+    while missing > 0 and page >= 0:
+        if level[page] == edge:
+            chosen[page >> 6] |= _ONE << np.uint64(page & 63)
+            missing -= 1
+        page -= 1
+
+
+@njit(cache=True, nogil=True)
+def _still(process, keys, page, n):
+    """The part of the score that lasts or drifts."""
+    score = 0.0
+    for i in range(3):
+        if process.shared[i] > 0.0:
+            uniform = (np.float64(_random(keys[i], page, 0) >> np.uint64(11)) + 0.5) / 2.0**53
+            score -= process.shared[i] * (np.log(uniform) + 1.0)
+    score *= process.popularity
+    if process.slow > 0.0:
+        number = _draw_number(process.slow_steps, keys[0], page, n)
+        score += _normal(process.slow, process.shared, keys, page, 2 * number + 2)
+    return score
+
+
+@njit(cache=True, nogil=True)
+def _normal(deviation, shared, keys, page, number):
+    """Nearly normal, of mean 0: sums of four uniform numbers."""
+    total = 0.0
+    for i in range(3):
+        if shared[i] > 0.0:
+            total += (deviation * shared[i]) * _sum_of_four(_random(keys[i], page, number))
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _normals(deviation, shared, keys, first, number, out):
+    """`_normal` of pages first, first + 1, ...: the same to the last bit, and faster."""
+    out[:] = 0.0
+    for i in range(3):
+        if shared[i] > 0.0:
+            key, weight = keys[i], deviation * shared[i]
+            for j in range(out.size):
+                out[j] += weight * _sum_of_four(_random(key, first + j, number))
+
+
+@njit(cache=True, nogil=True)
+def _sum_of_four(x):
+    low = np.uint64(0xFFFF)
+    parts = (x & low) + ((x >> np.uint64(16)) & low)
+    parts += ((x >> np.uint64(32)) & low) + (x >> np.uint64(48))
+    return (np.float64(np.int64(parts)) - _IH_MEAN) * _IH_SCALE
+
+
+@njit(cache=True, nogil=True)
+def _phase(process, key, n):
+    """Which phase n is in: phase i begins somewhere in i * steps .. (i + 1) * steps - 1."""
+    if process.phase_steps == 0:
+        return 0
+    i = n // process.phase_steps
+    begin = np.int64(_random(key, i, 0) >> np.uint64(33)) % process.phase_steps
+    return i + (n % process.phase_steps >= begin)
+
+
+@njit(cache=True, nogil=True)
+def _tail(past, window, size):
+    """First page of the local window."""
+    return max(past - window, 0) // size if window > 0 else -(-past // size)
+
+
+@njit(cache=True, nogil=True)
+def _place(row, chosen, page, end, shift):
+    """Or local pages page .. end - 1 into the lane's row, `shift` words further on."""
+    for w in range(page >> 6, (end + 63) >> 6):
+        row[w + shift] |= chosen[w] & _mask(w, page, end)
+
+
+@njit(cache=True, nogil=True)
+def _place_all(row, plan, s, low, high):
+    """Set all local pages low .. high - 1 of sequence s in the lane's row."""
+    for r in range(plan.run_offset[s], plan.run_offset[s + 1]):
+        page, end = max(low, plan.run_page[r]), min(high, plan.run_end[r])
+        for w in range(page >> 6, (end + 63) >> 6):
+            row[w + plan.run_shift[r]] |= _mask(w, page, end)
+
+
+@njit(cache=True, nogil=True)
+def _mask(w, low, high):
+    """Which bits of word `w` stand for positions low .. high - 1."""
+    mask = _ALL
+    if low >= w * 64 + 64 or high <= w * 64:
+        return np.uint64(0)
+    if low > w * 64:
+        mask = mask << np.uint64(low - w * 64)
+    if high < w * 64 + 64:
+        mask &= _ALL >> np.uint64(w * 64 + 64 - high)
+    return mask
+
+
+@njit(cache=True, nogil=True)
+def _count(row):
+    total = np.int64(0)
+    for w in range(row.size):
+        total += popcount(row[w])
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _random(key, page, number):
+    return _mix(key + np.uint64(page) * _PAGE + np.uint64(number) * _EPOCH)
+
+
+@njit(cache=True, nogil=True)
+def _mix(x):
+    """The finaliser of splitmix64: a bijection of 64-bit words whose output looks random."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,281 @@
+"""The scores process against a plain evaluation of its definition, page by page."""
+
+import math
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hmsim.config.base import load
+from hmsim.config.model import model
+from hmsim.config.workload import ScoresSpec, WorkloadSpec
+from hmsim.errors import InputError
+from hmsim.workload import open_workload
+from hmsim.workload.batch import alike, schedule
+from hmsim.workload.requests import Requests
+from hmsim.workload.scores import Scores
+from hmsim.workload.scores_kernel import LEVELS
+
+MASK = 2**64 - 1
+
+
+def mix(x):
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & MASK
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB & MASK
+    return x ^ (x >> 31)
+
+
+def random(key, page, number):
+    return mix((key + page * 0xD1342543DE82EF95 + number * 0xA0761D6478BD642F) & MASK)
+
+
+class Reference:
+    """The definition: every score from nothing, all pages sorted."""
+
+    def __init__(self, scores: Scores, spec: ScoresSpec):
+        self.scores, self.process, self.spec = scores, scores.process, spec
+
+    def normal(self, deviation, keys, page, number):
+        total = 0.0
+        for share, key in zip(self.process.shared, keys, strict=True):
+            if share > 0:
+                x = random(key, page, number)
+                four = sum((x >> shift) & 0xFFFF for shift in (0, 16, 32, 48))
+                total += deviation * share * ((four - 131070) / 37836.95)
+        return total
+
+    def redrawn(self, period, key, page, n):
+        """How often a page was redrawn: count the turns one by one."""
+        group = page // period
+        offset = (mix(key ^ (group * 0xD1342543DE82EF95 & MASK)) >> 32) * period >> 32
+        turns = [m for m in range(n + 1) if group * period + (m - offset) % period == page]
+        return len(turns) if period > 1 else n + 1
+
+    def level(self, keys, page, n, pages):
+        p = self.process
+        score = 0.0
+        for share, key in zip(p.shared, keys, strict=True):
+            if share > 0:
+                score -= share * (math.log(((random(key, page, 0) >> 11) + 0.5) / 2**53) + 1)
+        score *= p.popularity
+        if p.slow > 0:
+            number = self.redrawn(p.slow_steps, keys[0], page, n)
+            score += self.normal(p.slow, keys, page, 2 * number + 2)
+        number = self.redrawn(p.flicker_steps, keys[0], page, n)
+        score += self.normal(p.flicker, keys, page, 2 * number + 1)
+        score -= self.spec.recency * int(math.log2(pages - page))
+        return min(max(int((score - p.low) * p.scale), 0), LEVELS - 1)
+
+    def chosen(self, lane, head, sequence, past, size):
+        """Pages that a head group chooses when `past` tokens are past."""
+        p = self.process
+        everyone = mix((p.seed * 0x9E3779B97F4A7C15 + sequence) & MASK)
+        phase = 0
+        if p.phase_steps:
+            phase = past // p.phase_steps
+            begin = (random(everyone, phase, 0) >> 33) % p.phase_steps
+            phase += past % p.phase_steps >= begin
+        everyone = mix(everyone + phase & MASK)
+        layer = mix(everyone + lane + 1 & MASK)
+        keys = (everyone, layer, mix(layer + head + 1 & MASK))
+        pages = -(-past // size)
+        candidates = range(p.sink, max(p.sink, self.tail(past, lane, size)))
+        levels = {page: self.level(keys, page, past, pages) for page in candidates}
+        ranked = sorted(candidates, key=lambda page: (-levels[page], -page))
+        if self.spec.mass is not None:
+            weights = [int(self.scores.weight[levels[page]]) for page in ranked]
+            target = math.ceil(self.spec.mass * sum(weights))
+            count = next(
+                (i for i in range(len(weights)) if sum(weights[:i]) >= target), len(ranked)
+            )
+            return set(ranked[:count])
+        quota = self.scores.quota[pages] - min(p.sink, pages) - (pages - candidates.stop)
+        return set(ranked[: max(quota, 0)])
+
+    def tail(self, past, lane, size):
+        window = int(self.scores.window[lane])
+        return max(past - window, 0) // size if window else -(-past // size)
+
+    def reads(self, lane, sequence, past, size):
+        p = self.process
+        pages = -(-past // size)
+        then = past - past % p.reselect
+        read = set(range(min(p.sink, pages))) | set(range(self.tail(past, lane, size), pages))
+        for head in range(p.heads):
+            read |= self.chosen(lane, head, sequence, then, size)
+        return read
+
+
+def locals_of(plan, s, bits):
+    """Local pages of sequence s that are set in a lane's row."""
+    slots = set(np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).tolist())
+    return {
+        page
+        for run in range(plan.run_offset[s], plan.run_offset[s + 1])
+        for page in range(plan.run_page[run], plan.run_end[run])
+        if page + 64 * plan.run_shift[run] in slots
+    }
+
+
+rules = st.one_of(
+    st.fixed_dictionaries({"budget": st.sampled_from([32, 48, 80])}),
+    st.fixed_dictionaries({"keep": st.floats(0.05, 1)}),
+    st.fixed_dictionaries({"mass": st.floats(0.05, 1), "spread": st.floats(0.2, 2)}),
+)
+processes = st.fixed_dictionaries(
+    {},
+    optional={
+        "sink": st.sampled_from([0, 16]),
+        "window": st.sampled_from([0, 5, 16]),
+        "popularity": st.floats(0, 2),
+        "slow": st.floats(0, 1),
+        "slow_steps": st.integers(1, 40),
+        "flicker": st.floats(0, 1),
+        "flicker_steps": st.integers(1, 9),
+        "recency": st.floats(0, 1),
+        "phase_steps": st.integers(0, 20),
+        "reselect": st.integers(1, 5),
+        "heads": st.integers(1, 3),
+        "layer_correlation": st.floats(0, 1),
+        "head_correlation": st.floats(0, 1),
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rules, processes, st.integers(80, 200), st.sampled_from([1, 4, 16]), st.integers(0, 2**62))
+def test_every_step_is_what_the_definition_says(rule, process, first, size, seed):
+    spec = load(ScoresSpec, rule | process, "test")
+    plan = alike(first, first + 9, 2, size)
+    scores = Scores(plan, model("gpt2"), 2, spec, seed)
+    reference = Reference(scores, spec)
+    bits = np.zeros((10, 2, plan.slots // 64), np.uint64)
+    reads = np.zeros((10, 2), np.int64)
+    scores.fill(bits[:4], reads[:4], 0)
+    scores.fill(bits[4:], reads[4:], 4)
+    for t in (0, 1, 3, 4, 9):
+        for lane in range(2):
+            expected = [reference.reads(lane, s, first + t, size) for s in range(2)]
+            for s in range(2):
+                assert locals_of(plan, s, bits[t, lane]) == expected[s], (t, lane, s)
+            assert reads[t, lane] == sum(map(len, expected))
+
+
+def spec(**changes):
+    scores = {
+        "budget": 256, "sink": 16, "window": 64, "slow": 0.5, "slow_steps": 50,
+        "flicker": 0.3, "flicker_steps": 20, "recency": 0.1,
+    }  # fmt: skip
+    scores |= changes
+    return WorkloadSpec(
+        kind="scores", model="gpt2", layers=3, block_tokens=16, tokens=(2000, 2060), copies=3,
+        scores={key: value for key, value in scores.items() if value is not None},
+    )  # fmt: skip
+
+
+def rows(workload):
+    return np.concatenate([chunk.bits for chunk in workload.chunks()])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"flicker_steps": 1}, {"slow_steps": 1}, {"phase_steps": 15}, {"reselect": 7},
+     {"mass": 0.5, "budget": None}],
+    ids=str,
+)  # fmt: skip
+def test_any_step_alone_is_the_same_as_in_sequence(changes):
+    workload = open_workload(spec(**changes))
+    expected = rows(workload).reshape(61, 3, -1)
+    for step in (0, 17, 60, 33):
+        alone = np.zeros((1, *expected.shape[1:]), np.uint64)
+        workload.select().fill(alone, np.zeros((1, 3), np.int64), step)
+        np.testing.assert_array_equal(alone[0], expected[step])
+
+
+def test_the_same_whatever_the_threads(monkeypatch):
+    expected = rows(open_workload(spec()))
+    for threads in (1, 3):
+        monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
+        np.testing.assert_array_equal(rows(open_workload(spec())), expected)
+
+
+def test_every_sequence_reads_its_budget():
+    for chunk in open_workload(spec()).chunks():
+        assert set(chunk.reads.tolist()) == {3 * 256 // 16}
+
+
+def test_streaming_reads_sink_and_window_and_dense_everything():
+    base = {"model": "gpt2", "layers": 2, "block_tokens": 16, "tokens": (1000, 1010)}
+    streaming = WorkloadSpec(kind="streaming", streaming={"sink": 16, "window": 100}, **base)
+    for past, row in zip(
+        np.repeat(np.arange(1000, 1011), 2), rows(open_workload(streaming)), strict=True
+    ):
+        expected = {0} | set(range((past - 100) // 16, -(-past // 16)))
+        assert set(np.flatnonzero(np.unpackbits(row.view(np.uint8), bitorder="little"))) == expected
+    for chunk in open_workload(WorkloadSpec(kind="dense", **base)).chunks():
+        assert set(chunk.reads.tolist()) == {63, 64}
+
+
+def test_windowed_and_dense_layers_of_a_model():
+    windowed = model("gpt2").model_copy(update={"window": 32, "window_layers": "alternate"})
+    plan = alike(1000, 1000, 1, 16)
+    scores = Scores(plan, windowed, 5, ScoresSpec(budget=64, dense_layers=1), 1)
+    bits, reads = np.zeros((1, 5, plan.slots // 64), np.uint64), np.zeros((1, 5), np.int64)
+    scores.fill(bits, reads, 0)
+    assert reads.tolist() == [[63, 4, 3, 4, 3]]
+
+
+def test_seats_are_used_again_without_leaking_scores():
+    """A sequence reads the same whether its seat was someone else's before or not."""
+    lengths = [500, 600, 400, 700]
+
+    def run(outputs):
+        requests = Requests(
+            np.zeros(4), np.array(lengths), np.array(outputs), [[] for _ in lengths]
+        )
+        plan = schedule(requests, 16, 2, 12)
+        scores = Scores(plan, model("gpt2"), 1, ScoresSpec(budget=64, flicker=0.5), 3)
+        bits = np.zeros((plan.steps, 1, plan.slots // 64), np.uint64)
+        scores.fill(bits, np.zeros((plan.steps, 1), np.int64), 0)
+        return plan, bits
+
+    plan, bits = run([3, 12, 5, 5])
+    fresh, again = run([3, 12, 5, 5]), run([3, 12, 5, 5])
+    np.testing.assert_array_equal(fresh[1], again[1])
+    assert plan.seat.tolist() == [0, 1, 0, 0]
+    reference = Reference(Scores(plan, model("gpt2"), 1, ScoresSpec(budget=64, flicker=0.5), 3),
+                          ScoresSpec(budget=64, flicker=0.5))  # fmt: skip
+    for s in range(4):
+        for t in range(plan.start[s], plan.stop[s]):
+            past = int(plan.prompt[s] + t - plan.start[s])
+            assert locals_of(plan, s, bits[t, 0]) == reference.reads(0, s, past, 16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"budget": 250}, "budget: 250 tokens are no multiple of block_tokens, 16"),
+        ({"sink": 10}, "sink: 10 tokens are no multiple of block_tokens, 16"),
+        ({"budget": 4096}, "budget: 4096 tokens are more than the longest context, 2061"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(changes, complaint):
+    with pytest.raises(InputError, match=complaint):
+        open_workload(spec(**changes))
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ({}, "give one of budget"),
+        ({"budget": 64, "mass": 0.5}, "give one of budget"),
+        ({"budget": 64, "window": 100}, "sink and window are above the budget"),
+        ({"budget": 64, "heads": 2, "streaming_heads": 3}, "streaming_heads is above heads"),
+        ({"budget": 64, "popularty": 1}, "popularty: unknown key; did you mean 'popularity'"),
+    ],
+)
+def test_contradictory_scores_are_refused(table, complaint):
+    with pytest.raises(InputError, match=complaint):
+        load(ScoresSpec, table, "spec")
