@@ -86,7 +86,7 @@ def _process(spec: ScoresSpec, seed: int, size: int) -> Process:
         phase_steps=spec.phase_steps,
         shared=(of_all**0.5, of_layer**0.5, max(1 - of_all - of_layer, 0.0) ** 0.5),
         low=low,
-        scale=LEVELS / (high - low) if high > low else 1.0,
+        scale=LEVELS / max(high - low, 1e-9),
         sink=spec.sink // size,
         reselect=spec.reselect,
         keep_mass=spec.mass or 0.0,
