@@ -16,8 +16,9 @@ import numba
 import numpy as np
 
 from hmsim.config.run import RunSpec
-from hmsim.config.system import SystemSpec
-from hmsim.memory.superchip import Pages, Superchip
+from hmsim.config.system import MemorySide, SystemSpec
+from hmsim.memory.device import MemoryConfig, Pages
+from hmsim.memory.superchip import Superchip
 from hmsim.placement import policies, runs
 from hmsim.placement.traffic import (
     RESIDENT,
@@ -98,8 +99,8 @@ class _Track:
         self._chip: Superchip | None = None
         if spec.replay.fidelity != "analytic":
             self._chip = Superchip(
-                spec.system.hbm, spec.system.link, spec.system.dram,
-                spec.replay.outstanding or spec.system.outstanding, spec.replay.fidelity,
+                _memory(spec.system.hbm), spec.system.link, _memory(spec.system.dram),
+                spec.replay.outstanding or spec.system.outstanding, spec.replay.fidelity, threads=1,
             )  # fmt: skip
             self._addresses = AddressMap(
                 workload.geometry, runs.capacity_blocks(workload, capacity)
@@ -161,8 +162,8 @@ class _Track:
         variables["replay_time_s"][group] = seconds * traffic.time_s[group] / analytic
         variables["row_hits"][group] = 0
         variables["activations"][group] = 0
-        variables["row_hits"][rows.stop - 1] = timing.row_hits
-        variables["activations"][rows.stop - 1] = timing.activations
+        variables["row_hits"][rows.stop - 1] = timing.hbm_row_hits, timing.dram_row_hits
+        variables["activations"][rows.stop - 1] = timing.hbm_activations, timing.dram_activations
 
     def outcome(self) -> Outcome:
         time_s, demand, from_hbm, migrated, _ = map(float, self._sums)
@@ -242,6 +243,10 @@ def peak_bandwidth(system: SystemSpec) -> float:
     """Pin peak of the aggregate: HBM's data pins and the off-package path's, bytes/s."""
     rates = pin_rates(system)
     return rates.hbm + rates.off_package
+
+
+def _memory(side: MemorySide) -> MemoryConfig:
+    return MemoryConfig(side.spec, side.channels, side.mapping, int(side.interleave))
 
 
 def bound_of(ran: Ran, outcome: Outcome) -> float:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hmsim.memory.superchip import Pages
+from hmsim.memory.device import Pages
 from hmsim.placement.runs import Sample
 from hmsim.placement.traffic import Traffic
 from hmsim.placement.window import Window
