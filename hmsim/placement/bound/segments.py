@@ -205,6 +205,8 @@ def _cut(chunk, row, part, state, out):
     """Segments that end at rows from `row` on: (row reached, how many, lane, reason)."""
     slots = 64 * state.known.shape[1]
     low, high = 64 * part.first_word, 64 * part.last_word
+    sample, known, reading = state.sample, state.known, state.reading
+    first, append = state.first, state.append
     count = 0
     for k in range(row, len(chunk.lane)):
         lane = chunk.lane[k]
@@ -239,17 +241,28 @@ def _cut(chunk, row, part, state, out):
             state.known[lane, word] |= bit
             state.reading[lane, word] &= ~bit
             state.reading[lane, word] |= chunk.bits[k, word] & bit
-        sample, reading, known = state.sample[lane], state.reading[lane], state.known[lane]
         for word in range(part.first_word, part.last_word):
-            changed = (chunk.bits[k, word] ^ reading[word]) & sample[word]
-            before = reading[word]
-            reading[word] ^= changed
-            known[word] |= changed
+            before = reading[lane, word]
+            changed = (chunk.bits[k, word] ^ before) & sample[lane, word]
+            if changed == 0:
+                continue
+            reading[lane, word] = before ^ changed
+            known[lane, word] |= changed
+            # As `_put`, by hand: handing all these arrays over would cost ten times the work.
             while changed != 0:
-                slot = 64 * word + lowest_bit(changed)
-                bit = changed & (~changed + np.uint64(1))
-                changed ^= bit
-                count = _put(lane, lane * slots + slot, cell, before & bit, state, out, count)
+                place = lowest_bit(changed)
+                changed &= changed - np.uint64(1)
+                block = lane * slots + 64 * word + place
+                if first[block] < cell:
+                    out.lane[count] = lane
+                    out.block[count] = block
+                    out.first[count] = first[block]
+                    out.last[count] = cell - 1
+                    out.kind[count] = np.int64(before >> np.uint64(place)) & 1
+                    out.append[count] = append[block]
+                    append[block] = 0
+                    first[block] = cell
+                    count += 1
         state.cells[lane] = cell + 1
     return len(chunk.lane), count, -1, DONE
 

@@ -76,12 +76,9 @@ def build(cell_step: I64, end: int, prices: Prices, tables: Tables) -> None:
         value, jump, via = tables.value[read], tables.jump[read], tables.via[read]
         for level in range(1, value.shape[0]):
             half = 1 << (level - 1)
-            for middle in range(half, cells, 2 * half):
-                last = min(middle + half, cells)
-                for j in range(middle - 1, middle - half - 1, -1):
-                    _grow_left(j, middle, value, jump, via, level)
-                for j in range(middle, last):
-                    _grow_right(j, middle, value, jump, via, level)
+            if half >= cells:
+                break
+            _join(cells, half, value[0], jump[0], value[level], jump[level], via[level])
 
 
 @njit(cache=True, nogil=True)
@@ -134,45 +131,41 @@ def _cell(j, step, after, prices, tables):
 
 
 @njit(cache=True, nogil=True)
-def _grow_left(j, middle, value, jump, via, level):
-    if j == middle - 1:
-        value[level, j], jump[level, j] = value[0, j], jump[0, j]
-        via[level, j] = 0b1010  # across the cell, k itself
-        return
-    bits = 0
-    for i in range(2):
-        for k in range(2):
-            cost0 = value[0, j, 2 * i] + value[level, j + 1, k]
-            cost1 = value[0, j, 2 * i + 1] + value[level, j + 1, 2 + k]
-            m = i
-            if (cost1 < cost0) if i == 0 else (cost0 < cost1):
-                m = 1 - i
-            plain = m == i and jump[0, j, 3 * i] < 0
-            value[level, j, 2 * i + k] = cost1 if m == 1 else cost0
-            jump[level, j, 2 * i + k] = jump[level, j + 1, 2 * m + k] if plain else j
-            bits |= m << (2 * i + k)
-    via[level, j] = bits
-
-
-@njit(cache=True, nogil=True)
-def _grow_right(j, middle, value, jump, via, level):
-    if j == middle:
-        value[level, j], jump[level, j] = value[0, j], jump[0, j]
-        via[level, j] = 0b1100  # across the cell, i itself
-        return
-    bits = 0
-    for i in range(2):
-        for k in range(2):
-            cost0 = value[level, j - 1, 2 * i] + value[0, j, k]
-            cost1 = value[level, j - 1, 2 * i + 1] + value[0, j, 2 + k]
-            m = k
-            if (cost1 < cost0) if k == 0 else (cost0 < cost1):
-                m = 1 - k
-            plain = m == k and jump[0, j, 3 * k] < 0
-            value[level, j, 2 * i + k] = cost1 if m == 1 else cost0
-            jump[level, j, 2 * i + k] = jump[level, j - 1, 2 * i + m] if plain else j
-            bits |= m << (2 * i + k)
-    via[level, j] = bits
+def _join(cells, half, cell, plain, value, jump, via):
+    """One level from level 0: products up to, and from, each odd multiple of `half`."""
+    for middle in range(half, cells, 2 * half):
+        j = middle - 1
+        for way in range(4):
+            value[j, way], jump[j, way] = cell[j, way], plain[j, way]
+        via[j] = 0b1010  # out of the cell: k itself
+        for j in range(middle - 2, middle - half - 1, -1):
+            bits = 0
+            for way in range(4):
+                i, k = way >> 1, way & 1
+                stay = cell[j, 3 * i] + value[j + 1, 2 * i + k]
+                move = cell[j, 1 + i] + value[j + 1, 2 - 2 * i + k]
+                moves = move < stay
+                value[j, way] = move if moves else stay
+                bits |= (i ^ moves) << way
+                quiet = (not moves) & (plain[j, 3 * i] < 0)
+                jump[j, way] = jump[j + 1, way] if quiet else j
+            via[j] = bits
+        j = middle
+        for way in range(4):
+            value[j, way], jump[j, way] = cell[j, way], plain[j, way]
+        via[j] = 0b1100  # into the cell: i itself
+        for j in range(middle + 1, min(middle + half, cells)):
+            bits = 0
+            for way in range(4):
+                i, k = way >> 1, way & 1
+                stay = value[j - 1, 2 * i + k] + cell[j, 3 * k]
+                move = value[j - 1, 2 * i + 1 - k] + cell[j, 2 - k]
+                moves = move < stay
+                value[j, way] = move if moves else stay
+                bits |= (k ^ moves) << way
+                quiet = (not moves) & (plain[j, 3 * k] < 0)
+                jump[j, way] = jump[j - 1, way] if quiet else j
+            via[j] = bits
 
 
 @njit(cache=True, nogil=True, inline="always")
