@@ -22,13 +22,12 @@ to pass, where tuples of many arrays cost more than the scheduling. Ticks count 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hmsim.memory.compiling import inlined, kernel
 from hmsim.memory.mapping import Mapping
 from hmsim.memory.timing import COMMANDS, FOLLOWERS, Timing
 
-_jit = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 
 FAR = 1 << 60
 RD, WR, RDA, WRA, PRE_PB, PRE_AB, ACT_BANK, REF_AB, REF_PB = range(len(COMMANDS))
@@ -40,6 +39,7 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
 # Parameters.
 (
     BANKS,
+    LIST_ROOM,
     GROUPS,
     SCOPES,
     BUSES,
@@ -73,9 +73,9 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
     BANK_GAP_AT,  # [commands, followers]
     GAP_AT,  # [commands, groups, followers * groups]
     PARAMETERS,
-) = range(34)
+) = range(35)
 
-# A list: ready, group, age, member arrays of BANKS entries follow.
+# A list: ready, group, age, member arrays of LIST_ROOM entries follow.
 COUNT, BOUND, LIST_HEAD = range(3)
 # A bank; the first fields are its ready times, by follower.
 (
@@ -146,6 +146,10 @@ STATISTICS = (
     LAST_DONE,
     DONE,  # requests completed
     LOGGED,
+    STOP_TICK,  # when `_run` returns
+    STOP_DONE,
+    STOP_KIND,
+    STOP_QUEUED,
     # Where the channel's records are.
     ACTIVE,
     HIT,
@@ -158,7 +162,7 @@ STATISTICS = (
     HISTOGRAM,
     LOG,  # tick, command, bank number, row, line
     CHANNEL_FIELDS,
-) = range(40)
+) = range(44)
 _RING = 512  # two maintenance commands per bank at most
 _LOG_FIELDS = 5
 
@@ -204,6 +208,7 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
     scalars = np.zeros(PARAMETERS, np.int64)
     scalars[:SLICE_AT] = [
         timing.banks,
+        _list_room(timing),
         timing.groups,
         timing.scopes,
         timing.buses,
@@ -242,7 +247,10 @@ def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDA
     entries = _entries(timing, policy)
     one = np.zeros(start[-1], np.int64)
     one[ACTIVE : ACT + 1] = start[0:4]
-    one[[BOUND + at for at in start[0:4]]] = FAR
+    room = _list_room(timing)
+    for at in start[0:4]:
+        one[at + BOUND] = FAR
+        one[at + LIST_HEAD : at + LIST_HEAD + room] = FAR  # entries past the end are never ready
     one[FIRST_BANK : LOG + 1] = [start[4], *start[6:9], *start[10:12]]
     banks = one[start[4] : start[5]].reshape(timing.banks, BANK_SIZE)
     banks[:, ROW : FIRST_OTHER + 1] = -1
@@ -278,11 +286,16 @@ def _entries(timing: Timing, policy: Policy) -> int:
     return policy.read_queue + policy.write_queue + timing.banks
 
 
+def _list_room(timing: Timing) -> int:
+    """Entries of a list: its banks, in whole vectors of eight."""
+    return -(-timing.banks // 8) * 8
+
+
 def _layout(timing: Timing, policy: Policy, sizes: Sizes) -> list[int]:
     """Where in a channel its four lists, banks, scopes, group times, maintenance ring, completion
     ring, queue, histogram and log begin, and its size."""
     parts = [
-        *[LIST_HEAD + 4 * timing.banks] * 4,
+        *[LIST_HEAD + 4 * _list_room(timing)] * 4,
         timing.banks * BANK_SIZE,
         4 * timing.scopes,
         len(FOLLOWERS) * timing.groups,
@@ -298,10 +311,10 @@ def _layout(timing: Timing, policy: Policy, sizes: Sizes) -> list[int]:
 # ---------------------------------------------------------------- lists
 
 
-@_jit
+@inlined
 def _put(p, s, k, place, b, follower, q):
     """Make bank b's entry in list k say: `follower`, for queue entry q."""
-    banks = p[BANKS]
+    room = p[LIST_ROOM]
     ready = s[b + follower]
     group = s[b + GROUP_READY] + follower * p[GROUPS]
     i = s[b + PLACE + place]
@@ -309,56 +322,54 @@ def _put(p, s, k, place, b, follower, q):
         i = k + LIST_HEAD + s[k + COUNT]
         s[k + COUNT] += 1
         s[b + PLACE + place] = i
-        s[i + 3 * banks] = b
+        s[i + 3 * room] = b
     s[i] = ready
-    s[i + banks] = group
-    s[i + 2 * banks] = s[q + AGE]
+    s[i + room] = group
+    s[i + 2 * room] = s[q + AGE]
     s[k + BOUND] = min(s[k + BOUND], max(ready, s[group]))
 
 
-@_jit
+@inlined
 def _drop(p, s, k, place, b):
     """Bank b leaves list k; the last entry takes its place."""
     i = s[b + PLACE + place]
     if i < 0:
         return
-    banks = p[BANKS]
+    room = p[LIST_ROOM]
     s[b + PLACE + place] = -1
     s[k + COUNT] -= 1
     last = k + LIST_HEAD + s[k + COUNT]
     if i != last:
         for field in range(4):
-            s[i + field * banks] = s[last + field * banks]
-        s[s[i + 3 * banks] + PLACE + place] = i
+            s[i + field * room] = s[last + field * room]
+        s[s[i + 3 * room] + PLACE + place] = i
+    s[last] = FAR
 
 
-@_jit
+@inlined
 def _oldest_ready(p, s, k, rising, now):
     """The oldest entry of list k that can issue now, or -1; tightens the list's bound.
 
     `rising` = 1 where the command needs a rising clock edge (an odd tick).
     """
-    banks = p[BANKS]
-    n = s[k + COUNT]
+    room = p[LIST_ROOM]
     first = k + LIST_HEAD
+    n = (s[k + COUNT] + 7) & ~7  # whole vectors; entries past the end are never ready
     ready = s[first : first + n]
-    group = s[first + banks : first + banks + n]
-    age = s[first + 2 * banks : first + 2 * banks + n]
-    best = -1
+    group = s[first + room : first + room + n]
+    age = s[first + 2 * room : first + 2 * room + n]
     oldest = FAR
     bound = FAR
     for i in range(n):
         t = max(ready[i], s[group[i]]) | rising
-        key = age[i] if t <= now else FAR
+        oldest = min(oldest, (age[i] << 10 | i) if t <= now else FAR)
         bound = min(bound, t if t > now else FAR)
-        if key < oldest:
-            oldest = key
-            best = first + i
+    best = first + (oldest & 1023) if oldest < FAR else -1
     s[k + BOUND] = bound if best < 0 else now + 1
     return best
 
 
-@_jit
+@kernel
 def _list_bank(p, s, c, b):
     """Put bank b in the lists where its queued requests of the served kind belong."""
     hit = s[b + FIRST_HIT]
@@ -385,7 +396,7 @@ def _list_bank(p, s, c, b):
 # ---------------------------------------------------------------- queue
 
 
-@_jit
+@kernel
 def _search_bank(s, c, b):
     """Find bank b's oldest hit and oldest other request of the served kind."""
     row = s[b + ROW]
@@ -403,7 +414,7 @@ def _search_bank(s, c, b):
     s[b + FIRST_OTHER] = other
 
 
-@_jit
+@inlined
 def _push(p, s, c, kind, b, row, line, arrived, intended):
     """Queue a request; the caller has seen to the room."""
     q = s[c + FREE]
@@ -433,7 +444,7 @@ def _push(p, s, c, kind, b, row, line, arrived, intended):
             _list_bank(p, s, c, b)
 
 
-@_jit
+@inlined
 def _unlink(s, c, b, q):
     """Take queue entry q out of its bank's queue."""
     kind = s[q + KIND]
@@ -450,7 +461,7 @@ def _unlink(s, c, b, q):
     s[c + QUEUED_READS + kind] -= 1
 
 
-@_jit
+@inlined
 def _keeps_kind(p, s, c):
     """Reads first; writes once their queue is nearly full, until it is nearly empty."""
     reads = s[c + QUEUED_READS]
@@ -460,7 +471,7 @@ def _keeps_kind(p, s, c):
     return writes <= p[DRAIN_ABOVE] and reads > 0
 
 
-@_jit
+@kernel
 def _choose_kind(p, s, c):
     if _keeps_kind(p, s, c):
         return
@@ -474,7 +485,7 @@ def _choose_kind(p, s, c):
 # ---------------------------------------------------------------- commands
 
 
-@_jit
+@inlined
 def _delay_followers(p, s, c, command, b, now):
     """Every command that must wait for this one, does."""
     groups = p[GROUPS]
@@ -491,7 +502,7 @@ def _delay_followers(p, s, c, command, b, now):
             s[b + f] = max(s[b + f], now + p[bank_gap + f])
 
 
-@_jit
+@inlined
 def _record(p, s, c, now, command, b, row, line):
     n = s[c + LOGGED]
     if n < p[LOG_ROOM]:
@@ -504,7 +515,7 @@ def _record(p, s, c, now, command, b, row, line):
         s[c + LOGGED] = n + 1
 
 
-@_jit
+@inlined
 def _count(s, c, q, outcome):
     """A request's first command tells whether it hits; `outcome` is ROW_HITS or a neighbour."""
     if not s[q + COUNTED]:
@@ -512,17 +523,16 @@ def _count(s, c, q, outcome):
         s[c + outcome] += 1
 
 
-@_jit
-def _close_row(p, s, c, b):
+@inlined
+def _close_row(s, c, b):
     s[b + ROW] = -1
     s[b + ACCESSES] = 0
     s[b + CLOSING] = 0
     s[b + FIRST_HIT] = -1
     s[b + FIRST_OTHER] = s[b + HEAD_READ + s[c + SERVING]]
-    _list_bank(p, s, c, b)
 
 
-@_jit
+@inlined
 def _take_hit(s, c, b):
     """Dequeue bank b's oldest hit and find the next."""
     q = s[b + FIRST_HIT]
@@ -535,14 +545,14 @@ def _take_hit(s, c, b):
     return q
 
 
-@_jit
+@inlined
 def _complete(p, s, c, done):
     s[c + LAST_DONE] = max(s[c + LAST_DONE], done)
     s[s[c + DONE_RING] + s[c + DONE] % p[WINDOW]] = done
     s[c + DONE] += 1
 
 
-@_jit
+@inlined
 def _finish(p, s, c, q, now):
     """Book the end of a request whose column command issues now; its queue entry is free."""
     kind = s[q + KIND]
@@ -558,47 +568,17 @@ def _finish(p, s, c, q, now):
     s[c + FREE] = q
 
 
-@_jit
-def _column(p, s, c, b, active, now):
-    """RD or WR in bank b for its opener (`active`) or its oldest hit, with a precharge where the
-    row policy asks for one."""
-    if active:
-        q = s[b + OPENER]
-        s[b + OPENER] = -1
-        _drop(p, s, s[c + ACTIVE], 0, b)
-    else:
-        q = _take_hit(s, c, b)
-        _count(s, c, q, ROW_HITS)
-    command = RD + s[q + KIND]
-    cap = p[CLOSE_AFTER]
-    if cap > 0 and s[b + ACCESSES] >= cap and s[b + OPENER] < 0:
-        command = RDA + s[q + KIND]
-    _record(p, s, c, now, command, b, s[q + TARGET_ROW], s[q + LINE])
-    _delay_followers(p, s, c, command, b, now)
-    if command >= RDA:
-        _close_row(p, s, c, b)
-    else:
-        s[b + ACCESSES] += 1
-        if cap > 0 and s[b + ACCESSES] >= cap:
-            s[c + NEXT_CLOSE] = min(s[c + NEXT_CLOSE], s[b + T_PRE])
-        _list_bank(p, s, c, b)
-    _finish(p, s, c, q, now)
-
-
-@_jit
+@inlined
 def _await_column(p, s, c, b):
     """The request that opened bank b's row joins list ACTIVE."""
     q = s[b + OPENER]
     _put(p, s, s[c + ACTIVE], 0, b, T_RD + s[q + KIND], q)
 
 
-@_jit
-def _activate(p, s, c, b, now):
-    q = s[b + FIRST_OTHER]
-    _count(s, c, q, ROW_MISSES)
+@inlined
+def _open_row(p, s, c, b, q, now):
+    """What ACT changes beside the times: four activations fill a window, and q waits."""
     s[c + ACTIVATIONS] += 1
-    _record(p, s, c, now, ACT_BANK, b, s[q + TARGET_ROW], s[q + LINE])
-    _delay_followers(p, s, c, ACT_BANK, b, now)
     recent = s[b + SCOPE]
     for n in range(3):
         s[recent + n] = s[recent + n + 1]
@@ -617,10 +597,61 @@ def _activate(p, s, c, b, now):
         s[c + ACT2_DEADLINE] = now + p[ACT2_LIMIT]
     else:
         _await_column(p, s, c, b)
+
+
+@inlined
+def _access(p, s, c, b, q, now):
+    """What RD and WR change beside the times."""
+    s[b + ACCESSES] += 1
+    if p[CLOSE_AFTER] > 0 and s[b + ACCESSES] >= p[CLOSE_AFTER]:
+        s[c + NEXT_CLOSE] = min(s[c + NEXT_CLOSE], s[b + T_PRE])
+    _finish(p, s, c, q, now)
+
+
+@kernel
+def _issue(p, s, c, command, b, q, now):
+    """Issue a command of one bank for queue entry q (-1: maintenance)."""
+    row = s[q + TARGET_ROW] if q >= 0 else -1
+    _record(p, s, c, now, command, b, row, s[q + LINE] if q >= 0 else -1)
+    _delay_followers(p, s, c, command, b, now)
+    if command <= WRA:
+        _access(p, s, c, b, q, now)
+    if command == ACT_BANK:
+        _open_row(p, s, c, b, q, now)
+    elif command >= RDA and command < REF_AB:
+        _close_row(s, c, b)
     _list_bank(p, s, c, b)
 
 
-@_jit
+@kernel
+def _serve(p, s, c, k, i, now):
+    """Issue the command that entry i of list k stands for."""
+    b = s[i + 3 * p[LIST_ROOM]]
+    if k == PRE:
+        _count(s, c, s[b + FIRST_OTHER], ROW_CONFLICTS)
+        _issue(p, s, c, PRE_PB, b, s[b + FIRST_OTHER], now)
+        return
+    if k == ACT:
+        s[s[c + ACT] + BOUND] = now + p[ACT_BUS]
+        _count(s, c, s[b + FIRST_OTHER], ROW_MISSES)
+        _issue(p, s, c, ACT_BANK, b, s[b + FIRST_OTHER], now)
+        return
+    s[s[c + k] + BOUND] = now + p[COLUMN_BUS]
+    if k == ACTIVE:
+        q = s[b + OPENER]
+        s[b + OPENER] = -1
+        _drop(p, s, s[c + ACTIVE], 0, b)
+    else:
+        q = _take_hit(s, c, b)
+        _count(s, c, q, ROW_HITS)
+    command = RD + s[q + KIND]
+    cap = p[CLOSE_AFTER]
+    if cap > 0 and s[b + ACCESSES] >= cap and s[b + OPENER] < 0:
+        command += RDA - RD
+    _issue(p, s, c, command, b, q, now)
+
+
+@kernel
 def _activate_second(p, s, c, now):
     """LPDDR: the second half of an activation."""
     b = s[c + ACTIVATING]
@@ -631,19 +662,10 @@ def _activate_second(p, s, c, now):
     _list_bank(p, s, c, b)
 
 
-@_jit
-def _precharge(p, s, c, b, now):
-    q = s[b + FIRST_OTHER]
-    _count(s, c, q, ROW_CONFLICTS)
-    _record(p, s, c, now, PRE_PB, b, s[q + TARGET_ROW], s[q + LINE])
-    _delay_followers(p, s, c, PRE_PB, b, now)
-    _close_row(p, s, c, b)
-
-
 # ---------------------------------------------------------------- maintenance
 
 
-@_jit
+@kernel
 def _ask(s, c, command, b):
     at = s[c + ASKED_RING] + (s[c + ASKED_FIRST] + s[c + ASKED]) % _RING * 2
     s[at] = command
@@ -651,7 +673,7 @@ def _ask(s, c, command, b):
     s[c + ASKED] += 1
 
 
-@_jit
+@kernel
 def _ask_refresh(p, s, c):
     """The refresh that is due: of every scope, or of one bank on every data bus."""
     first = s[c + FIRST_BANK]
@@ -671,7 +693,7 @@ def _ask_refresh(p, s, c):
     s[c + REFRESH_CURSOR] = (s[c + REFRESH_CURSOR] + 1) % banks
 
 
-@_jit
+@kernel
 def _ask_precharges(p, s, c, now):
     """Closed-row policy: a precharge for each row that has had its share, once it is legal."""
     soonest = FAR
@@ -687,7 +709,7 @@ def _ask_precharges(p, s, c, now):
     s[c + NEXT_CLOSE] = soonest
 
 
-@_jit
+@kernel
 def _next_maintenance(p, s, c):
     """The earliest tick of the command that the oldest maintenance request needs, and which."""
     at = s[c + ASKED_RING] + s[c + ASKED_FIRST] * 2
@@ -711,43 +733,40 @@ def _next_maintenance(p, s, c):
             command = PRE_PB
             follower = T_PRE
         t = max(s[b + follower], s[s[b + GROUP_READY] + follower * groups])
-    if command == REF_AB or command == REF_PB:
+    if command >= REF_AB:
         t |= p[SPLIT_BUS]
     return t, command
 
 
-@_jit
+@kernel
 def _maintain(p, s, c, command, now):
     """Issue `command` for the oldest maintenance request."""
     at = s[c + ASKED_RING] + s[c + ASKED_FIRST] * 2
     b = s[at + 1]
-    _record(p, s, c, now, command, b, -1, -1)
-    _delay_followers(p, s, c, command, b, now)
-    if command == PRE_AB:
-        for other in range(b, b + p[BANKS] // p[SCOPES] * BANK_SIZE, BANK_SIZE):
-            _close_row(p, s, c, other)
-    elif command == PRE_PB:
-        _close_row(p, s, c, b)
-    else:
-        s[c + REFRESHES] += 1
-        s[b + HELD] = 0
     if command == s[at]:
         s[c + ASKED_FIRST] = (s[c + ASKED_FIRST] + 1) % _RING
         s[c + ASKED] -= 1
-    _list_bank(p, s, c, b)
+        if command != PRE_PB:
+            s[c + REFRESHES] += 1
+            s[b + HELD] = 0
+    if command == PRE_AB:
+        for other in range(b, b + p[BANKS] // p[SCOPES] * BANK_SIZE, BANK_SIZE):
+            _close_row(s, c, other)
+            _list_bank(p, s, c, other)
+    _issue(p, s, c, command, b, -1, now)
 
 
 # ---------------------------------------------------------------- time
 
 
-@_jit
+@inlined
 def _is_free(p, s, c):
     """Whether requests may start: maintenance that waits holds back the whole channel, but for
     per-bank refresh, which holds only its bank."""
     return s[c + ASKED] == 0 or p[REFRESH] == PER_BANK
 
 
-@_jit
+@inlined
 def _next_event(p, s, c):
     """The first tick after NOW at which something may happen."""
     rising = p[SPLIT_BUS]
@@ -767,110 +786,120 @@ def _next_event(p, s, c):
     return max(t, soonest)
 
 
-@_jit
-def _column_slot(p, s, c, now):
-    """HBM: one column command, on a rising edge."""
-    banks = p[BANKS]
+@inlined
+def _choose_column(p, s, c, now):
+    """HBM: the list and entry of the column command to issue on this rising edge, or -1."""
     k = s[c + ACTIVE]
     if s[k + BOUND] <= now:
         i = _oldest_ready(p, s, k, 1, now)
         if i >= 0:
-            s[k + BOUND] = now + p[COLUMN_BUS]
-            _column(p, s, c, s[i + 3 * banks], True, now)
-            return
+            return ACTIVE, i
     if not _is_free(p, s, c):
-        return
+        return HIT, -1
     _choose_kind(p, s, c)
     k = s[c + HIT]
-    if s[k + BOUND] <= now:
-        i = _oldest_ready(p, s, k, 1, now)
-        if i >= 0:
-            s[k + BOUND] = now + p[COLUMN_BUS]
-            _column(p, s, c, s[i + 3 * banks], False, now)
+    if s[k + BOUND] > now:
+        return HIT, -1
+    return HIT, _oldest_ready(p, s, k, 1, now)
 
 
-@_jit
-def _row_slot(p, s, c, now):
-    """HBM: one row command; only precharges on a falling edge."""
-    if s[c + ASKED] > 0:
-        t, command = _next_maintenance(p, s, c)
-        if t <= now:
-            _maintain(p, s, c, command, now)
-            return
-    if not _is_free(p, s, c):
-        return
+@inlined
+def _choose_row(p, s, c, now):
+    """HBM: the list and entry of the row command to issue; ACT needs a rising edge."""
     _choose_kind(p, s, c)
-    banks = p[BANKS]
     pre = -1
     act = -1
     if s[s[c + PRE] + BOUND] <= now:
         pre = _oldest_ready(p, s, s[c + PRE], 0, now)
     if now & 1 and s[s[c + ACT] + BOUND] <= now:
         act = _oldest_ready(p, s, s[c + ACT], 1, now)
-    if pre >= 0 and (act < 0 or s[pre + 2 * banks] < s[act + 2 * banks]):
-        _precharge(p, s, c, s[pre + 3 * banks], now)
-    elif act >= 0:
-        s[s[c + ACT] + BOUND] = now + p[ACT_BUS]
-        _activate(p, s, c, s[act + 3 * banks], now)
+    age = 2 * p[LIST_ROOM]
+    if pre >= 0 and (act < 0 or s[pre + age] < s[act + age]):
+        return PRE, pre
+    return ACT, act
 
 
-@_jit
-def _single_bus(p, s, c, now):
-    """LPDDR: one command a tick, ACT in two parts, a CAS before RD or WR when WCK has stopped."""
-    if s[c + CLOCKED] >= 0:
-        b = s[c + CLOCKED]
-        s[c + CLOCKED] = -1
-        _clocked_column(p, s, c, b, s[b + OPENER] >= 0, now)
-        return
-    activating = s[c + ACTIVATING] >= 0
-    if activating and s[c + ACT2_DEADLINE] <= now:
-        _activate_second(p, s, c, now)
-        return
-    k = s[c + ACTIVE]
-    i = -1
-    if s[k + BOUND] <= now:
-        i = _oldest_ready(p, s, k, 0, now)
-    if i < 0 and s[c + ASKED] > 0:
+@kernel
+def _split_bus_tick(p, s, c, now):
+    """HBM: a column command on a rising edge, and a row command."""
+    if now & 1:
+        k, i = _choose_column(p, s, c, now)
+        if i >= 0:
+            _serve(p, s, c, k, i, now)
+    if s[c + ASKED] > 0:
         t, command = _next_maintenance(p, s, c)
         if t <= now:
             _maintain(p, s, c, command, now)
             return
-    if i < 0 and _is_free(p, s, c):
-        _choose_kind(p, s, c)
-        for each in range(HIT, ACT if activating else ACT + 1):
-            if s[s[c + each] + BOUND] <= now:
-                j = _oldest_ready(p, s, s[c + each], 0, now)
-                if j >= 0 and (i < 0 or s[j + 2 * p[BANKS]] < s[i + 2 * p[BANKS]]):
-                    k = s[c + each]
-                    i = j
+    if _is_free(p, s, c):
+        k, i = _choose_row(p, s, c, now)
+        if i >= 0:
+            _serve(p, s, c, k, i, now)
+
+
+@inlined
+def _choose_any(p, s, c, now):
+    """LPDDR: the list and entry of the command to issue, or -1; no ACT-1 amid an activation."""
+    k = s[c + ACTIVE]
+    if s[k + BOUND] <= now:
+        i = _oldest_ready(p, s, k, 0, now)
+        if i >= 0:
+            return ACTIVE, i
+    chosen = ACTIVE
+    best = -1
+    if s[c + ASKED] > 0 and _next_maintenance(p, s, c)[0] <= now or not _is_free(p, s, c):
+        return chosen, best
+    _choose_kind(p, s, c)
+    age = 2 * p[LIST_ROOM]
+    for each in range(HIT, ACT + 1 if s[c + ACTIVATING] < 0 else ACT):
+        if s[s[c + each] + BOUND] <= now:
+            i = _oldest_ready(p, s, s[c + each], 0, now)
+            if i >= 0 and (best < 0 or s[i + age] < s[best + age]):
+                chosen = each
+                best = i
+    return chosen, best
+
+
+@kernel
+def _single_bus_tick(p, s, c, now):
+    """LPDDR: one command, ACT in two parts, a CAS before RD or WR when WCK has stopped."""
+    activating = s[c + ACTIVATING] >= 0
+    b = s[c + CLOCKED]
+    if b >= 0:
+        s[c + CLOCKED] = -1
+        k = ACTIVE if s[b + OPENER] >= 0 else HIT
+        i = s[b + PLACE + k - ACTIVE]
+    elif activating and s[c + ACT2_DEADLINE] <= now:
+        _activate_second(p, s, c, now)
+        return
+    else:
+        k, i = _choose_any(p, s, c, now)
     if i < 0:
-        if activating:
+        t = FAR
+        if s[c + ASKED] > 0:
+            t, command = _next_maintenance(p, s, c)
+        if t <= now:
+            _maintain(p, s, c, command, now)
+        elif activating:
             _activate_second(p, s, c, now)
         return
-    b = s[i + 3 * p[BANKS]]
-    if k == s[c + PRE]:
-        _precharge(p, s, c, b, now)
-    elif k == s[c + ACT]:
-        _activate(p, s, c, b, now)
-    elif now < s[c + CLOCK_STOPS]:
-        _clocked_column(p, s, c, b, k == s[c + ACTIVE], now)
-    elif activating and s[c + ACT2_DEADLINE] <= now + 1:
-        _activate_second(p, s, c, now)
-    else:
-        q = s[b + OPENER] if k == s[c + ACTIVE] else s[b + FIRST_HIT]
-        _record(p, s, c, now, CAS_RD + s[q + KIND], b, s[q + TARGET_ROW], s[q + LINE])
-        s[c + CLOCKED] = b
+    if k == ACTIVE or k == HIT:
+        bank = s[i + 3 * p[LIST_ROOM]]
+        q = s[bank + OPENER] if k == ACTIVE else s[bank + FIRST_HIT]
+        if b < 0 and now >= s[c + CLOCK_STOPS]:
+            if activating and s[c + ACT2_DEADLINE] <= now + 1:
+                _activate_second(p, s, c, now)
+                return
+            command = CAS_RD + s[q + KIND]
+            _record(p, s, c, now, command, bank, s[q + TARGET_ROW], s[q + LINE])
+            s[c + CLOCKED] = bank
+            return
+        runs = p[CLOCK_WRITE] if s[q + KIND] else p[CLOCK_READ]
+        s[c + CLOCK_STOPS] = max(s[c + CLOCK_STOPS], now + runs)
+    _serve(p, s, c, k, i, now)
 
 
-@_jit
-def _clocked_column(p, s, c, b, active, now):
-    q = s[b + OPENER] if active else s[b + FIRST_HIT]
-    runs = p[CLOCK_WRITE] if s[q + KIND] else p[CLOCK_READ]
-    s[c + CLOCK_STOPS] = max(s[c + CLOCK_STOPS], now + runs)
-    _column(p, s, c, b, active, now)
-
-
-@_jit
+@inlined
 def _tick(p, s, c, now):
     s[c + NOW] = now
     if now >= s[c + NEXT_REFRESH]:
@@ -878,39 +907,28 @@ def _tick(p, s, c, now):
     if now >= s[c + NEXT_CLOSE]:
         _ask_precharges(p, s, c, now)
     if p[SPLIT_BUS]:
-        if now & 1:
-            _column_slot(p, s, c, now)
-        _row_slot(p, s, c, now)
+        _split_bus_tick(p, s, c, now)
     else:
-        _single_bus(p, s, c, now)
+        _single_bus_tick(p, s, c, now)
 
 
-@_jit
-def _run_until(p, s, c, until):
-    """All ticks of channel c up to and including `until`."""
-    t = _next_event(p, s, c)
-    while t <= until:
-        _tick(p, s, c, t)
+@kernel
+def _run(p, s, c):
+    """Run channel c through tick STOP_TICK, and on until STOP_DONE requests are complete and fewer
+    than STOP_QUEUED of a kind are queued."""
+    while True:
         t = _next_event(p, s, c)
-    s[c + NOW] = until
+        if (
+            t > s[c + STOP_TICK]
+            and s[c + DONE] >= s[c + STOP_DONE]
+            and s[c + QUEUED_READS + s[c + STOP_KIND]] < s[c + STOP_QUEUED]
+        ):
+            s[c + NOW] = max(s[c + NOW], s[c + STOP_TICK])
+            return
+        _tick(p, s, c, t)
 
 
-@_jit
-def _make_room(p, s, c, kind, size):
-    """Run channel c until fewer than `size` requests of a kind are queued."""
-    while s[c + QUEUED_READS + kind] >= size:
-        _tick(p, s, c, _next_event(p, s, c))
-
-
-@_jit
-def _drain(p, s, c):
-    """Run channel c until it has nothing left to do but refresh."""
-    active = s[c + ACTIVE] + COUNT
-    while s[c + QUEUED_READS] + s[c + QUEUED_WRITES] + s[active] > 0 or s[c + ACTIVATING] >= 0:
-        _tick(p, s, c, _next_event(p, s, c))
-
-
-@_jit
+@inlined
 def _field(p, first, last, line):
     """The XOR of some slices of a burst's number."""
     value = 0
@@ -919,109 +937,108 @@ def _field(p, first, last, line):
     return value
 
 
-@_jit
-def _offer(p, s, c, kind, line, t, intended):
-    """Give channel c, which has reached tick t, a request; returns the tick of its acceptance."""
-    b = s[c + FIRST_BANK] + _field(p, 0, p[BANK_SLICES], line) * BANK_SIZE
-    if s[c + QUEUED_WRITES] > 0:
-        q = s[b + HEAD_WRITE]
-        while q >= 0 and s[q + LINE] != line:
-            q = s[q + NEXT]
-        if q >= 0:
-            # The write queue has this very burst: a read takes it from there, a write joins it.
-            if kind == 0:
-                s[c + FORWARDED] += 1
-                s[c + LATENCY_SUM] += 1
-                s[c + ARRIVAL_LATENCY_SUM] += t + 1 - max(intended, 0)
-                s[s[c + HISTOGRAM] + min(1, p[BINS] - 1)] += 1
-            else:
-                s[c + MERGED] += 1
-            _complete(p, s, c, t + 1)
-            return t
-    size = p[READ_QUEUE + kind]
-    if s[c + QUEUED_READS + kind] >= size:
-        _make_room(p, s, c, kind, size)
-        t = s[c + NOW]
-    row = _field(p, p[BANK_SLICES], p[SLICES], line)
-    _push(p, s, c, kind, b, row, line, t, intended if intended >= 0 else t)
-    return t
+@inlined
+def _queued_write(s, b, line):
+    """Bank b's queued write of a burst, or -1."""
+    q = s[b + HEAD_WRITE]
+    while q >= 0 and s[q + LINE] != line:
+        q = s[q + NEXT]
+    return q
 
 
-# ---------------------------------------------------------------- entry points
+@inlined
+def _must_run(p, s, c, b, kind, line, t, window, delay):
+    """Whether channel c must run on before it can accept a request at tick t, and that tick.
 
-
-@_jit
-def replay_in_order(p, s, lines, kinds, intended, stripe, channels, width):
-    """One stream over all channels, in order: a full queue holds back all that follows.
-
-    lines, kinds, intended: int64 [n], burst numbers over all channels, 0 read or 1 write, and the
-    earliest tick (-1: as soon as can be); `stripe` bursts in a row belong to one channel; at most
-    `width` requests are accepted a tick.
+    Sets what `_run` stops at.
     """
-    t = 0
-    accepted = 0
-    for i in range(len(lines)):
-        if intended[i] > t:
-            t = intended[i]
-            accepted = 0
-        elif accepted >= width:
-            t += 1
-            accepted = 0
-        line = lines[i]
-        c = 0
-        if channels > 1:
-            chunk = line // stripe
-            c = chunk % channels * p[CHANNEL_SIZE]
-            line = chunk // channels * stripe + line % stripe
-        if s[c + NOW] < t:
-            _run_until(p, s, c, t)
-        at = _offer(p, s, c, kinds[i], line, t, intended[i])
-        if at > t:
-            t = at
-            accepted = 0
-        accepted += 1
-    for n in range(channels):
-        _drain(p, s, n * p[CHANNEL_SIZE])
+    s[c + STOP_TICK] = 0
+    s[c + STOP_DONE] = 0
+    s[c + STOP_QUEUED] = FAR
+    freed = s[c + NEXT_AGE] + s[c + FORWARDED] + s[c + MERGED] - window
+    if s[c + DONE] <= freed:
+        s[c + STOP_DONE] = freed + 1
+        return True, t
+    if freed >= 0:
+        t = max(t, s[s[c + DONE_RING] + freed % p[WINDOW]] + delay)
+    if s[c + NOW] < t:
+        s[c + STOP_TICK] = t
+        return True, t
+    size = p[READ_QUEUE + kind]
+    if s[c + QUEUED_READS + kind] >= size and _queued_write(s, b, line) < 0:
+        s[c + STOP_KIND] = kind
+        s[c + STOP_QUEUED] = size
+        return True, t
+    return False, s[c + NOW]
 
 
-@_jit
-def replay_pages(p, s, first, last, address, size, write, start, window, delay, stripe, burst):
-    """Whole pages over channels `first` .. `last` - 1, each channel on its own from tick `start`.
+@inlined
+def _accept(p, s, c, b, kind, line, t, intended):
+    """Channel c takes a request at tick t."""
+    if _queued_write(s, b, line) < 0:
+        row = _field(p, p[BANK_SLICES], p[SLICES], line)
+        _push(p, s, c, kind, b, row, line, t, intended)
+        return
+    # The write queue has this very burst: a read takes it from there, a write joins it.
+    s[c + FORWARDED + kind] += 1
+    if kind == 0:
+        s[c + LATENCY_SUM] += 1
+        s[c + ARRIVAL_LATENCY_SUM] += t + 1 - intended
+        s[s[c + HISTOGRAM] + min(1, p[BINS] - 1)] += 1
+    _complete(p, s, c, t + 1)
 
-    address, size, write: int64 [n], bytes, in issue order. A channel has at most `window` bursts
-    in flight, and hears of a completion `delay` ticks late. `stripe` bytes in a row belong to one
-    of p's channels, `burst` bytes are one request.
+
+@inlined
+def _drain(p, s, c):
+    """Run channel c until nothing is left to do but refresh."""
+    s[c + STOP_TICK] = 0
+    s[c + STOP_DONE] = s[c + NEXT_AGE] + s[c + FORWARDED] + s[c + MERGED]
+    s[c + STOP_QUEUED] = FAR
+    _run(p, s, c)
+
+
+@kernel
+def replay(
+    p, s, first, last, address, size, write, intended, start, width, window, delay, stripe, burst
+):
+    """Requests, in order, from tick `start`, until all are complete.
+
+    address, size, write: int64 [n], bytes; intended: int64 [n], earliest ticks, or [0] for none.
+    Channels `first` .. `last` - 1 run each on its own, accepting `width` bursts a tick; with
+    first = -1 and last = 0 all run together, and a full queue holds back all that follows.
+    A channel has at most `window` bursts in flight and hears of a completion `delay` ticks late.
+    2^stripe bytes in a row belong to one channel, 2^burst bytes are one request.
     """
     channels = len(s) // p[CHANNEL_SIZE]
     for n in range(first, last):
-        c = n * p[CHANNEL_SIZE]
         t = start
-        sent = s[c + DONE]
+        accepted = 0
         for j in range(len(address)):
             low = address[j]
             high = low + size[j]
-            chunk = low // stripe
-            chunk += (n - chunk) % channels
-            while chunk * stripe < high:
-                local = chunk // channels * stripe - chunk * stripe
-                line = (max(low, chunk * stripe) + local) // burst
-                end = (min(high, (chunk + 1) * stripe) + local + burst - 1) // burst
+            chunk = low >> stripe
+            if n >= 0 and channels > 1:
+                chunk += (n - chunk) % channels
+            while chunk << stripe < high:
+                above = chunk // channels if channels > 1 else chunk
+                c = (chunk - above * channels) * p[CHANNEL_SIZE]
+                moved = (above - chunk) << stripe
+                line = (max(low, chunk << stripe) + moved) >> burst
+                end = (min(high, (chunk + 1) << stripe) + moved + (1 << burst) - 1) >> burst
                 while line < end:
-                    t = _send(p, s, c, write[j], line, t, sent, window, delay)
-                    sent += 1
+                    at = t + (accepted >= width)
+                    if len(intended) > 0:
+                        at = max(at, intended[j])
+                    b = s[c + FIRST_BANK] + _field(p, 0, p[BANK_SLICES], line) * BANK_SIZE
+                    wait, at = _must_run(p, s, c, b, write[j], line, at, window, delay)
+                    while wait:
+                        _run(p, s, c)
+                        wait, at = _must_run(p, s, c, b, write[j], line, at, window, delay)
+                    wanted = intended[j] if len(intended) > 0 else at
+                    _accept(p, s, c, b, write[j], line, at, wanted)
+                    accepted = accepted + 1 if at == t else 1
+                    t = at
                     line += 1
-                chunk += channels
-        _drain(p, s, c)
-
-
-@_jit
-def _send(p, s, c, kind, line, t, sent, window, delay):
-    """Offer a burst once fewer than `window` are in flight; returns the tick."""
-    while sent - s[c + DONE] >= window:
-        _tick(p, s, c, _next_event(p, s, c))
-    if sent >= window:
-        back = s[s[c + DONE_RING] + (sent - window) % p[WINDOW]] + delay
-        t = max(t, back)
-    if s[c + NOW] < t:
-        _run_until(p, s, c, t)
-    return _offer(p, s, c, kind, line, max(t, s[c + NOW]), t)
+                chunk += channels if n >= 0 else 1
+        for m in range(max(n, 0), n + 1 if n >= 0 else channels):
+            _drain(p, s, m * p[CHANNEL_SIZE])

@@ -110,8 +110,10 @@ class Memory:
         burst = spec.organization.burst_bytes
         if config.channels < 1:
             raise InputError(f"channels: {config.channels} must be at least 1")
-        if config.stripe % burst or config.stripe < burst:
-            raise InputError(f"interleave: {config.stripe} B is no multiple of the {burst} B burst")
+        if config.stripe < burst or config.stripe & (config.stripe - 1):
+            raise InputError(
+                f"interleave: {config.stripe} B is no power of two of at least one {burst} B burst"
+            )
         self.config = config
         self.mapping = maps.parse(config.mapping or spec.mapping, spec)
         self.timing = compile_timing(spec)
@@ -154,38 +156,24 @@ class Memory:
         together = np.concatenate(parts)
         return together[np.argsort(together[:, 0], kind="stable")]
 
-    def replay_in_order(self, address: I64, write: I64, intended: I64, width: int) -> None:
-        """One stream in order, see burst_kernel.replay_in_order; addresses in bytes."""
-        burst = self.config.spec.organization.burst_bytes
-        kernel.replay_in_order(
-            self.parameters,
-            self.state,
-            address // burst,
-            write,
-            intended,
-            self.config.stripe // burst,
-            self.config.channels,
-            width,
-        )
+    def replay_in_order(self, pages: Pages, intended: I64, width: int) -> None:
+        """One stream over all channels, in order: a full queue holds back all that follows.
 
-    def replay_pages(self, pages: Pages, start: int, window: int, delay: int) -> int:
-        """Pages from tick `start`, channels on their own; the tick at which all is complete."""
+        `intended`: earliest ticks, or empty; at most `width` bursts are accepted a tick.
+        """
+        self._replay(-1, 0, pages, intended, 0, width, kernel.FAR, 0)
+
+    def replay_apart(self, pages: Pages, start: int, window: int, delay: int) -> int:
+        """Each channel its part of the pages from tick `start`; the tick when all is complete.
+
+        A channel has at most `window` bursts in flight and hears of completions `delay` late.
+        """
         channels = self.config.channels
         bounds = np.linspace(0, channels, self._threads + 1).astype(int).tolist()
+        none = np.zeros(0, np.int64)
 
         def run(first: int, last: int) -> None:
-            kernel.replay_pages(
-                self.parameters,
-                self.state,
-                first,
-                last,
-                *pages,
-                start,
-                window,
-                delay,
-                self.config.stripe,
-                self.config.spec.organization.burst_bytes,
-            )
+            self._replay(first, last, pages, none, start, 1, window, delay)
 
         if self._threads == 1:
             run(0, channels)
@@ -193,6 +181,13 @@ class Memory:
             with ThreadPoolExecutor(self._threads) as pool:
                 list(pool.map(run, bounds[:-1], bounds[1:]))
         return max(start, self.last_done)
+
+    def _replay(self, first: int, last: int, pages: Pages, intended: I64, *how: int) -> None:
+        burst = self.config.spec.organization.burst_bytes.bit_length() - 1
+        stripe = self.config.stripe.bit_length() - 1
+        kernel.replay(
+            self.parameters, self.state, first, last, *pages, intended, *how, stripe, burst
+        )
 
     def _rows(self) -> I64:
         return self.state.reshape(self.config.channels, -1)

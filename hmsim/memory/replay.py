@@ -13,7 +13,7 @@ from hmsim.config.memory import MemorySpec, load_memory
 from hmsim.errors import InputError, did_you_mean
 from hmsim.memory import burst_kernel as kernel
 from hmsim.memory import mapping as maps
-from hmsim.memory.device import Memory, MemoryConfig
+from hmsim.memory.device import Memory, MemoryConfig, Pages
 from hmsim.memory.trace import read_trace
 from hmsim.units import show_bytes, show_seconds
 
@@ -97,7 +97,8 @@ def replay_trace(
         )
     intended = _arrivals(device, len(address), load, poisson, seed)
     started = time.perf_counter()
-    device.replay_in_order(address, write, intended, width=channels)
+    size = np.full(len(address), spec.organization.burst_bytes)
+    device.replay_in_order(Pages(address, size, write), intended, width=channels)
     wall = time.perf_counter() - started
     if commands:
         write_commands(device, commands)
@@ -105,9 +106,9 @@ def replay_trace(
 
 
 def _arrivals(device: Memory, n: int, load: float | None, poisson: bool, seed: int) -> I64:
-    """Intended arrival ticks, or -1 for "as soon as accepted"."""
+    """Intended arrival ticks; empty for "as soon as accepted"."""
     if load is None:
-        return np.full(n, -1, np.int64)
+        return np.zeros(0, np.int64)
     if not load > 0:
         raise InputError(f"load: {load} must be above zero; 1 is pin bandwidth")
     burst = device.config.spec.organization.burst_bytes

@@ -137,7 +137,7 @@ class _Part:
         before = self.memory.statistics()
         start = round(now / tick)
         delay = round(self.latency / tick)
-        end = self.memory.replay_pages(pages, start, self.window, delay)
+        end = self.memory.replay_apart(pages, start, self.window, delay)
         after = self.memory.statistics()
         return (end - start) * tick + self.latency, {k: after[k] - before[k] for k in after}
 
