@@ -1,6 +1,7 @@
 """The configuration of `hmsim run`: one TOML file, and the changes of the command line."""
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,8 @@ from hmsim.errors import InputError
 Fidelity = Literal["analytic", "run", "burst"]
 Variant = Literal["text", "code", "exclusive", "inclusive"]
 Barrier = Literal["layer", "token"]
+
+PATHS = ("workload.trace", "workload.requests.path", "workload.matrix.path")  # of data files
 
 
 class PoliciesSpec(Strict):
@@ -78,12 +81,23 @@ def load_run(path: str | Path, changes: list[str] = []) -> RunSpec:  # noqa: B00
 
 def read_run(path: str | Path) -> dict[str, Any]:
     """The file's plain data, unchecked; paths of data in it start at the current folder."""
-    data = read_toml(path)
-    workload = data.get("workload")
-    if isinstance(workload, dict):
-        _anchor(workload, "trace", Path(path).parent)
-        if isinstance(workload.get("requests"), dict):
-            _anchor(workload["requests"], "path", Path(path).parent)
+    return anchored(read_toml(path), Path(path).parent)
+
+
+def anchored(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`data` with its relative paths, which start at `folder`, starting at the current folder."""
+    return with_paths(data, lambda path: str(folder / path))
+
+
+def with_paths(data: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """`data` with every path of a data file in it changed."""
+    for key in PATHS:
+        *tables, last = key.split(".")
+        table: Any = data
+        for name in tables:
+            table = table.get(name) if isinstance(table, dict) else None
+        if isinstance(table, dict) and isinstance(table.get(last), str):
+            data = replaced(data, key, change(table[last]))
     return data
 
 
@@ -124,8 +138,3 @@ def _with(data: dict[str, Any], path: list[str], value: Any, key: str) -> dict[s
     if not isinstance(below, dict):
         raise InputError(f"--set {key}: {path[0]} is {below!r}, not a table")
     return data | {path[0]: _with(below, path[1:], value, key)}
-
-
-def _anchor(table: dict[str, Any], key: str, folder: Path) -> None:
-    if isinstance(table.get(key), str):
-        table[key] = str(folder / table[key])

@@ -1,0 +1,136 @@
+"""`hmsim sweep`: a run at every point of some axes."""
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hmsim.errors import InputError
+
+if TYPE_CHECKING:
+    from hmsim.sweep.coordinator import Swept
+    from hmsim.sweep.points import Plan
+
+MANY = 10**6
+SHOWN_FAILURES = 20
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "sweep",
+        help="run at every point of some axes",
+        description="Run a base configuration at every point of some axes, on this machine or on a "
+        "Dask cluster. The directory gets one dataset (sweep.h5, axes as dimensions), one table "
+        "(sweep.csv), and a journal from which an interrupted sweep goes on.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("sweep", metavar="SWEEP.toml")
+    parser.add_argument("-o", "--output", metavar="DIR", help="where the results go")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="worker processes (as many as there are cores)"
+    )
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler to run on")
+    parser.add_argument("--resume", action="store_true", help="go on with the sweep in DIR")
+    parser.add_argument("--dry-run", action="store_true", help="list the points and run nothing")
+    parser.add_argument("--yes", action="store_true", help=f"more than {MANY:,} points are meant")
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    parser.set_defaults(command=command)
+
+
+def command(options: argparse.Namespace) -> int:
+    from hmsim.cli.common import Progress, print_json
+    from hmsim.config.sweep import load_sweep
+    from hmsim.sweep.coordinator import plan_of, sweep_into
+    from hmsim.sweep.executors import DaskPool, LocalPool, Pool
+    from hmsim.sweep.folder import Folder
+
+    jobs = options.jobs if options.jobs is not None else len(os.sched_getaffinity(0))
+    if jobs < 1:
+        raise InputError(f"--jobs: {jobs}: at least 1")
+    sweep = load_sweep(options.sweep)
+    plan = plan_of(sweep, options.sweep)
+    if plan.size > MANY and not options.yes:
+        raise InputError(f"{options.sweep}: {plan.size:,} points; if so many are meant, add --yes")
+    if options.dry_run:
+        return _dry_run(plan, jobs)
+    if options.output is None:
+        raise InputError("-o DIR: missing; where shall the results go?")
+
+    def pool() -> Pool:
+        if options.scheduler is not None:
+            return DaskPool(options.scheduler)
+        return LocalPool(min(jobs, plan.size))
+
+    signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends as Ctrl-C does
+    with (
+        Folder(Path(options.output), sweep, options.resume) as folder,
+        Progress(plan.size, " points", "sweep") as progress,
+    ):
+        swept = sweep_into(folder, plan, sweep, pool, progress)
+    if options.json:
+        print_json(_as_dict(swept))
+    else:
+        _report(swept, options)
+    if not swept.finished:
+        return 130
+    return 1 if swept.failures else 0
+
+
+def _dry_run(plan: "Plan", jobs: int) -> int:
+    """A line a point: its name, its values, seconds on one core; then the totals."""
+    from hmsim.sweep.estimate import Estimate, estimate
+    from hmsim.units import show_bytes, show_seconds
+
+    total = Estimate(0.0, 0.0)
+    seen: set[str] = set()
+    for point in plan.points():
+        values = "  ".join(f"{key}={_shown(value)}" for key, value in point.changes.items())
+        if point.spec is None:
+            print(f"{point.hash}  {values}  {point.error}")
+            continue
+        if point.hash in seen:
+            print(f"{point.hash}  {values}  as before")
+            continue
+        seen.add(point.hash)
+        each = estimate(point.spec)
+        total = Estimate(total.seconds + each.seconds, total.bytes + each.bytes)
+        print(f"{point.hash}  {values}  about {show_seconds(each.seconds)}")
+    print(
+        f"{plan.size:,} points, {len(seen):,} different runs: about "
+        f"{show_seconds(total.seconds / jobs)} with {jobs} jobs, {show_bytes(total.bytes)} on disk"
+    )
+    return 0
+
+
+def _report(swept: "Swept", options: argparse.Namespace) -> None:
+    for failure in swept.failures[:SHOWN_FAILURES]:
+        values = " ".join(f"{key}={_shown(value)}" for key, value in failure.changes.items())
+        print(f"failed: {values}: {failure.error}", file=sys.stderr)
+    if len(swept.failures) > SHOWN_FAILURES:
+        rest = len(swept.failures) - SHOWN_FAILURES
+        print(f"failed: {rest} more, see {options.output}/points.jsonl", file=sys.stderr)
+    print(
+        f"{swept.points:,} points: {swept.computed:,} computed, {swept.known:,} known before, "
+        f"{len(swept.failures):,} failed; took {swept.wall_s:.1f} s"
+    )
+    print(f"{options.output}/sweep.h5, {options.output}/sweep.csv")
+    if not swept.finished:
+        again = shlex.join(["hmsim", "sweep", options.sweep, "-o", options.output, "--resume"])
+        print(f"interrupted; go on with: {again}", file=sys.stderr)
+
+
+def _as_dict(swept: "Swept") -> dict[str, Any]:
+    failures = [{"changes": each.changes, "error": each.error} for each in swept.failures]
+    return swept._asdict() | {"failures": failures}
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

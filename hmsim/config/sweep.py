@@ -1,0 +1,105 @@
+"""The configuration of `hmsim sweep`: a base run, and axes over any of its keys."""
+
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from hmsim.config.base import Strict, load, read_toml
+from hmsim.config.run import anchored, read_run, replaced
+from hmsim.errors import InputError
+
+Scalar = bool | int | float | str
+
+
+class Between(Strict):
+    """Values from one end to the other. Give `count`, or `step` where spacing is even."""
+
+    start: Scalar = Field(alias="from")
+    stop: Scalar = Field(alias="to")
+    count: int | None = Field(default=None, ge=1)
+    step: Scalar | None = None
+    round: bool = False  # to whole numbers
+
+
+class Sides(Strict):
+    """One key's interval in a design."""
+
+    start: Scalar = Field(alias="from")
+    stop: Scalar = Field(alias="to")
+    log: bool = False
+    round: bool = False  # to whole numbers
+
+
+class Design(Strict):
+    """A quasi-random sample of a box."""
+
+    points: int = Field(ge=1)
+    seed: int = Field(default=1, ge=0)
+    over: dict[str, Sides] = Field(min_length=1)
+
+
+KINDS = ("values", "range", "log", "zip", "latin_hypercube", "sobol")
+
+
+class AxisSpec(Strict):
+    """One axis, by exactly one of KINDS. `key` is the axis's own name unless given.
+
+    Several keys take the same value; `zip` gives each of several keys its own list.
+    """
+
+    key: str | list[str] | None = None
+    values: list[Any] | None = None
+    range: Between | None = None
+    log: Between | None = None
+    zip: dict[str, list[Any]] | None = None
+    latin_hypercube: Design | None = None
+    sobol: Design | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of {', '.join(KINDS)}")
+        if self.key is not None and given[0] in ("zip", "latin_hypercube", "sobol"):
+            raise ValueError(f"{given[0]} names its keys itself; leave out key")
+        if self.range and (self.range.count is None) == (self.range.step is None):
+            raise ValueError("range: give count or step")
+        if self.log and (self.log.count is None or self.log.step is not None):
+            raise ValueError("log: give count, not step")
+        return self
+
+
+class SweepSpec(Strict):
+    """The file of a sweep. `set` changes the base before the axes do."""
+
+    title: str = ""
+    base: str | dict[str, Any]  # a run's file, relative to the sweep's; or its tables
+    set: dict[str, Any] = {}
+    axes: dict[str, AxisSpec] = Field(min_length=1)
+
+
+class Sweep(NamedTuple):
+    """A sweep's file, read: the base run's plain data with `set` applied, and the axes."""
+
+    title: str
+    base: dict[str, Any]
+    axes: dict[str, AxisSpec]
+
+
+def load_sweep(path: str | Path) -> Sweep:
+    """The sweep that the file at `path` describes; InputError says what is wrong with it."""
+    spec = load(SweepSpec, read_toml(path), str(path))
+    if isinstance(spec.base, str):
+        base = read_run(Path(path).parent / spec.base)
+    else:
+        base = anchored(spec.base, Path(path).parent)
+    if isinstance(base.get("system"), str):
+        base = base | {"system": {"preset": base["system"]}}  # a table, that keys can go into
+    for key, value in spec.set.items():
+        base = replaced(base, key, value)
+    for table in ("system", "workload"):
+        if not isinstance(base.get(table), dict):
+            raise InputError(f"{path}: base: no [{table}], which a run needs")
+    title = spec.title or base.get("title") or Path(path).stem
+    return Sweep(str(title), base, spec.axes)

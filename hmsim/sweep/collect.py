@@ -1,0 +1,231 @@
+"""From a journal of points to one dataset with the axes as dimensions, and to a flat table.
+
+The dataset is HDF5 that xarray opens as it is. A policy's numbers have a dimension `policy` after
+the axes, unless an axis is over `policies.names`, which then takes its place.
+"""
+
+import csv
+import json
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from hmsim import __version__
+from hmsim.config import toml
+from hmsim.sweep.axes import POLICY_NAMES, quantity
+from hmsim.sweep.folder import read_journal
+from hmsim.sweep.points import Plan
+
+FORMAT, VERSION = "hmsim-sweep", 1
+DATASET, TABLE = "sweep.h5", "sweep.csv"
+UNITS = (
+    ("tokens_per_s", "1/s"), ("_GBps", "GB/s"), ("_bytes", "byte"), ("_ns", "ns"), ("_s", "s"),
+)  # fmt: skip
+BASE_UNITS = {"bytes": "byte", "bytes/s": "byte/s", "seconds": "s", "hertz": "Hz"}
+
+
+class Column(NamedTuple):
+    """One variable over the whole sweep, [*axes] or [*axes, policies], missing: NaN or ''."""
+
+    values: np.ndarray
+    by_policy: bool
+
+
+class Coordinate(NamedTuple):
+    """A key's values along an axis: numbers in base units, or text."""
+
+    axis: str
+    values: np.ndarray
+    unit: str
+
+
+def collect(path: Path, plan: Plan, hashes: dict[tuple[int, ...], str], title: str) -> None:
+    """Write `sweep.h5` and `sweep.csv` in the directory `path` from its journal.
+
+    `hashes`: the points' names by their place on each axis; a place that lacks one is unfinished.
+    """
+    policies, columns = _columns(path, plan, hashes)
+    coordinates = _coordinates(plan)
+    _write_dataset(path, plan, policies, columns, coordinates, title)
+    _write_table(path, plan, policies, columns, coordinates)
+
+
+def policy_axis(plan: Plan) -> int | None:
+    """The axis that takes the place of the dimension `policy`, if any."""
+    for k, axis in enumerate(plan.axes):
+        if axis.keys == ((POLICY_NAMES,),):
+            return k
+    return None
+
+
+def _columns(
+    path: Path, plan: Plan, hashes: dict[tuple[int, ...], str]
+) -> tuple[list[str], dict[str, Column]]:
+    """The policies' names and all variables, read from the journal in one pass."""
+    places: dict[str, list[tuple[int, ...]]] = {}
+    for index, name in hashes.items():
+        places.setdefault(name, []).append(index)
+    policies: list[str] = []
+    single = policy_axis(plan) is not None
+    texts: dict[str, bool] = {"point": True, "error": True}
+    by_policy: set[str] = set()
+    for _, policy, numbers in _records(path, places):  # what there is, before room is made for it
+        if policy is not None and policy not in policies:
+            policies.append(policy)
+        for key, value in numbers.items():
+            texts[key] = texts.get(key, False) or isinstance(value, str)
+            if policy is not None and not single:
+                by_policy.add(key)
+    columns = {}
+    for key, text in texts.items():
+        shape = (*plan.shape, len(policies)) if key in by_policy else plan.shape
+        empty = np.full(shape, "", object) if text else np.full(shape, np.nan)
+        columns[key] = Column(empty, key in by_policy)
+    for name, policy, numbers in _records(path, places):
+        for key, value in numbers.items():
+            place = (policies.index(policy),) if policy and key in by_policy else ()
+            for index in places[name]:
+                columns[key].values[index + place] = str(value) if texts[key] else value
+    return policies, columns
+
+
+def _records(
+    path: Path, wanted: Container[str]
+) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
+    """A point's name, None and its own variables; then the same for each of its policies."""
+    for entry in read_journal(path):
+        if entry["hash"] in wanted:
+            report = entry.get("report", {})
+            policies = report.pop("policies", {})
+            own = {"point": entry["hash"], "error": entry.get("error", "")}
+            yield entry["hash"], None, own | flat(report)
+            for policy, numbers in policies.items():
+                yield entry["hash"], policy, flat(numbers)
+
+
+def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Numbers and strings of nested tables, keys joined by `_`; lists and titles are left out."""
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}_")
+        elif isinstance(value, (int, float, str)) and key != "title":
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _coordinates(plan: Plan) -> dict[str, Coordinate]:
+    """By name. An axis of several keys, or of text, is numbered; its keys stand beside it."""
+    found = {}
+    for axis in plan.axes:
+        for name, given in axis.columns().items():
+            found[name] = Coordinate(axis.name, *_as_array(given))
+        if axis.name not in found:
+            found[axis.name] = Coordinate(axis.name, np.arange(len(axis.values)), "1")
+    return found
+
+
+def _as_array(values: list[Any]) -> tuple[np.ndarray, str]:
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        return np.array(values), "1"
+    parsed = [quantity(value) for value in values]
+    whole = [found for found in parsed if found is not None]
+    if len(whole) == len(values) and len({kind for _, kind in whole}) == 1:
+        return np.array([value for value, _ in whole]), BASE_UNITS[whole[0][1]]
+    texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
+    return np.array(texts, object), ""
+
+
+def _write_dataset(
+    path: Path,
+    plan: Plan,
+    policies: list[str],
+    columns: dict[str, Column],
+    coordinates: dict[str, Coordinate],
+    title: str,
+) -> None:
+    part = path / (DATASET + ".part")
+    dimensions = [axis.name for axis in plan.axes]
+    with h5py.File(part, "w") as file:
+        missing = int((columns["point"].values == "").sum())
+        failed = int((columns["error"].values != "").sum())
+        file.attrs.update(
+            {"format": FORMAT, "version": VERSION, "created_by": f"hmsim {__version__}",
+             "title": title, "complete": int(missing == 0), "points": plan.size,
+             "missing": missing, "failed": failed, "base": toml.dumps(plan.base)}
+        )  # fmt: skip
+        axes = {name: coordinates[name] for name in dimensions}
+        if any(column.by_policy for column in columns.values()):
+            axes["policy"] = Coordinate("policy", np.array(policies, object), "")
+        for name, coordinate in axes.items():
+            _dataset(file, name, coordinate.values, coordinate.unit).make_scale(name)
+        beside = [name for name in coordinates if name not in axes]
+        for name in beside:
+            dataset = _dataset(file, name, coordinates[name].values, coordinates[name].unit)
+            dataset.dims[0].attach_scale(file[coordinates[name].axis])
+        if beside:
+            file.attrs["coordinates"] = " ".join(beside)
+        for name, (values, by_policy) in columns.items():
+            dataset = _dataset(file, name, values, "" if values.dtype == object else unit_of(name))
+            for k, dimension in enumerate([*dimensions, *(["policy"] if by_policy else [])]):
+                dataset.dims[k].attach_scale(file[dimension])
+    part.replace(path / DATASET)
+
+
+def _dataset(file: h5py.File, name: str, values: np.ndarray, unit: str) -> h5py.Dataset:
+    kind = h5py.string_dtype() if values.dtype == object else values.dtype
+    dataset = file.create_dataset(name, data=values, dtype=kind)
+    if unit:
+        dataset.attrs["units"] = unit
+    return dataset
+
+
+def unit_of(name: str) -> str:
+    """The unit that a variable's name ends in; "1" for a plain number."""
+    return next((unit for ending, unit in UNITS if name.endswith(ending)), "1")
+
+
+def _write_table(
+    path: Path,
+    plan: Plan,
+    policies: list[str],
+    columns: dict[str, Column],
+    coordinates: dict[str, Coordinate],
+) -> None:
+    """A row for every point and policy; what is missing is an empty field."""
+    part = path / (TABLE + ".part")
+    single = policy_axis(plan)
+    head = [name for name, each in coordinates.items() if len(each.values)]
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*head, *([] if single is not None else ["policy"]), *columns])
+        for index in np.ndindex(*plan.shape):
+            at = dict(zip((axis.name for axis in plan.axes), index, strict=True))
+            key = [_field(coordinates[name].values[at[coordinates[name].axis]]) for name in head]
+            for place, policy in _rows(policies, columns, single):
+                row = [
+                    _field(values[(*index, place)] if by_policy else values[index])
+                    for values, by_policy in columns.values()
+                ]
+                writer.writerow([*key, *([] if single is not None else [policy]), *row])
+    part.replace(path / TABLE)
+
+
+def _rows(
+    policies: list[str], columns: dict[str, Column], single: int | None
+) -> Iterator[tuple[int, str]]:
+    """Places and names of the policies that a point has a row for."""
+    if single is not None or not policies:
+        return iter([(0, "")])
+    return iter(enumerate(policies))
+
+
+def _field(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        if np.isnan(value):
+            return ""
+        return int(value) if float(value).is_integer() else float(value)
+    return value

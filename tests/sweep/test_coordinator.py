@@ -1,0 +1,174 @@
+"""A sweep from end to end in this process: what is run, recorded, retried and written."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import hmsim
+from hmsim.config.run import load_run
+from hmsim.config.sweep import load_sweep
+from hmsim.errors import InputError
+from hmsim.replay import engine, summary
+from hmsim.sweep.coordinator import plan_of, sweep_into
+from hmsim.sweep.folder import Folder, read_journal
+from tests.sweep.small import TEXT, Answering, Dying, Here, Interrupting, write
+
+
+def sweep(tmp_path, pool, *, resume=False, text=TEXT):
+    path = write(tmp_path, text)
+    spec = load_sweep(path)
+    with Folder(tmp_path / "out", spec, resume) as folder:
+        return sweep_into(folder, plan_of(spec, str(path)), spec, lambda: pool, lambda _: None)
+
+
+def test_every_point_is_what_a_run_gives(tmp_path):
+    pool = Here()
+    swept = sweep(tmp_path, pool)
+    assert (swept.points, swept.computed, pool.ran) == (6, 4, 4)  # two points are twice there
+    assert len(swept.failures) == 2
+    assert all("weights" in failure.error for failure in swept.failures)
+
+    data = hmsim.open_sweep(tmp_path / "out")
+    assert dict(data.sizes) == {"sparsity": 3, "capacity": 2, "policy": 2}
+    assert data.capacity.attrs["units"] == "byte"
+    assert data.time_s.attrs["units"] == "s"
+    assert (data.attrs["complete"], data.attrs["failed"]) == (1, 3)
+    assert np.isnan(data.time_s.sel(capacity=8e9)).all()
+    # A point is the run that its directory says how to repeat.
+    spec = load_run(
+        tmp_path / "out/base.toml", ["workload.sparsity=0.6", "system.hbm.capacity=16.001 GB"]
+    )
+    report = summary.as_dict(spec, engine.execute(spec, None, lambda _: None))
+    for policy, numbers in report["policies"].items():
+        found = data.sel(sparsity=0.6, capacity=16.001e9, policy=policy)
+        for key, value in numbers.items():
+            assert float(found[key]) == value
+
+    with (tmp_path / "out/sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    assert sum(row["error"] == "" for row in rows) == 6
+    for row in rows:
+        at = {"capacity": float(row["capacity"]), "policy": row["policy"]}
+        found = data.isel(sparsity=0 if row["sparsity"] == "0.4" else 1).sel(at)
+        assert row["time_s"] == "" or float(row["time_s"]) == float(found.time_s)
+
+
+def test_resuming_runs_what_failed_and_nothing_else(tmp_path):
+    sweep(tmp_path, Here())
+    pool = Here()
+    swept = sweep(tmp_path, pool, resume=True)
+    assert (swept.known, pool.ran, len(swept.failures)) == (2, 2, 2)
+
+
+def test_interrupted_sweep_keeps_what_it_has_and_goes_on(tmp_path):
+    swept = sweep(tmp_path, Interrupting())
+    assert (swept.finished, swept.computed) == (False, 2)
+    assert hmsim.open_sweep(tmp_path / "out").attrs["complete"] == 0
+    pool = Here()
+    swept = sweep(tmp_path, pool, resume=True)
+    assert swept.finished
+    assert hmsim.open_sweep(tmp_path / "out").attrs["missing"] == 0
+
+
+def test_tasks_in_flight_with_a_dying_worker_are_run_again(tmp_path):
+    pool = Dying(at={2, 5})
+    swept = sweep(tmp_path, pool)
+    assert pool.renewed == 2
+    assert len(swept.failures) == 2  # those of 8 GB only
+    entries = list(read_journal(tmp_path / "out"))
+    assert len({entry["hash"] for entry in entries}) == len(entries) == 4
+
+
+def test_a_task_that_always_ends_its_worker_is_recorded(tmp_path):
+    swept = sweep(tmp_path, Dying(at=range(3, 100)))
+    assert {"worker process died" in failure.error for failure in swept.failures} == {True, False}
+    assert swept.finished
+
+
+def test_torn_last_line_does_not_count(tmp_path):
+    sweep(tmp_path, Answering())
+    journal = tmp_path / "out/points.jsonl"
+    whole = journal.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
+    pool = Answering()
+    sweep(tmp_path, pool, resume=True)
+    assert pool.ran == 1
+    assert journal.read_bytes() == whole
+
+
+def test_policy_axis_takes_the_place_of_the_policy_dimension(tmp_path):
+    text = TEXT[: TEXT.index("[axes.sparsity]")] + (
+        '[axes.who]\nkey = "policies.names"\nvalues = ["static", "reactive", "unlimited"]\n'
+        '[axes.sparsity]\nkey = "workload.sparsity"\nvalues = [0.25, 0.75]\n'
+    )
+    pool = Answering()
+    sweep(tmp_path, pool, text=text)
+    assert pool.ran == 2
+    data = hmsim.open_sweep(tmp_path / "out")
+    assert data.time_s.dims == ("who", "sparsity")
+    assert (data.time_s.sel(sparsity=0.75) == 0.75).all()
+
+
+def test_zipped_axes_and_designs_have_their_keys_as_coordinates(tmp_path):
+    text = TEXT[: TEXT.index("[axes.sparsity]")] + (
+        '[axes.pair]\nzip = { "workload.sparsity" = [0.25, 0.75], "workload.seed" = [3, 4] }\n'
+    )
+    sweep(tmp_path, Answering(), text=text)
+    data = hmsim.open_sweep(tmp_path / "out")
+    assert data.pair.values.tolist() == [0, 1]
+    assert data.coords["workload.seed"].values.tolist() == [3, 4]
+    assert (data.time_s == data.coords["workload.sparsity"]).all()
+
+
+def test_open_sweep_of_a_killed_sweep_gives_what_is_finished(tmp_path):
+    sweep(tmp_path, Answering())
+    for name in ("sweep.h5", "sweep.csv"):
+        (tmp_path / "out" / name).unlink()
+    assert hmsim.open_sweep(tmp_path / "out").attrs["missing"] == 0
+
+
+def test_directory_of_another_sweep(tmp_path):
+    sweep(tmp_path, Answering())
+    with pytest.raises(InputError, match="another sweep"):
+        sweep(tmp_path, Answering(), resume=True, text=TEXT.replace("0.6", "0.7"))
+    with pytest.raises(InputError, match="--resume"):
+        sweep(tmp_path, Answering())
+
+
+def test_directory_of_other_things(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").touch()
+    with pytest.raises(InputError, match="other files"):
+        sweep(tmp_path, Answering())
+
+
+def test_two_sweeps_in_one_directory_at_once(tmp_path):
+    spec = load_sweep(write(tmp_path))
+    with (
+        Folder(tmp_path / "out", spec, False),
+        pytest.raises(InputError, match="at work"),
+        Folder(tmp_path / "out", spec, True),
+    ):
+        pass
+
+
+def test_dataset_of_a_newer_version(tmp_path):
+    import h5py
+
+    sweep(tmp_path, Answering())
+    with h5py.File(tmp_path / "out/sweep.h5", "a") as file:
+        file.attrs["version"] = 99
+    with pytest.raises(InputError, match="newer"):
+        hmsim.open_sweep(tmp_path / "out")
+    with pytest.raises(InputError, match="no directory of a sweep"):
+        hmsim.open_sweep(tmp_path)
+
+
+def test_journal_is_plain_json_lines(tmp_path):
+    sweep(tmp_path, Answering())
+    lines = (tmp_path / "out/points.jsonl").read_text().splitlines()
+    assert [set(json.loads(line)) for line in lines] == [{"hash", "changes", "report"}] * 4
