@@ -81,7 +81,8 @@ class Timing(Strict):
     def _consistent(self) -> "Timing":
         if self.nRC < self.nRAS + self.nRP:
             raise ValueError(
-                f"nRC = {self.nRC} is below nRAS + nRP = {self.nRAS + self.nRP}; a row cycle holds both"
+                f"nRC = {self.nRC} is below nRAS + nRP = {self.nRAS + self.nRP};"
+                " a row cycle holds both"
             )
         if self.nRAS < self.nRCDRD:
             raise ValueError(f"nRAS = {self.nRAS} is below nRCDRD = {self.nRCDRD}")

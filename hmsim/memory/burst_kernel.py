@@ -13,300 +13,156 @@ these times up, so the earliest ready time of a list, once found, is a lower bou
 until an entry is added; no list is looked at before its bound. The queue holds reads and writes
 apart and serves one kind at a time; HIT, PRE and ACT hold the kind being served.
 
-All state of all channels is one flat int64 array `s` of records; a record is referred to by the
-index of its first field: `c` a channel, `b` a bank, `q` a queue entry, `k` a list, so that
-`s[b + ROW]` is a bank's open row. Parameters are one such array, `p`. Two plain arrays cost nothing
-to pass, where tuples of many arrays cost more than the scheduling. Ticks count from 1.
+Records are described in burst_state. Ticks count from 1.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
-
-from hmsim.memory.compiling import inlined, kernel
-from hmsim.memory.mapping import Mapping
-from hmsim.memory.timing import COMMANDS, FOLLOWERS, Timing
-
-
-FAR = 1 << 60
-RD, WR, RDA, WRA, PRE_PB, PRE_AB, ACT_BANK, REF_AB, REF_PB = range(len(COMMANDS))
-ACT2, CAS_RD, CAS_WR = range(len(COMMANDS), len(COMMANDS) + 3)
-LOG_NAMES = (*COMMANDS, "ACT2", "CAS_RD", "CAS_WR")
-T_RD, T_WR, T_PRE_AB, T_PRE, T_ACT, T_REF_AB, T_REF_PB = range(len(FOLLOWERS))
-NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
-
-# Parameters.
-(
-    BANKS,
-    LIST_ROOM,
-    GROUPS,
-    SCOPES,
-    BUSES,
-    SPLIT_BUS,
-    READ_LATENCY,
-    WRITE_LATENCY,
-    FAW,
-    COLUMN_BUS,
-    ACT_BUS,
-    ACT2_LIMIT,
-    CLOCK_READ,
-    CLOCK_WRITE,
-    REFI,
-    REFI_BANK,
-    READ_QUEUE,
-    WRITE_QUEUE,
-    DRAIN_ABOVE,  # serve writes once more than this many are queued
-    DRAIN_BELOW,  # until fewer than this many are
-    ROW_HIT_FIRST,  # a precharge may not overtake an older hit of its bank
-    CLOSE_AFTER,  # column commands to a row; 0 leaves rows open
-    REFRESH,
-    CHANNEL_SIZE,  # int64s of state per channel
-    WINDOW,  # completion ticks remembered
-    BINS,
-    LOG_ROOM,
-    BANK_SLICES,  # slices of the address map that make the bank number; the row's follow
-    SLICES,
-    SLICE_AT,  # where the slices are in p: shift, mask, left of each
-    FIRST_AT,  # [commands] first and last + 1 follower
-    LAST_AT,
-    BANK_GAP_AT,  # [commands, followers]
-    GAP_AT,  # [commands, groups, followers * groups]
-    PARAMETERS,
-) = range(35)
-
-# A list: ready, group, age, member arrays of LIST_ROOM entries follow.
-COUNT, BOUND, LIST_HEAD = range(3)
-# A bank; the first fields are its ready times, by follower.
-(
-    ROW,  # open row or -1
-    OPENER,  # request that opened it and waits, or -1
-    FIRST_HIT,  # oldest queued request of the served kind to the row, or -1
-    FIRST_OTHER,  # oldest to another row
+from hmsim.memory.burst_state import (
     ACCESSES,
-    HELD,  # per-bank refresh is due
+    ACT,
+    ACT2,
+    ACT2_DEADLINE,
+    ACT2_LIMIT,
+    ACT_BANK,
+    ACT_BUS,
+    ACT_WAITED,
+    ACTIVATING,
+    ACTIVATIONS,
+    ACTIVE,
+    AGE,
+    ALL_BANK,
+    ARRIVAL_LATENCY_SUM,
+    ARRIVED,
+    ASKED,
+    ASKED_FIRST,
+    ASKED_RING,
+    BANK,
+    BANK_GAP_AT,
+    BANK_SIZE,
+    BANK_SLICES,
+    BANKS,
+    BINS,
+    BLOCKED_FROM,
+    BLOCKED_TO,
+    BOUND,
+    BURST,
+    BUS,
+    BUS_FREE,
+    BUS_KIND,
+    BUS_SIZE,
+    BUSES,
+    CAS_RD,
+    CHANNEL_SIZE,
+    CLOCK_READ,
+    CLOCK_STOPS,
+    CLOCK_WRITE,
+    CLOCKED,
+    CLOSE_AFTER,
     CLOSING,
+    COLUMN_BUS,
+    COUNT,
+    COUNTED,
+    DONE,
+    DONE_RING,
+    DRAIN_ABOVE,
+    DRAIN_BELOW,
+    FAR,
+    FAW,
+    FIRST_AT,
+    FIRST_BANK,
+    FIRST_BUS,
+    FIRST_HIT,
+    FIRST_OTHER,
+    FORWARDED,
+    FREE,
+    GAP_AT,
+    GROUP,
+    GROUP_READY,
+    GROUP_TIMES,
+    GROUPS,
     HEAD_READ,
     HEAD_WRITE,
-    TAIL_READ,
-    TAIL_WRITE,
-    PLACE,  # entry in each of the four lists, or -1
-) = range(len(FOLLOWERS), len(FOLLOWERS) + 12)
-NUMBER = PLACE + 4
-GROUP = NUMBER + 1  # bank group number
-GROUP_READY = NUMBER + 2  # index of its group's first ready time
-SCOPE = NUMBER + 3  # index of its scope's record: the last four ACTs
-BANK_SIZE = NUMBER + 4
-# A queue entry.
-BANK, TARGET_ROW, LINE, ARRIVED, INTENDED, KIND, AGE, COUNTED, NEXT, PREVIOUS, ENTRY_SIZE = range(
-    11
-)
-# Statistics, the first fields of a channel.
-STATISTICS = (
-    "reads",
-    "writes",
-    "forwarded",
-    "merged",
-    "row_hits",
-    "row_misses",
-    "row_conflicts",
-    "activations",
-    "refreshes",
-    "latency_ticks",
-    "arrival_latency_ticks",
-)
-(
-    READS,
-    WRITES,
-    FORWARDED,
-    MERGED,
-    ROW_HITS,
-    ROW_MISSES,
-    ROW_CONFLICTS,
-    ACTIVATIONS,
-    REFRESHES,
+    HELD,
+    HISTOGRAM,
+    HIT,
+    INTENDED,
+    KIND,
+    LAST_AT,
+    LAST_DONE,
     LATENCY_SUM,
-    ARRIVAL_LATENCY_SUM,
-    # The rest of a channel.
+    LINE,
+    LIST_HEAD,
+    LIST_ROOM,
+    LOG,
+    LOG_FIELDS,
+    LOG_ROOM,
+    LOGGED,
+    LOST_COMMAND_BUS,
+    LOST_NO_REQUEST,
+    LOST_REFRESH,
+    LOST_ROW,
+    LOST_SPACING,
+    LOST_TURNAROUND,
+    MERGED,
+    NEXT,
+    NEXT_AGE,
+    NEXT_CLOSE,
+    NEXT_REFRESH,
     NOW,
-    SERVING,  # the kind being served: 0 reads, 1 writes
+    NUMBER,
+    OPENER,
+    PER_BANK,
+    PLACE,
+    PRE,
+    PRE_AB,
+    PRE_PB,
+    PREVIOUS,
     QUEUED_READS,
     QUEUED_WRITES,
-    FREE,  # first free queue entry
-    NEXT_AGE,
-    ASKED,  # maintenance commands waiting
-    ASKED_FIRST,  # ring position of the oldest
-    NEXT_REFRESH,
+    RD,
+    RDA,
+    READ_LATENCY,
+    READ_QUEUE,
+    READS,
+    REF_AB,
+    REF_PB,
+    REFI,
+    REFI_BANK,
+    REFRESH,
     REFRESH_CURSOR,
-    NEXT_CLOSE,  # closed-row policy: earliest precharge that is due
-    ACTIVATING,  # LPDDR: bank between ACT-1 and ACT-2, or -1
-    ACT2_DEADLINE,
-    CLOCKED,  # LPDDR: bank whose column command follows a CAS, or -1
-    CLOCK_STOPS,  # LPDDR: WCK runs until here
-    LAST_DONE,
-    DONE,  # requests completed
-    LOGGED,
-    STOP_TICK,  # when `_run` returns
+    REFRESH_FROM,
+    REFRESH_TO,
+    REFRESHES,
+    RING,
+    ROW,
+    ROW_CONFLICTS,
+    ROW_HIT_FIRST,
+    ROW_HITS,
+    ROW_MISSES,
+    SCOPE,
+    SCOPES,
+    SERVING,
+    SLICE_AT,
+    SLICES,
+    SPLIT_BUS,
     STOP_DONE,
     STOP_KIND,
     STOP_QUEUED,
-    # Where the channel's records are.
-    ACTIVE,
-    HIT,
-    PRE,
-    ACT,
-    FIRST_BANK,
-    GROUP_TIMES,
-    ASKED_RING,  # command, bank
-    DONE_RING,
-    HISTOGRAM,
-    LOG,  # tick, command, bank number, row, line
-    CHANNEL_FIELDS,
-) = range(44)
-_RING = 512  # two maintenance commands per bank at most
-_LOG_FIELDS = 5
-
-
-class Policy(NamedTuple):
-    """The controller's choices."""
-
-    read_queue: int = 32
-    write_queue: int = 32
-    drain_above: float = 0.8  # of the write queue
-    drain_below: float = 0.2
-    row_hit_first: bool = True
-    close_after: int = 0
-    refresh: int = ALL_BANK
-    posted_writes: bool = True  # done when WR issues; else once the data is in
-
-
-class Sizes(NamedTuple):
-    """What is kept per channel beside the machine itself."""
-
-    bins: int = 1  # latency histogram, one tick each, the last open-ended
-    window: int = 1
-    log: int = 0  # commands
-
-
-def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDArray[np.int64]:
-    """The parameter array."""
-    slices = [
-        (shift, mask, left)
-        for wanted in (0, 1)
-        for shift, mask, left, target in zip(*mapping[:4], strict=True)
-        if target == wanted
-    ]
-    tables = [
-        np.array(slices, np.int64).ravel(),
-        timing.first,
-        timing.last,
-        timing.bank_gap.ravel(),
-        timing.gap.ravel(),
-    ]
-    starts = PARAMETERS + np.cumsum([0, *(len(table) for table in tables)])
-    queue = np.float32(policy.write_queue)  # single precision decides where 0.8 of a queue lies
-    scalars = np.zeros(PARAMETERS, np.int64)
-    scalars[:SLICE_AT] = [
-        timing.banks,
-        _list_room(timing),
-        timing.groups,
-        timing.scopes,
-        timing.buses,
-        timing.split_bus,
-        timing.read_latency,
-        0 if policy.posted_writes else timing.write_latency,
-        timing.faw,
-        timing.column_bus,
-        timing.act_bus,
-        timing.act2_limit,
-        timing.clock_read,
-        timing.clock_write,
-        timing.refi,
-        timing.refi_bank,
-        policy.read_queue,
-        policy.write_queue,
-        np.floor(np.float32(policy.drain_above) * queue),
-        np.ceil(np.float32(policy.drain_below) * queue),
-        policy.row_hit_first,
-        policy.close_after,
-        policy.refresh,
-        _layout(timing, policy, sizes)[-1],
-        sizes.window,
-        sizes.bins,
-        sizes.log,
-        (mapping.target == 0).sum(),
-        len(slices),
-    ]
-    scalars[SLICE_AT:PARAMETERS] = starts[:-1]
-    return np.concatenate([scalars, *tables])
-
-
-def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDArray[np.int64]:
-    """State of channels with closed rows and empty queues at tick 0."""
-    start = _layout(timing, policy, sizes)
-    entries = _entries(timing, policy)
-    one = np.zeros(start[-1], np.int64)
-    one[ACTIVE : ACT + 1] = start[0:4]
-    room = _list_room(timing)
-    for at in start[0:4]:
-        one[at + BOUND] = FAR
-        one[at + LIST_HEAD : at + LIST_HEAD + room] = FAR  # entries past the end are never ready
-    one[FIRST_BANK : LOG + 1] = [start[4], *start[6:9], *start[10:12]]
-    banks = one[start[4] : start[5]].reshape(timing.banks, BANK_SIZE)
-    banks[:, ROW : FIRST_OTHER + 1] = -1
-    banks[:, HEAD_READ : PLACE + 4] = -1
-    banks[:, NUMBER] = np.arange(timing.banks)
-    banks[:, GROUP] = np.arange(timing.banks) * timing.groups // timing.banks
-    banks[:, GROUP_READY] = start[6] + banks[:, GROUP]
-    banks[:, SCOPE] = start[5] + banks[:, GROUP] * timing.scopes // timing.groups * 4
-    one[start[5] : start[6]] = -FAR
-    queue = one[start[9] : start[10]].reshape(entries, ENTRY_SIZE)
-    queue[:, NEXT] = start[9] + ENTRY_SIZE * np.arange(1, entries + 1)
-    queue[-1, NEXT] = -1
-    one[FREE] = start[9]
-    one[[ACTIVATING, CLOCKED]] = -1
-    one[[NEXT_REFRESH, NEXT_CLOSE]] = FAR
-    if policy.refresh != NO_REFRESH:
-        one[NEXT_REFRESH] = timing.refi if policy.refresh == ALL_BANK else timing.refi_bank
-    state = np.tile(one, (channels, 1))
-    # Indices count from the start of the whole array.
-    offset = np.arange(channels)[:, None] * start[-1]
-    state[:, ACTIVE : LOG + 1] += offset
-    state[:, FREE] += offset[:, 0]
-    banks = state[:, start[4] : start[5]].reshape(channels, timing.banks, BANK_SIZE)
-    banks[:, :, GROUP_READY : SCOPE + 1] += offset[:, :, None]
-    state[:, start[4] : start[5]] = banks.reshape(channels, -1)
-    queue = state[:, start[9] : start[10]].reshape(channels, entries, ENTRY_SIZE)
-    queue[:, :-1, NEXT] += offset
-    state[:, start[9] : start[10]] = queue.reshape(channels, -1)
-    return state.ravel()
-
-
-def _entries(timing: Timing, policy: Policy) -> int:
-    return policy.read_queue + policy.write_queue + timing.banks
-
-
-def _list_room(timing: Timing) -> int:
-    """Entries of a list: its banks, in whole vectors of eight."""
-    return -(-timing.banks // 8) * 8
-
-
-def _layout(timing: Timing, policy: Policy, sizes: Sizes) -> list[int]:
-    """Where in a channel its four lists, banks, scopes, group times, maintenance ring, completion
-    ring, queue, histogram and log begin, and its size."""
-    parts = [
-        *[LIST_HEAD + 4 * _list_room(timing)] * 4,
-        timing.banks * BANK_SIZE,
-        4 * timing.scopes,
-        len(FOLLOWERS) * timing.groups,
-        2 * _RING,
-        sizes.window,
-        _entries(timing, policy) * ENTRY_SIZE,
-        sizes.bins,
-        sizes.log * _LOG_FIELDS,
-    ]
-    return [int(at) for at in CHANNEL_FIELDS + np.cumsum([0, *parts])]
-
+    STOP_TICK,
+    T_ACT,
+    T_PRE,
+    T_PRE_AB,
+    T_RD,
+    T_REF_AB,
+    T_REF_PB,
+    TAIL_READ,
+    TARGET_ROW,
+    WAITED,
+    WAITED_FOR,
+    WINDOW,
+    WRA,
+)
+from hmsim.memory.compiling import inlined, kernel
+from hmsim.memory.timing import FOLLOWERS
 
 # ---------------------------------------------------------------- lists
 
@@ -427,6 +283,7 @@ def _push(p, s, c, kind, b, row, line, arrived, intended):
     s[q + KIND] = kind
     s[q + AGE] = s[c + NEXT_AGE]
     s[q + COUNTED] = 0
+    s[q + WAITED] = s[c + WAITED_FOR]
     s[c + NEXT_AGE] += 1
     s[c + QUEUED_READS + kind] += 1
     tail = s[b + TAIL_READ + kind]
@@ -506,7 +363,7 @@ def _delay_followers(p, s, c, command, b, now):
 def _record(p, s, c, now, command, b, row, line):
     n = s[c + LOGGED]
     if n < p[LOG_ROOM]:
-        at = s[c + LOG] + n * _LOG_FIELDS
+        at = s[c + LOG] + n * LOG_FIELDS
         s[at] = now
         s[at + 1] = command
         s[at + 2] = s[b + NUMBER]
@@ -600,6 +457,35 @@ def _open_row(p, s, c, b, q, now):
 
 
 @inlined
+def _overlap(first, last, since, until):
+    return max(0, min(last, until) - max(first, since))
+
+
+@inlined
+def _explain(p, s, c, b, q, now):
+    """Book the data bus's idle ticks before a column command to what it waited for, in turn: a
+    refresh, the request itself, its row, the other commands' spacing, a turn to issue."""
+    bus = s[b + BUS]
+    kind = s[q + KIND]
+    t = s[bus + BUS_FREE]
+    if t < now:
+        blocked = _overlap(s[c + BLOCKED_FROM], s[c + BLOCKED_TO], t, now)
+        refresh = _overlap(s[b + REFRESH_FROM], s[b + REFRESH_TO], t, now)
+        t += max(blocked, refresh)
+        s[c + LOST_REFRESH] += max(blocked, refresh)
+        u = min(now, max(t, s[q + ARRIVED] + 1))
+        s[c + LOST_NO_REQUEST + s[q + WAITED]] += u - t
+        t = min(now, max(u, s[b + T_RD + kind]))
+        s[c + LOST_ROW + s[b + ACT_WAITED]] += t - u
+        u = min(now, max(t, s[s[b + GROUP_READY] + (T_RD + kind) * p[GROUPS]]))
+        turned = s[bus + BUS_KIND] != kind
+        s[c + (LOST_TURNAROUND if turned else LOST_SPACING)] += u - t
+        s[c + LOST_COMMAND_BUS] += now - u
+    s[bus + BUS_FREE] = now + p[BURST]
+    s[bus + BUS_KIND] = kind
+
+
+@inlined
 def _access(p, s, c, b, q, now):
     """What RD and WR change beside the times."""
     s[b + ACCESSES] += 1
@@ -613,6 +499,11 @@ def _issue(p, s, c, command, b, q, now):
     """Issue a command of one bank for queue entry q (-1: maintenance)."""
     row = s[q + TARGET_ROW] if q >= 0 else -1
     _record(p, s, c, now, command, b, row, s[q + LINE] if q >= 0 else -1)
+    if command <= WRA:
+        _explain(p, s, c, b, q, now)
+    elif command == ACT_BANK:
+        own = max(s[b + T_ACT], s[q + ARRIVED] + 1)
+        s[b + ACT_WAITED] = s[s[b + GROUP_READY] + T_ACT * p[GROUPS]] > own
     _delay_followers(p, s, c, command, b, now)
     if command <= WRA:
         _access(p, s, c, b, q, now)
@@ -666,11 +557,16 @@ def _activate_second(p, s, c, now):
 
 
 @kernel
-def _ask(s, c, command, b):
-    at = s[c + ASKED_RING] + (s[c + ASKED_FIRST] + s[c + ASKED]) % _RING * 2
+def _ask(p, s, c, command, b):
+    at = s[c + ASKED_RING] + (s[c + ASKED_FIRST] + s[c + ASKED]) % RING * 2
     s[at] = command
     s[at + 1] = b
     s[c + ASKED] += 1
+    if command != PRE_PB:
+        s[b + REFRESH_FROM] = s[c + NOW]
+        if s[c + BLOCKED_TO] < FAR and p[REFRESH] != PER_BANK:
+            s[c + BLOCKED_FROM] = s[c + NOW]
+            s[c + BLOCKED_TO] = FAR
 
 
 @kernel
@@ -680,13 +576,13 @@ def _ask_refresh(p, s, c):
     if p[REFRESH] == ALL_BANK:
         s[c + NEXT_REFRESH] += p[REFI]
         for scope in range(p[SCOPES]):
-            _ask(s, c, REF_AB, first + scope * (p[BANKS] // p[SCOPES]) * BANK_SIZE)
+            _ask(p, s, c, REF_AB, first + scope * (p[BANKS] // p[SCOPES]) * BANK_SIZE)
         return
     s[c + NEXT_REFRESH] += p[REFI_BANK]
     banks = p[BANKS] // p[BUSES]
     for bus in range(p[BUSES]):
         b = first + (bus * banks + s[c + REFRESH_CURSOR]) * BANK_SIZE
-        _ask(s, c, REF_PB, b)
+        _ask(p, s, c, REF_PB, b)
         if p[REFRESH] == PER_BANK:
             s[b + HELD] = 1
             _list_bank(p, s, c, b)
@@ -703,7 +599,7 @@ def _ask_precharges(p, s, c, now):
             t = max(s[b + T_PRE], s[s[b + GROUP_READY] + T_PRE * p[GROUPS]])
             if t <= now:
                 s[b + CLOSING] = 1
-                _ask(s, c, PRE_PB, b)
+                _ask(p, s, c, PRE_PB, b)
             else:
                 soonest = min(soonest, t)
     s[c + NEXT_CLOSE] = soonest
@@ -744,16 +640,26 @@ def _maintain(p, s, c, command, now):
     at = s[c + ASKED_RING] + s[c + ASKED_FIRST] * 2
     b = s[at + 1]
     if command == s[at]:
-        s[c + ASKED_FIRST] = (s[c + ASKED_FIRST] + 1) % _RING
+        s[c + ASKED_FIRST] = (s[c + ASKED_FIRST] + 1) % RING
         s[c + ASKED] -= 1
-        if command != PRE_PB:
-            s[c + REFRESHES] += 1
-            s[b + HELD] = 0
+        if s[c + ASKED] == 0:
+            s[c + BLOCKED_TO] = min(s[c + BLOCKED_TO], now)
+    covered = p[BANKS] // p[SCOPES] if command in (PRE_AB, REF_AB) else 1
+    last = b + (covered - 1) * BANK_SIZE
     if command == PRE_AB:
-        for other in range(b, b + p[BANKS] // p[SCOPES] * BANK_SIZE, BANK_SIZE):
+        for other in range(b, last, BANK_SIZE):
             _close_row(s, c, other)
             _list_bank(p, s, c, other)
-    _issue(p, s, c, command, b, -1, now)
+        _close_row(s, c, last)
+    if command == REF_PB:
+        s[b + HELD] = 0
+    _issue(p, s, c, command, last, -1, now)
+    if command >= REF_AB:
+        s[c + REFRESHES] += 1
+        ready = max(s[last + T_ACT], s[s[last + GROUP_READY] + T_ACT * p[GROUPS]])
+        for other in range(b, last + 1, BANK_SIZE):
+            s[other + REFRESH_FROM] = s[b + REFRESH_FROM]
+            s[other + REFRESH_TO] = ready
 
 
 # ---------------------------------------------------------------- time
@@ -847,7 +753,7 @@ def _choose_any(p, s, c, now):
             return ACTIVE, i
     chosen = ACTIVE
     best = -1
-    if s[c + ASKED] > 0 and _next_maintenance(p, s, c)[0] <= now or not _is_free(p, s, c):
+    if (s[c + ASKED] > 0 and _next_maintenance(p, s, c)[0] <= now) or not _is_free(p, s, c):
         return chosen, best
     _choose_kind(p, s, c)
     age = 2 * p[LIST_ROOM]
@@ -883,7 +789,7 @@ def _single_bus_tick(p, s, c, now):
         elif activating:
             _activate_second(p, s, c, now)
         return
-    if k == ACTIVE or k == HIT:
+    if k in (ACTIVE, HIT):
         bank = s[i + 3 * p[LIST_ROOM]]
         q = s[bank + OPENER] if k == ACTIVE else s[bank + FIRST_HIT]
         if b < 0 and now >= s[c + CLOCK_STOPS]:
@@ -960,7 +866,10 @@ def _must_run(p, s, c, b, kind, line, t, window, delay):
         s[c + STOP_DONE] = freed + 1
         return True, t
     if freed >= 0:
-        t = max(t, s[s[c + DONE_RING] + freed % p[WINDOW]] + delay)
+        heard = s[s[c + DONE_RING] + freed % p[WINDOW]] + delay
+        if heard > t:
+            t = heard
+            s[c + WAITED_FOR] = 2
     if s[c + NOW] < t:
         s[c + STOP_TICK] = t
         return True, t
@@ -968,6 +877,7 @@ def _must_run(p, s, c, b, kind, line, t, window, delay):
     if s[c + QUEUED_READS + kind] >= size and _queued_write(s, b, line) < 0:
         s[c + STOP_KIND] = kind
         s[c + STOP_QUEUED] = size
+        s[c + WAITED_FOR] = 1
         return True, t
     return False, s[c + NOW]
 
@@ -978,6 +888,7 @@ def _accept(p, s, c, b, kind, line, t, intended):
     if _queued_write(s, b, line) < 0:
         row = _field(p, p[BANK_SLICES], p[SLICES], line)
         _push(p, s, c, kind, b, row, line, t, intended)
+        s[c + WAITED_FOR] = 0
         return
     # The write queue has this very burst: a read takes it from there, a write joins it.
     s[c + FORWARDED + kind] += 1
@@ -986,6 +897,16 @@ def _accept(p, s, c, b, kind, line, t, intended):
         s[c + ARRIVAL_LATENCY_SUM] += t + 1 - intended
         s[s[c + HISTOGRAM] + min(1, p[BINS] - 1)] += 1
     _complete(p, s, c, t + 1)
+
+
+@inlined
+def _start_buses(p, s, n, start):
+    """What channel n's (-1: every channel's) data buses did not do before `start` is no loss."""
+    channels = len(s) // p[CHANNEL_SIZE]
+    for m in range(max(n, 0), n + 1 if n >= 0 else channels):
+        bus = s[m * p[CHANNEL_SIZE] + FIRST_BUS]
+        for each in range(bus, bus + p[BUSES] * BUS_SIZE, BUS_SIZE):
+            s[each + BUS_FREE] = max(s[each + BUS_FREE], start)
 
 
 @inlined
@@ -1013,6 +934,7 @@ def replay(
     for n in range(first, last):
         t = start
         accepted = 0
+        _start_buses(p, s, n, start)
         for j in range(len(address)):
             low = address[j]
             high = low + size[j]

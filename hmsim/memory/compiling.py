@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core import config
 
 _OPTIONS: dict[str, Any] = {
     "cache": True,
@@ -36,7 +37,7 @@ def inlined(function: Callable) -> Callable:
 
 def _with_unsigned_indices(function: Callable) -> Callable:
     """The same function, from the same file and line, with `x[i]` written `x[np.uint64(i)]`."""
-    if numba.config.DISABLE_JIT:
+    if config.DISABLE_JIT:
         return function
     lines, first = inspect.getsourcelines(function)
     tree = ast.parse(textwrap.dedent("".join(lines)))

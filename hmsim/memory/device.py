@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from hmsim.config.memory import MemorySpec
 from hmsim.errors import InputError, did_you_mean
-from hmsim.memory import burst_kernel as kernel
+from hmsim.memory import burst_kernel
+from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
 from hmsim.memory.timing import compile_timing, tick_seconds
 
@@ -141,6 +142,28 @@ class Memory:
         """Tick at which the last request was complete."""
         return int(self._rows()[:, kernel.LAST_DONE].max())
 
+    @property
+    def last_data(self) -> int:
+        """Tick at which all data buses are free; beyond `last_done` where writes are posted."""
+        buses = self._parts(kernel.FIRST_BUS, self.timing.buses * kernel.BUS_SIZE)
+        return int(buses.reshape(-1, kernel.BUS_SIZE)[:, kernel.BUS_FREE].max())
+
+    def bus_ticks(self, counts: dict[str, int], whole: int) -> dict[str, int]:
+        """What `whole` ticks of all data buses went into: data, or the reason for its absence.
+
+        `counts` are statistics of that time. The parts add up to whole * buses; what follows a
+        bus's last burst counts as no request.
+        """
+        lost = {
+            name.removeprefix("lost_"): ticks
+            for name, ticks in counts.items()
+            if name.startswith("lost_")
+        }
+        data = (counts["reads"] + counts["writes"]) * self.timing.burst
+        buses = self.config.channels * self.timing.buses
+        lost["no_request"] += whole * buses - data - sum(lost.values())
+        return {"data": data, **lost}
+
     def histogram(self) -> I64:
         """Reads by latency in ticks; the last bin is open-ended."""
         return self._parts(kernel.HISTOGRAM, self._sizes.bins).sum(axis=0)
@@ -185,7 +208,7 @@ class Memory:
     def _replay(self, first: int, last: int, pages: Pages, intended: I64, *how: int) -> None:
         burst = self.config.spec.organization.burst_bytes.bit_length() - 1
         stripe = self.config.stripe.bit_length() - 1
-        kernel.replay(
+        burst_kernel.replay(
             self.parameters, self.state, first, last, *pages, intended, *how, stripe, burst
         )
 

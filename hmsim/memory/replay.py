@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hmsim.config.memory import MemorySpec, load_memory
 from hmsim.errors import InputError, did_you_mean
-from hmsim.memory import burst_kernel as kernel
+from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
 from hmsim.memory.device import Memory, MemoryConfig, Pages
 from hmsim.memory.trace import read_trace
@@ -19,6 +19,18 @@ from hmsim.units import show_bytes, show_seconds
 
 I64 = NDArray[np.int64]
 FIDELITIES = ("burst",)
+REASONS = {
+    "data": "data",
+    "no_request": "no request in flight",
+    "queue_full": "queue too shallow",
+    "in_flight_limit": "too few requests in flight",
+    "row_cycle": "row misses (tRCD, tRP, tRC)",
+    "activation_rate": "activation rate (tFAW, tRRD)",
+    "refresh": "refresh",
+    "turnaround": "read/write turnaround",
+    "spacing": "bank group and rank spacing (tCCD)",
+    "command_bus": "command bus and scheduling",
+}
 _BINS = 1 << 16
 _LOG_PER_REQUEST = 4  # LPDDR: PRE, ACT1, ACT2, RD, and now and then a CAS or a refresh
 
@@ -43,8 +55,14 @@ class ReplayResult:
     row_conflicts: int
     activations: int
     refreshes: int
+    bus_ticks: dict[str, int]  # what the data buses' time went into, see REASONS
 
-    def to_json(self) -> dict[str, int | float]:
+    @property
+    def limiter(self) -> str:
+        """What costs the most bandwidth, for people."""
+        return REASONS[max(list(self.bus_ticks)[1:], key=self.bus_ticks.__getitem__)]
+
+    def to_json(self) -> dict[str, object]:
         """Plain data for `--json`."""
         return asdict(self)
 
@@ -143,6 +161,7 @@ def _result(device: Memory, requests: int, wall: float) -> ReplayResult:
             name: counts[name]
             for name in ("row_hits", "row_misses", "row_conflicts", "activations", "refreshes")
         },
+        bus_ticks=device.bus_ticks(counts, max(device.last_done, device.last_data)),
     )
 
 
@@ -192,5 +211,13 @@ def format_table(result: ReplayResult) -> str:
             "read latency",
             f"mean {result.mean_read_latency_ns:.4g} ns, p99 {result.p99_read_latency_ns:.4g} ns",
         ),
+    ]
+    whole = sum(result.bus_ticks.values())
+    lost = sorted(list(result.bus_ticks.items())[1:], key=lambda item: -item[1])
+    rows.append(("limiter", result.limiter))
+    rows += [
+        ("  lost to", f"{100 * ticks / whole:5.1f} %  {REASONS[name]}")
+        for name, ticks in lost
+        if ticks
     ]
     return "\n".join(f"{name:<13} {value}" for name, value in rows)

@@ -43,6 +43,8 @@ class StepTiming:
     dram_row_hits: int
     dram_row_misses: int
     dram_activations: int
+    hbm_bus_ticks: dict[str, int]  # what the data buses' time went into; see replay.REASONS
+    dram_bus_ticks: dict[str, int]
 
 
 class Superchip:
@@ -88,8 +90,8 @@ class Superchip:
 
     def step(self, hbm: Pages, dram: Pages) -> StepTiming:
         """One step's traffic, in issue order, demand reads before migrations."""
-        hbm_s, hbm_counts = self._hbm.run(hbm, self._now)
-        dram_s, dram_counts = self._dram.run(dram, self._now)
+        hbm_s, hbm_counts, hbm_bus = self._hbm.run(hbm, self._now)
+        dram_s, dram_counts, dram_bus = self._dram.run(dram, self._now)
         read, write = self._wire_bytes(dram)
         if len(dram.size):
             wire_s = max(read / self.link.read_bandwidth, write / self.link.write_bandwidth)
@@ -106,6 +108,8 @@ class Superchip:
             link_write_bytes=write,
             **_rows("hbm", hbm_counts),
             **_rows("dram", dram_counts),
+            hbm_bus_ticks=hbm_bus,
+            dram_bus_ticks=dram_bus,
         )
 
     def _wire_bytes(self, pages: Pages) -> tuple[int, int]:
@@ -129,17 +133,18 @@ class _Part:
         self.memory = Memory(config, window=self.window, posted_writes=False, threads=threads)
         self.latency = latency
 
-    def run(self, pages: Pages, now: float) -> tuple[float, dict[str, int]]:
-        """Seconds from `now` to the last completion, and what was counted meanwhile."""
-        tick = self.memory.tick_s
+    def run(self, pages: Pages, now: float) -> tuple[float, dict[str, int], dict[str, int]]:
+        """Seconds from `now` to the last completion, counts and bus ticks of that time."""
+        memory, tick = self.memory, self.memory.tick_s
+        before = memory.statistics()
         if not len(pages.size):
-            return 0.0, dict.fromkeys(self.memory.statistics(), 0)
-        before = self.memory.statistics()
+            none = dict.fromkeys(before, 0)
+            return 0.0, none, memory.bus_ticks(none, 0)
         start = round(now / tick)
-        delay = round(self.latency / tick)
-        end = self.memory.replay_apart(pages, start, self.window, delay)
-        after = self.memory.statistics()
-        return (end - start) * tick + self.latency, {k: after[k] - before[k] for k in after}
+        end = memory.replay_apart(pages, start, self.window, round(self.latency / tick))
+        after = memory.statistics()
+        counts = {name: after[name] - before[name] for name in after}
+        return (end - start) * tick + self.latency, counts, memory.bus_ticks(counts, end - start)
 
 
 def _bytes(name: str, pages: Pages) -> dict[str, int]:

@@ -149,9 +149,9 @@ def compile_timing(spec: MemorySpec) -> Timing:
                 np.maximum(table, wait, out=table, where=_related(level, node))
     if hbm:
         _share_buses(gap, held)
-    delayed = (gap > NEVER).any(axis=(1, 3))
-    first = np.array([row.argmax() for row in delayed])
-    last = np.array([len(row) - row[::-1].argmax() for row in delayed])
+    delayed: NDArray[np.bool_] = np.any(gap > NEVER, axis=(1, 3))
+    first = np.argmax(delayed, axis=1)
+    last = len(FOLLOWERS) - np.argmax(delayed[:, ::-1], axis=1)
     return Timing(
         gap=np.ascontiguousarray(gap.reshape(len(COMMANDS), groups, -1)),
         bank_gap=bank_gap,
