@@ -12,7 +12,7 @@ from hmsim.workload.stream import F64, I64, Chunk, Workload
 
 WINDOW = 16  # steps that the union curve looks back
 STRIDE = 8  # every so many steps of a lane count for it
-BUFFERS = (0.05, 0.1, 0.2, 0.4)  # sizes, as a share of the blocks that a layer ever reads
+BUFFERS = (0.02, 0.05, 0.1, 0.2, 0.4)  # sizes, as a share of a layer's blocks alive at most
 MULTIPLES = (1.0, 1.5, 2.0, 4.0)  # and of a layer's mean read set
 TOP = (0.01, 0.05, 0.1, 0.2, 0.5)
 SAMPLED_LANES = 4
@@ -129,7 +129,7 @@ def measure(workload: Workload, progress: Callable[[int], None] | None = None) -
         last_token = chunk.token[-1]
         if progress is not None:
             progress(chunk.first + chunk.reads.size)
-    lru, belady, reuse = sample.buffers()
+    lru, belady, reuse = sample.buffers(peak / shape.lanes)
     shares = len(BUFFERS)
     return Statistics(
         steps=shape.steps,
@@ -222,8 +222,11 @@ class _Sample:
             total += reads.block.size
         return _over(top, total)
 
-    def buffers(self) -> tuple[F64, F64, I64]:
-        """Hit rates under LRU and at best, of BUFFERS then MULTIPLES, and the reuse distances."""
+    def buffers(self, alive: float) -> tuple[F64, F64, I64]:
+        """Hit rates under LRU and at best, of BUFFERS then MULTIPLES, and the reuse distances.
+
+        `alive`: blocks that a lane has, of which BUFFERS are shares.
+        """
         lru = np.zeros(len(BUFFERS) + len(MULTIPLES), np.int64)
         belady = np.zeros_like(lru)
         reuse, total = np.zeros(2, np.int64), 0
@@ -231,9 +234,7 @@ class _Sample:
             histogram = np.zeros(reads.blocks + 1, np.int64)
             statistics_kernel.stack_distances(reads.offset, reads.block, reads.blocks, histogram)
             mean = reads.block.size / (reads.offset.size - 1)
-            wanted = np.array(
-                [*(b * reads.blocks for b in BUFFERS), *(m * mean for m in MULTIPLES)]
-            )
+            wanted = np.array([*(b * alive for b in BUFFERS), *(m * mean for m in MULTIPLES)])
             sizes = np.clip(np.rint(wanted).astype(np.int64), 1, reads.blocks)
             lru += np.cumsum(histogram[:-1])[sizes - 1]
             statistics_kernel.belady_hits(reads.offset, reads.block, reads.blocks, sizes, belady)

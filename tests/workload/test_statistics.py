@@ -145,7 +145,7 @@ def test_the_whole_sample_gives_the_hit_rates_of_its_lanes(monkeypatch):
         steps = []
         while sum(map(len, steps)) + len(lane[len(steps)]) <= 500:
             steps.append(lane[len(steps)])
-        size = round(0.4 * len(set().union(*steps)))
+        size = round(0.4 * found.peak_blocks / 2)
         hits += [lru_hits(steps, size), sum(map(len, steps))]
     assert found.lru[statistics.BUFFERS.index(0.4)] == pytest.approx(hits[0] / hits[1])
 
