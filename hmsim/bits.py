@@ -4,7 +4,7 @@ from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-if config.DISABLE_JIT:
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
 
     def popcount(word):
         """Number of bits set in a uint64."""
@@ -34,9 +34,9 @@ else:
     @njit(inline="always")
     def popcount(word):
         """Number of bits set in a uint64."""
-        return types.int64(_ctpop(word))
+        return types.int64(_ctpop(word))  # type: ignore[call-arg]
 
     @njit(inline="always")
     def lowest_bit(word):
         """Index of the lowest bit set in a uint64; 64 for zero."""
-        return types.int64(_cttz(word))
+        return types.int64(_cttz(word))  # type: ignore[call-arg]

@@ -252,7 +252,7 @@ def _newborn(rule, token, next_read, held, resident, cur, limit):
         elif not _has(held, token // PAGE_TOKENS * PAGE_TOKENS):
             return False
         return _add(held, token, cur, limit)
-    if rule == LOOKAHEAD1 or rule == SA:
+    if rule in (LOOKAHEAD1, SA):
         if not _has(next_read, token):
             return False
         if _add(held, token, cur, limit):

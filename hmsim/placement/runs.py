@@ -137,9 +137,7 @@ class _UnlimitedRun:
         return counts, [Sample(everything, everything)] * int(wanted.max(initial=-1) + 1)
 
     def traffic(self, counts: I64, steps: Steps) -> Traffic:
-        return unlimited_traffic(
-            counts, steps, self._workload.geometry.block_bytes, self._rates
-        )
+        return unlimited_traffic(counts, steps, self._workload.geometry.block_bytes, self._rates)
 
 
 class _AuthorsRun:
@@ -183,4 +181,3 @@ class _AuthorsRun:
 def _snapshots(wanted: I64, like: U64) -> tuple[U64, U64]:
     samples = int(wanted.max(initial=-1)) + 1
     return np.zeros((samples, *like.shape), np.uint64), np.zeros((samples, *like.shape), np.uint64)
-

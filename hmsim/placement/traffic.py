@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-F64 = NDArray[np.float64]
+F64 = NDArray[np.floating]
 I64 = NDArray[np.int64]
 
 VARIANTS = ("text", "code", "exclusive", "inclusive")
@@ -174,26 +174,34 @@ def variant_traffic(
 
 
 def unlimited_traffic(counts: I64, steps: Steps, block_bytes: int, rates: Rates) -> Traffic:
-    """No capacity limit: every read, weights too, split so that both sides finish together.
+    """No capacity limit: weights from HBM, KV split so that both sides finish together.
 
     Per group max(F / Bh, c, (F + reads) / (Bh + min(Bk, Bd))); appends are not counted.
     """
     reads = float(block_bytes) * counts[:, READS]
     zero = np.zeros_like(reads)
     start = steps.group_start
-    split = np.full_like(reads, rates.split)
+    group_reads, weights = _sum(reads, start), _sum(steps.hbm_bytes, start)
+    from_hbm = np.clip(rates.split * (weights + group_reads) - weights, 0.0, group_reads)
+    share = np.divide(from_hbm, group_reads, out=np.zeros_like(from_hbm), where=group_reads > 0)
+    attention_hbm = reads * _spread(share, start, len(reads))
     traffic = Traffic(
-        zero, reads * split, reads * (1 - split), steps.hbm_bytes * split,
-        steps.hbm_bytes * (1 - split), zero, zero, zero, zero, zero, zero,
+        zero, attention_hbm, reads - attention_hbm, steps.hbm_bytes, zero, zero, zero, zero, zero,
+        zero, zero,
     )  # fmt: skip
-    group_time = split_bound(_sum(reads, start), _sum(steps.hbm_bytes, start), rates)
+    group_time = split_bound(group_reads, weights, rates)
     group_time = np.maximum(group_time, _sum(steps.compute_s, start))
     return traffic._replace(time_s=_share_time(traffic, group_time, start))
 
 
 def split_bound(reads: F64, hbm_bytes: F64, rates: Rates) -> F64:
     """Seconds below which no placement can serve these demand bytes: all memories at full rate."""
-    return np.maximum(hbm_bytes / rates.hbm, (hbm_bytes + reads) / (rates.hbm + rates.off_package))
+    return np.maximum(hbm_bytes / rates.hbm, pooled_bound(reads + hbm_bytes, rates))
+
+
+def pooled_bound(demand: F64, rates: Rates) -> F64:
+    """The same where weights, too, may come from either memory, as with the founding authors."""
+    return demand / (rates.hbm + rates.off_package)
 
 
 def authors_traffic(

@@ -61,7 +61,7 @@ def figure(width: str, height: float, path: Path | None, command: str) -> Iterat
     matplotlib.use("Agg", force=False)
     import matplotlib.pyplot as plt
 
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(_RC):  # type: ignore[arg-type]
         drawn = plt.figure(figsize=(WIDTHS[width], height), layout="constrained")
         try:
             yield drawn

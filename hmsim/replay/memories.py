@@ -103,9 +103,7 @@ def _blocks(bits: np.ndarray) -> I64:
 def _dying(window: Window, row: int) -> I64:
     if row + 1 >= len(window.lane):
         return np.zeros(0, np.int64)
-    return np.sort(
-        window.death_block[window.death_offset[row + 1] : window.death_offset[row + 2]]
-    )
+    return np.sort(window.death_block[window.death_offset[row + 1] : window.death_offset[row + 2]])
 
 
 def _weights(total: float, layer: int) -> tuple[I64, I64, int]:

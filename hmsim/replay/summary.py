@@ -3,7 +3,7 @@
 from typing import Any
 
 from hmsim.config.run import RunSpec
-from hmsim.replay.engine import Outcome, Ran, bound_of, gap, peak_bandwidth
+from hmsim.replay.engine import Outcome, Ran, bounds_of, gap, peak_bandwidth
 from hmsim.units import show_bytes, show_seconds
 
 
@@ -25,8 +25,8 @@ def as_dict(spec: RunSpec, ran: Ran) -> dict[str, Any]:
         },
         "policies": {outcome.name: _policy(spec, ran, outcome) for outcome in ran.outcomes},
         "bound": {
-            "time_s": ran.bound_s,
-            "bandwidth_GBps": _rate(demand, ran.bound_s),
+            "time_s": ran.bounds.analytic_s,
+            "bandwidth_GBps": _rate(demand, ran.bounds.analytic_s),
             "method": "split",
             "variant": spec.bound.variant,
             "barrier": spec.replay.barrier,
@@ -38,7 +38,7 @@ def as_dict(spec: RunSpec, ran: Ran) -> dict[str, Any]:
 
 
 def _policy(spec: RunSpec, ran: Ran, outcome: Outcome) -> dict[str, Any]:
-    bound = bound_of(ran, outcome)
+    bound, rigorous = bounds_of(ran, outcome)
     result: dict[str, Any] = {
         "time_s": outcome.time_s,
         "tokens_per_s": ran.tokens / outcome.time_s,
@@ -56,8 +56,8 @@ def _policy(spec: RunSpec, ran: Ran, outcome: Outcome) -> dict[str, Any]:
             "time_s": time_s,
             "ci95_s": outcome.replay.ci95_s,
             "aggregate_bandwidth_GBps": _rate(outcome.demand_bytes, time_s),
-            "bound_s": ran.rigorous_s,
-            "gap": gap(time_s, ran.rigorous_s),
+            "bound_s": rigorous,
+            "gap": gap(time_s, rigorous),
         }
     return result
 
@@ -77,7 +77,7 @@ def as_table(spec: RunSpec, ran: Ran) -> str:
         *(_row(name, policy) for name, policy in report["policies"].items()),
         "",
         f"bound ({report['bound']['method']}, {spec.bound.variant}, barrier a "
-        f"{spec.replay.barrier}): {show_seconds(ran.bound_s)}, "
+        f"{spec.replay.barrier}): {show_seconds(ran.bounds.analytic_s)}, "
         f"{report['bound']['bandwidth_GBps']:,.0f} GB/s; pin peak "
         f"{report['peak_bandwidth_GBps']:,.0f} GB/s; took {ran.wall_s:.1f} s",
     ]
@@ -86,7 +86,7 @@ def as_table(spec: RunSpec, ran: Ran) -> str:
         lines.append(
             f"replay: {sampled:,} of {geometry.steps:,} steps through the memory kernels at "
             f"{spec.replay.fidelity} fidelity; its gap is to the bound at pin bandwidth, "
-            f"{show_seconds(ran.rigorous_s)}"
+            f"{show_seconds(ran.bounds.rigorous_s)}"
         )
     return "\n".join(lines)
 

@@ -64,7 +64,9 @@ def test_json_is_alone_on_standard_output_and_adds_up(spec, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert set(report) == {"workload", "policies", "bound", "peak_bandwidth_GBps", "wall_s"}
     with h5py.File(out) as file:
-        reads = file["attention_read_bytes"][:].sum(axis=2) + file["weight_read_bytes"][:].sum(axis=2)
+        reads = file["attention_read_bytes"][:].sum(axis=2) + file["weight_read_bytes"][:].sum(
+            axis=2
+        )
         assert (reads == reads[0]).all()  # every policy serves the same demand
         carried = sum(file[name][:, :, 1] for name in
                       ("attention_read_bytes", "weight_read_bytes", "promotion_bytes"))  # fmt: skip
@@ -209,7 +211,9 @@ def test_interrupted_runs_leave_a_readable_marked_file(spec, tmp_path, how, monk
 
 def test_help_is_quick():
     """Heavy modules stay out of `--help`."""
-    code = "import sys; from hmsim.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code = (
+        "import sys; from hmsim.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    )
     code += "print([m for m in ('numba', 'numpy', 'scipy', 'pydantic') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n"), done.stdout

@@ -44,7 +44,7 @@ def play(workload, capacity, lru):
     resident = OrderedDict((block, None) for block in prompt_of(workload)[:capacity])
     # `resident` is in order of last use; blocks are touched lane visit by lane visit.
     rows = []
-    for t, (lane, read, appends, _) in enumerate(steps):
+    for t, (_, read, appends, _) in enumerate(steps):
         if t == 0:
             _give_birth(steps[0], resident, capacity)
         row = [

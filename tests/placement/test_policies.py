@@ -105,7 +105,9 @@ class PaperTrace:
     def __init__(self):
         with np.load(PAPER_SIM / "low.npz") as file:
             self.lane, self.token = (file[name].astype(np.int64) for name in ("layer", "token"))
-            self.offset, self.index = (file[name].astype(np.int64) for name in ("offsets", "indices"))
+            self.offset, self.index = (
+                file[name].astype(np.int64) for name in ("offsets", "indices")
+            )
         flags = np.zeros((len(self.lane), 1216), np.uint8)
         flags[np.repeat(np.arange(len(self.lane)), np.diff(self.offset)), self.index] = 1
         self.bits = np.packbits(flags, axis=1, bitorder="little").view(np.uint64)

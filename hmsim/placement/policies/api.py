@@ -67,7 +67,7 @@ class Moves(NamedTuple):
     promote: I64
     demote: I64
     place: I64
-    count: I64
+    count: I64  # type: ignore[assignment]  # over tuple.count
 
 
 _I1 = types.Array(types.int64, 1, "C")
