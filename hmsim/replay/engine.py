@@ -74,7 +74,8 @@ class Ran(NamedTuple):
     """A finished run."""
 
     workload: Workload
-    tokens: int
+    tokens: int  # token steps
+    decoded: int  # tokens, over all sequences
     outcomes: list[Outcome]
     bounds: Bounds
     wall_s: float
@@ -209,7 +210,7 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
     tracks = [_Track(spec, policy, workload, sampling) for policy in chosen]
     ahead = max((policy.ahead_tokens for policy in chosen), default=0)
     bounds = np.zeros(len(Bounds._fields))
-    tokens = 0
+    tokens = decoded = 0
     with _writer(spec, path, geometry, [track.name for track in tracks]) as writer:
         with ThreadPoolExecutor(THREADS) as pool:
             for window, demand in _ahead(windows(workload, ahead)):
@@ -218,6 +219,7 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
                 )
                 bounds += _split_bounds(spec.system, window, steps, geometry.block_bytes)
                 tokens += len(group_starts(demand.token, "token"))
+                decoded += _decoded(workload, window, demand)
                 done = [pool.submit(track.window, window, demand, steps) for track in tracks]
                 for policy, future in enumerate(done):
                     variables = future.result()
@@ -227,7 +229,7 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
                     writer.steps(window.first, demand.token, demand.lane)
                 progress(window.rows)
         ran = Ran(
-            workload, tokens, [track.outcome() for track in tracks], Bounds(*map(float, bounds)),
+            workload, tokens, decoded, [track.outcome() for track in tracks], Bounds(*map(float, bounds)),
             time.perf_counter() - began,
         )  # fmt: skip
         if writer is not None:
@@ -285,6 +287,24 @@ def gap(time_s: float, bound_s: float) -> float:
 def joined(parts: list[Pages]) -> Pages:
     """The pages of several steps as those of one."""
     return parts[0] if len(parts) == 1 else Pages(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _decoded(workload: Workload, window: Window, demand: Demand) -> int:
+    """Tokens decoded: sequences that append in each token step, one where none is known to."""
+    rows = group_starts(demand.token, "token")
+    first, last = window.append_offset[rows], window.append_offset[rows + 1]
+    entry = np.repeat(first, last - first) + _within(last - first)
+    step = np.repeat(np.arange(len(rows)), last - first)
+    block = window.lane[rows][step] * workload.geometry.slots + window.append_slot[entry]
+    _, sequence, _ = workload.locate(block)
+    pairs = np.unique(step * workload.geometry.sequences + sequence)
+    return len(pairs) + int((first == last).sum())
+
+
+def _within(lengths: I64) -> I64:
+    """0 .. n - 1 for every length n, in a row."""
+    ends = np.cumsum(lengths)
+    return np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
 
 
 def _split_bounds(system: SystemSpec, window: Window, steps: Steps, size: int) -> np.ndarray:
@@ -362,7 +382,7 @@ def _totals(ran: Ran, outcome: Outcome) -> dict[str, float]:
     bound, rigorous = bounds_of(ran, outcome)
     totals = {
         "total_time_s": outcome.time_s,
-        "tokens_per_s": ran.tokens / outcome.time_s,
+        "tokens_per_s": ran.decoded / outcome.time_s,
         "aggregate_bandwidth_bytes_per_s": outcome.demand_bytes / outcome.time_s,
         "hbm_read_share": outcome.hbm_bytes / outcome.demand_bytes,
         "migrated_bytes": outcome.migrated_bytes,

@@ -15,7 +15,8 @@ def as_dict(spec: RunSpec, ran: Ran) -> dict[str, Any]:
         "workload": {
             "title": ran.workload.title,
             "steps": geometry.steps,
-            "tokens": ran.tokens,
+            "token_steps": ran.tokens,
+            "tokens": ran.decoded,
             "layers": geometry.layers,
             "sequences": geometry.sequences,
             "block_bytes": geometry.block_bytes,
@@ -41,7 +42,7 @@ def _policy(spec: RunSpec, ran: Ran, outcome: Outcome) -> dict[str, Any]:
     bound, rigorous = bounds_of(ran, outcome)
     result: dict[str, Any] = {
         "time_s": outcome.time_s,
-        "tokens_per_s": ran.tokens / outcome.time_s,
+        "tokens_per_s": ran.decoded / outcome.time_s,
         "aggregate_bandwidth_GBps": _rate(outcome.demand_bytes, outcome.time_s),
         "hbm_read_share": outcome.hbm_bytes / outcome.demand_bytes,
         "migrated_bytes": outcome.migrated_bytes,
@@ -69,7 +70,7 @@ def as_table(spec: RunSpec, ran: Ran) -> str:
     lines = [
         spec.title or ran.workload.title,
         spec.system.describe(),
-        f"{geometry.steps:,} steps, {ran.tokens:,} tokens, {geometry.layers} layers, "
+        f"{geometry.steps:,} steps, {ran.decoded:,} tokens, {geometry.layers} layers, "
         f"{geometry.sequences:,} sequences, {show_bytes(report['workload']['demand_bytes'])} to read",
         "",
         _HEADER,
