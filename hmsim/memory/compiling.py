@@ -37,7 +37,7 @@ def inlined(function: Callable) -> Callable:
 
 def _with_unsigned_indices(function: Callable) -> Callable:
     """The same function, from the same file and line, with `x[i]` written `x[np.uint64(i)]`."""
-    if config.DISABLE_JIT:
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return function
     lines, first = inspect.getsourcelines(function)
     tree = ast.parse(textwrap.dedent("".join(lines)))

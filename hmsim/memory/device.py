@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hmsim.config.memory import MemorySpec
 from hmsim.errors import InputError, did_you_mean
-from hmsim.memory import burst_kernel
+from hmsim.memory import burst_kernel, sampling
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
 from hmsim.memory.timing import compile_timing, tick_seconds
@@ -124,6 +124,8 @@ class Memory:
         )
         self._policy = config.policy(posted_writes)
         self._sizes = kernel.Sizes(bins=bins, window=window, log=log)
+        self._shifts = (config.stripe.bit_length() - 1, burst.bit_length() - 1)
+        self._turn = 0
         self._threads = max(1, min(threads, config.channels))
         self.parameters = kernel.pack(self.timing, self._policy, self.mapping, self._sizes)
         self.reset()
@@ -134,8 +136,8 @@ class Memory:
 
     def statistics(self) -> dict[str, int]:
         """Counts since the last reset, summed over channels."""
-        rows = self._rows()[:, : len(kernel.STATISTICS)].sum(axis=0)
-        return dict(zip(kernel.STATISTICS, rows.tolist(), strict=True))
+        counts = self._counts(list(range(self.config.channels)))
+        return dict(zip(kernel.STATISTICS, counts.tolist(), strict=True))
 
     @property
     def last_done(self) -> int:
@@ -186,31 +188,74 @@ class Memory:
         """
         self._replay(-1, 0, pages, intended, 0, width, kernel.FAR, 0)
 
-    def replay_apart(self, pages: Pages, start: int, window: int, delay: int) -> int:
-        """Each channel its part of the pages from tick `start`; the tick when all is complete.
+    def replay_apart(
+        self, pages: Pages, start: int, window: int, delay: int, sampled: bool = False
+    ) -> tuple[int, dict[str, int]]:
+        """Each channel its part of the pages from tick `start`: ticks until all is complete, and
+        what was counted meanwhile.
 
         A channel has at most `window` bursts in flight and hears of completions `delay` late.
+        `sampled`: simulate a sample and scale, see sampling.py.
         """
+        if sampled:
+            return self._sample(pages, start, window, delay)
         channels = self.config.channels
         bounds = np.linspace(0, channels, self._threads + 1).astype(int).tolist()
+        parts = list(zip(bounds[:-1], bounds[1:], strict=True))
+        before = self.statistics()
+        self._replay_parts(parts, pages, start, window, delay)
+        after = self.statistics()
+        counts = {name: after[name] - before[name] for name in after}
+        return max(0, self.last_done - start), counts
+
+    def _sample(
+        self, pages: Pages, start: int, window: int, delay: int
+    ) -> tuple[int, dict[str, int]]:
+        channels = self.config.channels
+        bursts = np.zeros(channels, np.int64)
+        sampling.count_bursts(pages.address, pages.size, *self._shifts, bursts)
+        total = int(bursts.sum())
+        keep = sampling.clusters(pages.size, max(1, -(-total // (channels * sampling.BUDGET))))
+        few = pages if keep.all() else Pages(*(each[keep] for each in pages))
+        shares = min(channels, sampling.CHANNELS)
+        picked = [(self._turn + n * channels // shares) % channels for n in range(shares)]
+        self._turn += 1
+        before = self._counts(picked)
+        self._replay_parts([(c, c + 1) for c in picked], few, start, window, delay)
+        counts = self._counts(picked) - before
+        done = self._rows()[picked, kernel.LAST_DONE] - start
+        seen = int(counts[: kernel.MERGED + 1].sum())
+        if seen == 0:  # the step missed these channels: simulate it all
+            return self.replay_apart(pages, start, window, delay)
+        # Opening a row and the trip back are paid once, not once per sample.
+        unloaded = min(int(done.min()), self.timing.read_latency + delay)
+        pace = (int(done.sum()) - shares * unloaded) / seen
+        scale = total / seen
+        counts = np.floor(counts * scale).astype(np.int64)
+        names = zip(kernel.STATISTICS, counts.tolist(), strict=True)
+        return round(unloaded + pace * int(bursts.max())), dict(names)
+
+    def _replay_parts(
+        self, parts: list[tuple[int, int]], pages: Pages, start: int, window: int, delay: int
+    ) -> None:
         none = np.zeros(0, np.int64)
 
-        def run(first: int, last: int) -> None:
-            self._replay(first, last, pages, none, start, 1, window, delay)
+        def run(part: tuple[int, int]) -> None:
+            self._replay(*part, pages, none, start, 1, window, delay)
 
         if self._threads == 1:
-            run(0, channels)
+            list(map(run, parts))
         else:
             with ThreadPoolExecutor(self._threads) as pool:
-                list(pool.map(run, bounds[:-1], bounds[1:]))
-        return max(start, self.last_done)
+                list(pool.map(run, parts))
 
     def _replay(self, first: int, last: int, pages: Pages, intended: I64, *how: int) -> None:
-        burst = self.config.spec.organization.burst_bytes.bit_length() - 1
-        stripe = self.config.stripe.bit_length() - 1
         burst_kernel.replay(
-            self.parameters, self.state, first, last, *pages, intended, *how, stripe, burst
+            self.parameters, self.state, first, last, *pages, intended, *how, *self._shifts
         )
+
+    def _counts(self, channels: list[int]) -> I64:
+        return self._rows()[channels, : len(kernel.STATISTICS)].sum(axis=0)
 
     def _rows(self) -> I64:
         return self.state.reshape(self.config.channels, -1)

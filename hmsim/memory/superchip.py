@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from hmsim.config.memory import LinkSpec
 from hmsim.errors import InputError, did_you_mean
+from hmsim.memory import burst_state as kernel
 from hmsim.memory.device import Memory, MemoryConfig, Pages
 
-FIDELITIES = ("burst",)
+FIDELITIES = ("burst", "run")
 
 
 class Peak(NamedTuple):
@@ -68,8 +69,8 @@ class Superchip:
             raise InputError(f"outstanding bytes: {outstanding_bytes} must be above zero")
         threads = threads or os.cpu_count() or 1
         self.link = link
-        self._hbm = _Part(hbm, outstanding_bytes, hbm.latency, threads)
-        self._dram = _Part(dram, outstanding_bytes, dram.latency + link.latency, threads)
+        self._hbm = _Part(hbm, outstanding_bytes, hbm.latency, fidelity, threads)
+        self._dram = _Part(dram, outstanding_bytes, dram.latency + link.latency, fidelity, threads)
         self._now = 0.0
 
     @property
@@ -127,24 +128,24 @@ class Superchip:
 class _Part:
     """One of the memories with its share of the requester's window."""
 
-    def __init__(self, config: MemoryConfig, outstanding: float, latency: float, threads: int):
+    def __init__(
+        self, config: MemoryConfig, outstanding: float, latency: float, fidelity: str, threads: int
+    ):
         burst = config.spec.organization.burst_bytes
         self.window = max(1, round(outstanding / burst / config.channels))
         self.memory = Memory(config, window=self.window, posted_writes=False, threads=threads)
         self.latency = latency
+        self.sampled = fidelity == "run"
 
     def run(self, pages: Pages, now: float) -> tuple[float, dict[str, int], dict[str, int]]:
         """Seconds from `now` to the last completion, counts and bus ticks of that time."""
         memory, tick = self.memory, self.memory.tick_s
-        before = memory.statistics()
         if not len(pages.size):
-            none = dict.fromkeys(before, 0)
+            none = dict.fromkeys(kernel.STATISTICS, 0)
             return 0.0, none, memory.bus_ticks(none, 0)
-        start = round(now / tick)
-        end = memory.replay_apart(pages, start, self.window, round(self.latency / tick))
-        after = memory.statistics()
-        counts = {name: after[name] - before[name] for name in after}
-        return (end - start) * tick + self.latency, counts, memory.bus_ticks(counts, end - start)
+        start, delay = round(now / tick), round(self.latency / tick)
+        ticks, counts = memory.replay_apart(pages, start, self.window, delay, self.sampled)
+        return ticks * tick + self.latency, counts, memory.bus_ticks(counts, ticks)
 
 
 def _bytes(name: str, pages: Pages) -> dict[str, int]:
