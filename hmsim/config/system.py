@@ -1,10 +1,10 @@
 """A superchip: HBM, the chip-to-chip link, and the memory behind it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from hmsim.config.base import Bandwidth, Bytes, Strict, load, preset
+from hmsim.config.base import Bandwidth, Bytes, SecondsOrZero, Strict, load, preset
 from hmsim.config.memory import LinkSpec, MemorySpec, load_memory
 
 
@@ -28,6 +28,10 @@ class MemorySide(Strict):
     bandwidth: Bandwidth | None = None
     mapping: str | None = None  # the memory's own unless given
     interleave: Bytes = 256.0  # bytes on one channel before the next one's turn
+    queue: int = Field(default=32, ge=1, le=4096)  # reads, and writes, that a channel holds
+    row_policy: str = "open"  # or "closed:N"
+    refresh: Literal["all-bank", "per-bank", "none"] = "all-bank"
+    latency: SecondsOrZero = 0.0  # requester to controller and back, without the memory's own
 
     @property
     def spec(self) -> MemorySpec:

@@ -266,7 +266,17 @@ def peak_bandwidth(system: SystemSpec) -> float:
 
 
 def _memory(side: MemorySide) -> MemoryConfig:
-    return MemoryConfig(side.spec, side.channels, side.mapping, int(side.interleave))
+    return MemoryConfig(
+        side.spec,
+        side.channels,
+        side.mapping,
+        int(side.interleave),
+        read_queue=side.queue,
+        write_queue=side.queue,
+        row_policy=side.row_policy,
+        refresh=side.refresh,
+        latency=side.latency,
+    )
 
 
 def bounds_of(ran: Ran, outcome: Outcome) -> tuple[float, float]:
