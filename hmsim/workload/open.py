@@ -76,7 +76,7 @@ def _schedule(spec: WorkloadSpec, base: Path) -> Schedule:
     assert spec.requests is not None  # WorkloadSpec saw to it
     given = spec.requests
     return schedule(
-        _requests(given, base, spec.seed),
+        requests_of(given, base, spec.seed),
         spec.block_tokens,
         given.batch,
         given.steps,
@@ -85,7 +85,8 @@ def _schedule(spec: WorkloadSpec, base: Path) -> Schedule:
     )
 
 
-def _requests(given: RequestsSpec, base: Path, seed: int) -> Requests:
+def requests_of(given: RequestsSpec, base: Path, seed: int) -> Requests:
+    """The requests of `[workload.requests]`, those skipped left out."""
     if given.path is not None:
         requests = read_requests(base / given.path, given.format)
     else:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hmsim.config.workload import SyntheticRequests
-from hmsim.errors import InputError
+from hmsim.errors import InputError, did_you_mean
 from hmsim.workload.stream import F64, I64
 
 MOONCAKE_BLOCK = 512  # tokens behind one hash id
@@ -167,3 +168,53 @@ def synthetic_requests(spec: SyntheticRequests, seed: int) -> Requests:
     prompt = np.clip(np.rint(prompt), 1, spec.longest - 1).astype(np.int64)
     output = np.clip(np.rint(output), 1, spec.longest - prompt).astype(np.int64)
     return Requests(np.cumsum(gaps) - gaps[0], prompt, output, [[] for _ in range(spec.count)])
+
+
+def write_requests(requests: Requests, form: str, path: Path) -> None:
+    """Write requests for another tool: 'llmservingsim', 'vidur' or 'mooncake'."""
+    if form not in WRITERS:
+        raise InputError(f"format {form!r}: unknown{did_you_mean(form, WRITERS)}")
+    lines = "".join(f"{line}\n" for line in WRITERS[form](requests))
+    beside = path.with_name(path.name + ".partial")
+    try:
+        beside.write_text(lines)
+        os.replace(beside, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _to_llmservingsim(requests: Requests) -> Iterator[str]:
+    for time, prompt, output in _lengths(requests):
+        row = {"input_toks": prompt, "output_toks": output, "arrival_time_ns": round(time * 1e9)}
+        yield json.dumps(row)
+
+
+def _to_vidur(requests: Requests) -> Iterator[str]:
+    yield ",".join(COLUMNS["vidur"])
+    for time, prompt, output in _lengths(requests):
+        yield f"{time!r},{prompt},{output}"
+
+
+def _to_mooncake(requests: Requests) -> Iterator[str]:
+    """Requests that share nothing get hash ids of their own."""
+    fresh = max((max(ids) for ids in requests.hashes if ids), default=-1) + 1
+    for (time, prompt, output), ids in zip(_lengths(requests), requests.hashes, strict=True):
+        blocks = -(-prompt // MOONCAKE_BLOCK)
+        if not ids:
+            ids, fresh = list(range(fresh, fresh + blocks)), fresh + blocks
+        yield json.dumps(
+            {
+                "timestamp": round(time * 1e3),
+                "input_length": prompt,
+                "output_length": output,
+                "hash_ids": ids,
+            }
+        )
+
+
+def _lengths(requests: Requests) -> Iterator[tuple[float, int, int]]:
+    columns = requests.arrival_s, requests.prompt, requests.output
+    return zip(*(column.tolist() for column in columns), strict=True)
+
+
+WRITERS = {"llmservingsim": _to_llmservingsim, "vidur": _to_vidur, "mooncake": _to_mooncake}

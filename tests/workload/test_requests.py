@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hmsim.errors import InputError
-from hmsim.workload.requests import read_requests
+from hmsim.workload.requests import read_requests, write_requests
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -93,6 +93,37 @@ def test_a_missing_file_and_a_wrong_format(tmp_path):
         read_requests(tmp_path / "none")
     with pytest.raises(InputError, match="column ContextTokens is missing"):
         read_requests(write(tmp_path, VIDUR), "azure")
+
+
+@pytest.mark.parametrize("form", ["mooncake", "vidur"])
+def test_requests_written_for_other_tools_read_back(tmp_path, form):
+    requests = read_requests(mooncake(tmp_path, MOONCAKE))
+    write_requests(requests, form, tmp_path / "out")
+    again = read_requests(tmp_path / "out")
+    for ours, theirs in zip(requests[:3], again[:3], strict=True):
+        assert ours.tolist() == theirs.tolist()
+    assert again.hashes == (requests.hashes if form == "mooncake" else [[], []])
+
+
+def test_requests_for_llmservingsim(tmp_path):
+    requests = read_requests(write(tmp_path, VIDUR))
+    write_requests(requests, "llmservingsim", tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert rows[1] == {"input_toks": 396, "output_toks": 109, "arrival_time_ns": 1_500_000_000}
+
+
+def test_requests_that_share_nothing_get_hash_ids_of_their_own(tmp_path):
+    requests = read_requests(write(tmp_path, VIDUR.replace("374", "1025")))
+    write_requests(requests, "mooncake", tmp_path / "out")
+    assert read_requests(tmp_path / "out").hashes == [[0, 1, 2], [3]]
+
+
+def test_writing_requests_refuses_what_it_cannot_do(tmp_path):
+    requests = read_requests(write(tmp_path, VIDUR))
+    with pytest.raises(InputError, match="format 'vidour': unknown; did you mean 'vidur'"):
+        write_requests(requests, "vidour", tmp_path / "out")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_requests(requests, "vidur", tmp_path / "none" / "out")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the public request traces are not at hand")

@@ -1,0 +1,247 @@
+"""Workloads as memory traces of other tools.
+
+A step's reads go to the addresses where its blocks lie, then its appends; both are split into the
+target's transactions. Requests arrive at a steady rate, in bytes a second. Weights are left out.
+"""
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import numpy as np
+
+import hmsim
+from hmsim.errors import InputError, did_you_mean
+from hmsim.workload import trace_kernel
+from hmsim.workload.formats import FORMATS, Batch, Format, Target
+from hmsim.workload.stream import I64, Chunk, Workload
+
+HBM, DRAM = 0, 1
+
+# Where blocks lie: step, block numbers -> tier (HBM or DRAM) and byte address within it.
+Addresses = Callable[[int, I64], tuple[I64, I64]]
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What of a workload is exported, and how fast it arrives."""
+
+    first: int = 0  # step
+    last: int | None = None  # one past the last step; None: to the end
+    every: int = 1  # only every so many steps
+    tier: int | None = None  # HBM, DRAM, or both: then DRAM lies behind HBM
+    hbm_bytes: int = 0  # capacity of HBM for blocks, where DRAM's addresses begin
+    rate: float = 1e12  # bytes a second
+    stride: int | None = None  # bytes from block to block; None: whole transactions
+
+
+class Estimate(NamedTuple):
+    """How much an export will write, at most: a tier may hold less than everything."""
+
+    requests: int
+    file_bytes: int
+
+
+class StaticAddresses:
+    """Blocks in the order in which they come to be: HBM until it is full, then DRAM."""
+
+    def __init__(self, workload: Workload, hbm_bytes: int, stride: int) -> None:
+        shape = workload.geometry
+        order = np.full(shape.lanes * shape.slots, -1, np.int64)
+        prompt = np.unpackbits(workload.prompt.view(np.uint8), bitorder="little")
+        known = np.flatnonzero(prompt)
+        order[known] = np.arange(known.size)
+        count = known.size
+        for chunk in workload.chunks():
+            row = np.repeat(np.arange(chunk.reads.size), np.diff(chunk.append_offset))
+            newborn = chunk.append_born == 1
+            number = chunk.lane[row[newborn]] * shape.slots + chunk.append_slot[newborn]
+            order[number] = count + np.arange(number.size)
+            count += number.size
+        self._order, self._stride = order, stride
+        self._fit = hbm_bytes // stride
+
+    def __call__(self, step: int, block: I64) -> tuple[I64, I64]:
+        rank = self._order[block]
+        tier = (rank >= self._fit).astype(np.int64)
+        return tier, (rank - tier * self._fit) * self._stride
+
+
+def estimate(workload: Workload, form: str, selected: Selected) -> Estimate:
+    """Requests and bytes that `export` would write, from one pass over the read counts."""
+    kind = format_of(form)
+    size = workload.geometry.block_bytes
+    granule = kind.granule or size
+    requests = 0
+    for chunk in workload.chunks():
+        rows = _rows(chunk, selected, workload.geometry.steps)
+        requests += int(chunk.reads[rows].sum()) * -(-size // granule)
+        per_append = -(-chunk.append_bytes // granule)
+        until = np.append(0, np.cumsum(per_append))[chunk.append_offset]
+        requests += int(np.diff(until)[rows].sum())
+    return Estimate(requests, requests * kind.line_bytes)
+
+
+def export(
+    workload: Workload,
+    form: str,
+    path: Path,
+    selected: Selected = Selected(),
+    target: Target | None = None,
+    addresses: Addresses | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Write `workload` as a trace of another tool; returns how many requests it holds.
+
+    `form`: a key of FORMATS. `addresses`: None for `StaticAddresses`; else called once for every
+    exported step, in order. The file is written beside `path` and moved there when complete,
+    gzipped if the name ends in .gz; a sidecar `NAME.meta.json` says where it comes from. Raises
+    InputError for an unknown format, an empty selection, or a place that cannot be written to.
+    """
+    kind, shape = format_of(form), workload.geometry
+    granule, target = kind.granule, target or Target()
+    stride = selected.stride or -(-shape.block_bytes // max(granule, 1)) * max(granule, 1)
+    where = addresses or StaticAddresses(workload, selected.hbm_bytes, stride)
+    if not range(shape.steps)[selected.first : selected.last]:
+        raise InputError(
+            f"export: steps {selected.first} .. {selected.last}: the trace has {shape.steps}"
+        )
+    batches = _requests(workload, selected, granule, where, progress)
+    beside = path.with_name(path.name + ".partial")
+    try:
+        with _opened(beside) as file:
+            count = kind.write(file, batches, target)
+        meta = _provenance(workload, kind, form, granule, stride, selected, target, count)
+        path.with_name(path.name + ".meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+        os.replace(beside, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+    return count
+
+
+@contextmanager
+def _opened(beside: Path) -> Iterator[BinaryIO]:
+    """The file to write to, through gzip if that is what it will be called."""
+    with open(beside, "wb") as file:
+        if not beside.name.endswith(".gz.partial"):
+            yield file
+            return
+        with gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:
+            yield cast(BinaryIO, packed)
+
+
+def format_of(form: str) -> Format:
+    """The format named `form`; InputError names the nearest known one."""
+    if form not in FORMATS:
+        raise InputError(f"format {form!r}: unknown{did_you_mean(form, FORMATS)}")
+    return FORMATS[form]
+
+
+def _rows(chunk: Chunk, selected: Selected, steps: int) -> I64:
+    """Rows of the chunk that are exported."""
+    step = chunk.first + np.arange(chunk.reads.size)
+    last = steps if selected.last is None else selected.last
+    wanted = (step >= selected.first) & (step < last)
+    return np.flatnonzero(wanted & ((step - selected.first) % selected.every == 0))
+
+
+def _requests(
+    workload: Workload,
+    selected: Selected,
+    granule: int,
+    addresses: Addresses,
+    progress: Callable[[int], None] | None,
+) -> Iterator[Batch]:
+    """One batch a step: its reads by block, then its appends.
+
+    Appends fill a block from its start on; how full a prompt block is, a trace does not say, so
+    those to it start there too, and wrap.
+    """
+    shape = workload.geometry
+    filled = np.zeros(shape.lanes * shape.slots, np.int64)
+    slots = np.arange(shape.slots)
+    sent = 0
+    for chunk in workload.chunks():
+        wanted = set(_rows(chunk, selected, shape.steps).tolist())
+        for k in range(chunk.reads.size):
+            appends = slice(chunk.append_offset[k], chunk.append_offset[k + 1])
+            base = int(chunk.lane[k]) * shape.slots
+            to = base + chunk.append_slot[appends]
+            lengths = chunk.append_bytes[appends]
+            if k in wanted:
+                read = np.empty(int(chunk.reads[k]), np.int64)
+                trace_kernel.unpack(chunk.bits[k : k + 1], np.zeros(1, np.int64), slots, read)
+                blocks = np.concatenate([base + read, to])
+                tier, address = addresses(chunk.first + k, blocks)
+                if selected.tier is None:
+                    address = address + tier * selected.hbm_bytes
+                offset = np.zeros(blocks.size, np.int64)
+                offset[read.size :] = filled[to] % shape.block_bytes
+                length = np.full(blocks.size, shape.block_bytes)
+                length[read.size :] = lengths
+                write = (np.arange(blocks.size) >= read.size).astype(np.int64)
+                kept = slice(None) if selected.tier is None else tier == selected.tier
+                batch = _split(address[kept] + offset[kept], length[kept], write[kept], granule)
+                before = sent + np.cumsum(batch.size) - batch.size
+                yield batch._replace(
+                    time_ps=np.floor(before * (1e12 / selected.rate)).astype(np.int64)
+                )
+                sent += int(batch.size.sum())
+            filled[to] += lengths
+        if progress is not None:
+            progress(chunk.first + chunk.reads.size)
+
+
+def _split(address: I64, length: I64, write: I64, granule: int) -> Batch:
+    """Accesses as the aligned transactions of `granule` bytes that cover them, without times.
+
+    A granule of 0 leaves them as they are.
+    """
+    if granule == 0:
+        return Batch(address, write, address, length)
+    first = address // granule
+    count = -(-(address + length) // granule) - first
+    each = np.repeat(np.arange(address.size), count)
+    within = np.arange(each.size) - np.repeat(np.cumsum(count) - count, count)
+    lines = (first[each] + within) * granule
+    return Batch(lines, write[each], lines, np.full(each.size, granule))
+
+
+def _provenance(
+    workload: Workload,
+    kind: Format,
+    form: str,
+    granule: int,
+    stride: int,
+    selected: Selected,
+    target: Target,
+    count: int,
+) -> dict[str, Any]:
+    return {
+        "format": form,
+        "tool": kind.tool,
+        "created_by": f"hmsim {hmsim.__version__}",
+        "title": workload.title,
+        "seed": workload.seed,
+        "workload": workload.toml,
+        "requests": count,
+        "transaction_bytes": granule,
+        "block_stride_bytes": stride,
+        "block_bytes": workload.geometry.block_bytes,
+        "first_step": selected.first,
+        "last_step": selected.last if selected.last is not None else workload.geometry.steps,
+        "every": selected.every,
+        "tier": {None: "whole", HBM: "hbm", DRAM: "dram"}[selected.tier],
+        "hbm_bytes": selected.hbm_bytes,
+        "rate_bytes_per_s": selected.rate,
+        "clock_hz": target.clock_hz if kind.timed else None,
+        "rounding": "times are rounded down; requests keep their order",
+        "weights": "left out",
+    }
