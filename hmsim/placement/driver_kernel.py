@@ -151,7 +151,7 @@ def _move(window, k, state, moves, out):
 _one, _two, _three = np.zeros(1, np.int64), *(np.zeros((1,) * n, np.uint64) for n in (2, 3))
 _SIGNATURE = types.void(
     types.FunctionType(STEP),
-    typeof(Window(0, 0, _one, _one, _one, _two, _one, _one, _one, _one, _one, _one)),
+    typeof(Window(0, 0, _one, _one, _one, _two, *[_one] * 6, np.zeros(1), np.zeros(1))),
     typeof(State(_two, _two, _two, _one, 0, _one)),
     typeof(Own(_two, _one, np.zeros(1))),
     typeof(Moves(_one, _one, _one, _one)),
@@ -174,16 +174,21 @@ def advance(step, window, state, own, moves, capture, counts):
         if sample >= 0:
             capture.before[sample] = state.resident
         if k + 1 < total:  # there is a next step to move for
+            before = window.append_offset[k]
             first, last = window.append_offset[k + 1], window.append_offset[k + 2]
             moves.count[:] = 0
             moves.place[: last - first] = 1
             now = Now(
                 window.first + k, k, total, window.lane[k], window.lane[k + 1], window.lane,
                 window.bits,
-                window.append_slot[window.append_offset[k] : window.append_offset[k + 1]],
+                window.append_slot[before:first],
+                window.append_bytes[before:first],
                 window.append_slot[first:last],
+                window.hbm_bytes[k],
+                window.compute_s[k],
             )  # fmt: skip
-            step(now, Hbm(state.resident, state.used, state.capacity), own, moves)
+            hbm = Hbm(state.resident, state.alive, state.used, state.capacity)
+            step(now, hbm, own, moves)
             _move(window, k, state, moves, out)
             if state.error[0] != OK:
                 return

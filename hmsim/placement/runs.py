@@ -87,6 +87,7 @@ class _PolicyRun:
         self._policy, self._variant, self._rates = policy, variant, rates
         self._block_bytes = geometry.block_bytes
         alive = workload.prompt.copy()
+        policy.variant = variant
         resident = policy.prompt(workload, capacity, rates)
         used = int(np.bitwise_count(resident).sum())
         if used > capacity or (resident & ~alive).any():

@@ -26,6 +26,8 @@ class Window(NamedTuple):
     append_born: I64
     death_offset: I64
     death_block: I64
+    hbm_bytes: F64
+    compute_s: F64
 
 
 class Demand(NamedTuple):
@@ -75,6 +77,8 @@ def _window(held: list[Chunk], ahead_tokens: int) -> tuple[Window, Demand]:
         _join([part.append_born for part in parts]),
         _offsets([part.death_offset for part in parts]),
         _join([part.death_block for part in parts]),
+        _join([part.hbm_bytes for part in parts]),
+        _join([part.compute_s for part in parts]),
     )
     return window, Demand(own.token, own.lane, own.hbm_bytes, own.compute_s)
 

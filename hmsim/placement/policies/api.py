@@ -38,13 +38,17 @@ class Now(NamedTuple):
     lanes_of: I64  # [rows] lane of every row
     bits: U64  # [rows, words]
     appended: I64  # slots of `lane` appended to in this step
+    appended_bytes: I64  # likewise
     coming: I64
+    hbm_bytes: float  # other HBM reads of this step (weights)
+    compute_s: float  # its compute floor
 
 
 class Hbm(NamedTuple):
-    """What is in HBM during this step. Read only; blocks are `lane * slots + slot`."""
+    """What exists, and is in HBM, during this step. Read only; blocks are `lane * slots + slot`."""
 
     resident: U64  # [lanes, words] bitsets
+    alive: U64  # [lanes, words]
     used: I64  # [1] blocks resident
     capacity: int  # blocks
 
@@ -74,8 +78,8 @@ _I1 = types.Array(types.int64, 1, "C")
 _U2 = types.Array(types.uint64, 2, "C")
 _one, _two = np.zeros(1, np.int64), np.zeros((1, 1), np.uint64)
 STEP = types.void(
-    typeof(Now(0, 0, 0, 0, 0, _one, _two, _one, _one)),
-    typeof(Hbm(_two, _one, 0)),
+    typeof(Now(0, 0, 0, 0, 0, _one, _two, _one, _one, _one, 0.0, 0.0)),
+    typeof(Hbm(_two, _two, _one, 0)),
     typeof(Own(_two, _one, np.zeros(1))),
     typeof(Moves(_one, _one, _one, _one)),
 )
@@ -92,6 +96,7 @@ class Policy:
     name: ClassVar[str]
     step: ClassVar[Callable]
     ahead_tokens: int = 0  # how far ahead an oracle looks
+    variant: str = "text"  # latency model of the run, which sets it before it calls `prompt`
 
     def __init_subclass__(cls) -> None:
         if "step" in vars(cls):  # `step` takes no self
