@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core import config
 
 _OPTIONS: dict[str, Any] = {
@@ -46,6 +47,7 @@ def _with_unsigned_indices(function: Callable) -> Callable:
     definition.decorator_list = []
     tree = ast.fix_missing_locations(_Unsigned().visit(tree))
     ast.increment_lineno(tree, first - 1)
+    function.__globals__["_uint64"] = np.uint64
     defined: dict[str, Any] = {}
     exec(compile(tree, inspect.getfile(function), "exec"), function.__globals__, defined)
     return defined[function.__name__]
@@ -55,6 +57,5 @@ class _Unsigned(ast.NodeTransformer):
     def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:
         self.generic_visit(node)
         if not isinstance(node.slice, (ast.Slice, ast.Tuple)):
-            unsigned = ast.Attribute(ast.Name("np", ast.Load()), "uint64", ast.Load())
-            node.slice = ast.Call(unsigned, [node.slice], [])
+            node.slice = ast.Call(ast.Name("_uint64", ast.Load()), [node.slice], [])
         return node
