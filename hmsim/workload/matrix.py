@@ -43,6 +43,14 @@ def read_matrix(path: Path, dataset: str, shape: tuple[int, int, int]) -> NDArra
     return scores
 
 
+def matrix_shape(path: Path, dataset: str) -> tuple[int, int, int]:
+    """Steps, layers and past tokens of the scores in a file."""
+    shape = _load(path, dataset).shape
+    if len(shape) not in (3, 4):
+        raise InputError(f"{path}: {dataset}: expected [step, layer, (head,) past token]")
+    return shape[0], shape[1], shape[-1]
+
+
 def _load(path: Path, dataset: str) -> NDArray[Any]:
     try:
         if path.suffix == ".npz":

@@ -1,0 +1,174 @@
+"""Address traces of other tools, read."""
+
+import gzip
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from hmsim.errors import InputError, did_you_mean
+
+BURST = 32  # bytes of one line of a plain trace
+
+
+class Access(NamedTuple):
+    """One access of a trace; its time is None where the format has none."""
+
+    time: float | None  # cycles or picoseconds, as the format counts
+    write: bool
+    address: int
+    size: int
+
+
+def read_addresses(path: Path, form: str) -> Iterator[Access]:
+    """The accesses in the file at `path`; `form` is a key of READERS.
+
+    Raises InputError with the line (or the packet) that is malformed, for an unknown format and
+    for a file that cannot be read.
+    """
+    if form not in READERS:
+        raise InputError(f"format {form!r}: unknown{did_you_mean(form, READERS)}")
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "damaged gzip file"
+        raise InputError(f"{path}: cannot be read: {reason}") from None
+    if not data:
+        raise InputError(f"{path}: empty")
+    return READERS[form](path, data)
+
+
+def write_plain(accesses: Iterator[Access], path: Path) -> int:
+    """Write accesses as `LD|ST ADDRESS` lines of 32 bytes each, for `hmsim replay`."""
+    count = 0
+    beside = path.with_name(path.name + ".partial")
+    try:
+        with open(beside, "w", encoding="ascii") as file:
+            for access in accesses:
+                kind = "ST" if access.write else "LD"
+                end = access.address + access.size
+                for line in range(access.address // BURST * BURST, end, BURST):
+                    file.write(f"{kind} 0x{line:x}\n")
+                    count += 1
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+    return count
+
+
+_DRAMSIM3 = re.compile(r"(?:0x)?([0-9a-fA-F]+)\s+(\w+)\s+(\d+)")
+_END_OF_TIME = 2**63 - 1  # cycle of the record that only guards the end of a file
+
+
+def _dramsim3(path: Path, data: bytes) -> Iterator[Access]:
+    for number, line in _lines(data):
+        match = _DRAMSIM3.fullmatch(line)
+        if match is None:
+            raise InputError(f"{path}: line {number}: {line!r}: expected 'HEXADDR OP CYCLE'")
+        address, operation, cycle = int(match[1], 16), match[2], int(match[3])
+        if cycle != _END_OF_TIME:
+            yield Access(cycle, operation in ("WRITE", "write"), address, 64)
+
+
+_STL = re.compile(r"(\d+):\s*(?:\((\d+)\)\s*)?(read|write)\s+0x([0-9a-fA-F]+)(?:\s+\S+)?")
+
+
+def _dramsys(path: Path, data: bytes) -> Iterator[Access]:
+    """Absolute cycles in `.stl`; in `.rstl` they count from the access before."""
+    relative, now = path.name.endswith(".rstl"), 0
+    for number, line in _lines(data):
+        if line.startswith("#"):
+            continue
+        match = _STL.fullmatch(line)
+        if match is None:
+            raise InputError(
+                f"{path}: line {number}: {line!r}: expected 'CYCLE: (LENGTH) read|write 0xADDR'"
+            )
+        now = int(match[1]) + (now if relative else 0)
+        yield Access(now, match[3] == "write", int(match[4], 16), int(match[2] or 64))
+
+
+def _ramulator(path: Path, data: bytes) -> Iterator[Access]:
+    for number, line in _lines(data):
+        match = re.fullmatch(r"(LD|ST) (0x[0-9a-fA-F]+|\d+)", line)
+        if match is None:
+            raise InputError(f"{path}: line {number}: {line!r}: expected 'LD|ST ADDRESS'")
+        yield Access(None, match[1] == "ST", int(match[2], 0), BURST)
+
+
+def _csv(path: Path, data: bytes) -> Iterator[Access]:
+    lines = _lines(data)
+    number, header = next(lines, (1, ""))
+    if header != "time_ps,op,address,size":
+        raise InputError(f"{path}: line {number}: expected the header time_ps,op,address,size")
+    for number, line in lines:
+        match = re.fullmatch(r"(\d+),([RW]),(\d+),(\d+)", line)
+        if match is None:
+            raise InputError(f"{path}: line {number}: {line!r}: expected TIME,R|W,ADDRESS,SIZE")
+        yield Access(int(match[1]), match[2] == "W", int(match[3]), int(match[4]))
+
+
+def _lines(data: bytes) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank."""
+    for number, line in enumerate(data.decode("ascii", "replace").split("\n"), 1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def _gem5(path: Path, data: bytes) -> Iterator[Access]:
+    if data[:4] != b"gem5":
+        raise InputError(f"{path}: no gem5 packet trace: the file does not begin with 'gem5'")
+    packet = 0
+    try:
+        header, at = _message(data, 4)
+        scale = 1e12 / header.get(3, 10**12)
+        while at < len(data):
+            fields, at = _message(data, at)
+            packet += 1
+            if fields.get(2) not in (1, 4):
+                raise InputError(f"{path}: packet {packet}: command {fields.get(2)}: 1 or 4")
+            yield Access(fields[1] * scale, fields[2] == 4, fields[3], fields[4])
+    except (IndexError, KeyError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: packet {packet}: malformed or truncated") from None
+
+
+def _message(data: bytes, at: int) -> tuple[dict[int, int], int]:
+    """Whole-number fields of one length-delimited protobuf message, and where the next begins."""
+    length, at = _varint(data, at)
+    end = at + length
+    if end > len(data):
+        raise IndexError
+    fields: dict[int, int] = {}
+    while at < end:
+        tag, at = _varint(data, at)
+        if tag & 7 == 0:
+            fields[tag >> 3], at = _varint(data, at)
+        elif tag & 7 == 2:
+            size, at = _varint(data, at)
+            at += size
+        else:
+            raise ValueError(f"wire type {tag & 7}")
+    return fields, at
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while data[at] >= 0x80:
+        value |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return value | data[at] << shift, at + 1
+
+
+READERS: dict[str, Callable[[Path, bytes], Iterator[Access]]] = {
+    "ramulator": _ramulator,
+    "dramsim3": _dramsim3,
+    "dramsys": _dramsys,
+    "gem5": _gem5,
+    "csv": _csv,
+}

@@ -1,0 +1,175 @@
+"""Files of other tools as trace files, or as plain address traces for `hmsim replay`."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hmsim
+from hmsim.config.base import load
+from hmsim.config.model import resolve_model
+from hmsim.config.workload import WorkloadSpec
+from hmsim.errors import InputError, did_you_mean
+from hmsim.store.trace import Blocks, Header, Slab, write_trace
+from hmsim.workload import addresses
+from hmsim.workload.matrix import matrix_shape
+from hmsim.workload.open import open_workload
+from hmsim.workload.stream import I64
+from hmsim.workload.trace import save
+
+REQUESTS = ("mooncake", "azure", "vidur")
+FORMATS = (*REQUESTS, "authors", "matrix", *addresses.READERS)
+SLAB_STEPS = 1024
+
+# What becomes of requests unless the caller says otherwise.
+BATCH = {"model": "llama-3.1-8b", "block_tokens": 16, "sparsity": 0.9}
+
+
+def import_file(
+    path: Path,
+    form: str,
+    out: Path,
+    changes: dict[str, Any] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Turn the file at `path`, of a format of `FORMATS`, into `out`.
+
+    Requests and score matrices become trace files by way of a spec, of which `changes` are keys;
+    the founding authors' CSV becomes a trace file; address traces become plain ones. Raises
+    InputError for whatever is wrong with the file or the format; no partial file stays behind.
+    """
+    changes = changes or {}
+    if form not in FORMATS:
+        raise InputError(f"format {form!r}: unknown{did_you_mean(form, FORMATS)}")
+    if form in addresses.READERS:
+        addresses.write_plain(addresses.read_addresses(path, form), out)
+    elif form == "authors":
+        import_authors(path, out, changes.get("model", "llama-3.1-8b-paper"), progress)
+    else:
+        data = _batch(path, form, changes) if form in REQUESTS else _matrix(path, changes)
+        save(open_workload(load(WorkloadSpec, data, f"import {path}")), out, progress)
+
+
+def _batch(path: Path, form: str, changes: dict[str, Any]) -> dict[str, Any]:
+    requests = {"path": str(path), "format": form} | changes.get("requests", {})
+    return BATCH | changes | {"requests": requests}
+
+
+def _matrix(path: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    """A spec whose steps and layers are those of the matrix, the last step with all its tokens."""
+    given = {"path": str(path)} | changes.get("matrix", {})
+    steps, layers, past = matrix_shape(path, given.get("dataset", "scores"))
+    base = {"kind": "matrix", "layers": layers, "tokens": [past - steps + 1, past]}
+    return base | changes | {"matrix": given}
+
+
+def import_authors(
+    path: Path, out: Path, model: str, progress: Callable[[int], None] | None = None
+) -> None:
+    """The founding authors' trace: a line `n,l,"[token,token,...]"` for every step.
+
+    Blocks are single tokens; those below the first n are the prompt, and token n is appended at
+    its own steps. Two passes, the first for the numbers of tokens and layers alone.
+    """
+    first, last, layers, steps = _extent(path)
+    sizes = resolve_model(model)
+    width = last + 1
+    layer, position = np.divmod(np.arange(layers * width), width)
+    birth = np.where(position < first, -1, (position - first) * layers + layer)
+    blocks = Blocks(layer, np.zeros_like(layer), position, birth, np.full_like(birth, steps))
+    header = Header(
+        block_bytes=sizes.kv_bytes,
+        layers=layers,
+        resident_bytes=sizes.resident,
+        title=path.name,
+        created_by=f"hmsim {hmsim.__version__}",
+    )
+    slabs = _slabs(path, first, layers, width, sizes.kv_bytes, sizes.weights_step(), progress)
+    write_trace(out, header, blocks, slabs)
+
+
+def _slabs(
+    path: Path,
+    first: int,
+    layers: int,
+    width: int,
+    entry: int,
+    weights: float,
+    progress: Callable[[int], None] | None,
+) -> Iterator[Slab]:
+    rows: list[tuple[int, int, I64]] = []
+    done = 0
+
+    def slab() -> Slab:
+        token = np.array([n for n, _, _ in rows])
+        layer = np.array([lane for _, lane, _ in rows])
+        lengths = [read.size for _, _, read in rows]
+        return Slab(
+            done, token, layer,
+            np.full(len(rows), weights), np.zeros(len(rows)),
+            np.append(0, np.cumsum(lengths)),
+            np.concatenate([lane * width + read for _, lane, read in rows]),
+            np.arange(len(rows) + 1), layer * width + token, np.full(len(rows), entry),
+        )  # fmt: skip
+
+    for step, (number, n, lane, text) in enumerate(_rows(path)):
+        if (n, lane) != (first + step // layers, step % layers):
+            raise InputError(
+                f"{path}: line {number}: step ({n}, {lane}): expected "
+                f"({first + step // layers}, {step % layers}); n outer, l inner, none missing"
+            )
+        rows.append((n, lane, _tokens(path, number, n, text)))
+        if len(rows) == SLAB_STEPS:
+            yield slab()
+            done += len(rows)
+            rows.clear()
+            if progress is not None:
+                progress(done)
+    if rows:
+        yield slab()
+
+
+def _extent(path: Path) -> tuple[int, int, int, int]:
+    """First and last n, layers and steps of the file."""
+    first = last = None
+    layers = steps = 0
+    for _, n, lane, _ in _rows(path):
+        first = n if first is None else first
+        last, layers, steps = n, max(layers, lane + 1), steps + 1
+    if first is None or last is None:
+        raise InputError(f"{path}: holds no step")
+    if steps != (last - first + 1) * layers:
+        raise InputError(
+            f"{path}: {steps} steps are not {last - first + 1} tokens of {layers} layers"
+        )
+    return first, last, layers, steps
+
+
+def _rows(path: Path) -> Iterator[tuple[int, int, int, str]]:
+    """Line number, n, l and the text of the tokens; a header line is skipped."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            for number, line in enumerate(file, 1):
+                n, _, rest = line.strip().partition(",")
+                lane, _, tokens = rest.partition(",")
+                tokens = tokens.strip('" ')
+                if n.isdecimal() and lane.isdecimal() and tokens[:1] + tokens[-1:] == "[]":
+                    yield number, int(n), int(lane), tokens[1:-1]
+                elif number > 1 and line.strip():
+                    raise InputError(f'{path}: line {number}: expected n,l,"[token,token,...]"')
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _tokens(path: Path, number: int, n: int, text: str) -> I64:
+    try:
+        read = np.array(text.split(",") if text.strip() else [], np.int64)
+    except (ValueError, OverflowError):
+        raise InputError(f"{path}: line {number}: tokens must be whole numbers") from None
+    read.sort()
+    if read.size and (read[0] < 0 or read[-1] >= n or (np.diff(read) == 0).any()):
+        raise InputError(
+            f"{path}: line {number}: tokens of step {n} must be of 0 .. {n - 1}, each once"
+        )
+    return read

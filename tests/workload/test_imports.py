@@ -1,0 +1,138 @@
+"""Files of other tools, written by hand or by our exporters, imported."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hmsim.config.workload import WorkloadSpec
+from hmsim.errors import InputError
+from hmsim.store.trace import TraceFile
+from hmsim.workload import open_workload
+from hmsim.workload.addresses import read_addresses
+from hmsim.workload.export import Selected, export
+from hmsim.workload.formats import FORMATS
+from hmsim.workload.imports import import_file
+
+AUTHORS = """n,l,tokens
+3,0,"[0,2]"
+3,1,"[1]"
+4,0,"[3, 0]"
+4,1,"[]"
+"""
+
+
+def write(folder, text, name="in"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_the_founding_authors_trace(tmp_path):
+    out = tmp_path / "t.h5"
+    import_file(write(tmp_path, AUTHORS), "authors", out, {"model": "gpt2"})
+    file = TraceFile(out)
+    assert (file.steps, file.header.layers, file.header.block_bytes) == (4, 2, 3072)
+    (slab,) = file.slabs()
+    assert slab.token.tolist() == [3, 3, 4, 4]
+    position, layer = file.blocks.position, file.blocks.layer
+    reads = np.split(slab.read_block, slab.read_offset[1:-1])
+    assert [position[r].tolist() for r in reads] == [[0, 2], [1], [0, 3], []]
+    assert layer[slab.append_block].tolist() == [0, 1, 0, 1]
+    assert position[slab.append_block].tolist() == [3, 3, 4, 4]
+    assert (file.blocks.birth[position < 3] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('5,0,"[9]"\n5,1,"[]"\n', "line 6: tokens of step 5 must be of 0 .. 4"),
+        ('5,0,"[1,1]"\n5,1,"[]"\n', "line 6: tokens of step 5 must be"),
+        ('5,0,"[a]"\n5,1,"[]"\n', "line 6: tokens must be whole numbers"),
+        ("5,0\n", "line 6: expected n,l,"),
+        ('5,1,"[]"\n5,0,"[]"\n', r"line 6: step \(5, 1\): expected \(5, 0\)"),
+        ('5,0,"[]"\n', "5 steps are not 3 tokens of 2 layers"),
+    ],
+)
+def test_a_bad_line_of_it_is_named_and_nothing_written(tmp_path, line, complaint):
+    path = write(tmp_path, AUTHORS + line)
+    with pytest.raises(InputError, match=complaint):
+        import_file(path, "authors", tmp_path / "t.h5")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_requests_become_a_trace(tmp_path):
+    rows = [
+        {"timestamp": 0, "input_length": 700, "output_length": 5, "hash_ids": [0, 1]},
+        {"timestamp": 9, "input_length": 600, "output_length": 9, "hash_ids": [0, 2]},
+    ]
+    path = write(tmp_path, "\n".join(map(json.dumps, rows)))
+    changes = {"model": "gpt2", "layers": 2, "requests": {"steps": 6}}
+    import_file(path, "mooncake", tmp_path / "t.h5", changes)
+    file = TraceFile(tmp_path / "t.h5")
+    assert (file.steps, file.header.sequences, file.header.tokens_per_block) == (12, 2, 16)
+    pages = -(-705 // 16) + -(-606 // 16) - 512 // 16  # the shared prefix once
+    assert file.blocks.birth.size == 2 * pages
+    with pytest.raises(InputError, match="column TIMESTAMP is missing"):
+        import_file(path, "azure", tmp_path / "u.h5")
+
+
+def test_a_matrix_becomes_a_trace_of_its_own_size(tmp_path):
+    np.savez(tmp_path / "s.npz", scores=np.random.default_rng(1).random((4, 3, 20)))
+    changes = {"model": "gpt2", "matrix": {"budget": 5}}
+    import_file(tmp_path / "s.npz", "matrix", tmp_path / "t.h5", changes)
+    file = TraceFile(tmp_path / "t.h5")
+    assert (file.steps, file.header.layers) == (12, 3)
+    (slab,) = file.slabs()
+    assert slab.token.tolist() == sorted([17, 18, 19, 20] * 3)
+    assert np.diff(slab.read_offset).tolist() == [5] * 12
+    with pytest.raises(InputError, match="give one of budget"):
+        import_file(tmp_path / "s.npz", "matrix", tmp_path / "u.h5", {"model": "gpt2"})
+
+
+@pytest.mark.parametrize("form", ["ramulator", "dramsim3", "dramsys", "gem5", "csv"])
+def test_what_we_export_we_import_as_plain_addresses(tmp_path, form):
+    spec = WorkloadSpec(model="gpt2", layers=2, tokens=(30, 33), drift=0.5)
+    workload = open_workload(spec)
+    name = "t" + FORMATS[form].suffix
+    export(workload, form, tmp_path / name, Selected(hbm_bytes=3072 * 20))
+    import_file(tmp_path / name, form, tmp_path / "plain")
+    export(workload, "ramulator", tmp_path / "expected", Selected(hbm_bytes=3072 * 20))
+    assert (tmp_path / "plain").read_text() == (tmp_path / "expected").read_text()
+
+
+def test_relative_stl_counts_from_the_access_before(tmp_path):
+    text = "# a comment\n10: read 0x40\n5: (128) write 0x80 aabb\n"
+    relative = list(read_addresses(write(tmp_path, text, "t.rstl"), "dramsys"))
+    absolute = list(read_addresses(write(tmp_path, text, "t.stl"), "dramsys"))
+    assert [access.time for access in relative] == [10, 15]
+    assert [access.time for access in absolute] == [10, 5]
+    assert relative[1][1:] == (True, 0x80, 128)
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "complaint"),
+    [
+        ("ramulator", "LD 0x20\nLD  0x40\n", "line 2: 'LD  0x40': expected"),
+        ("dramsim3", "0x20 READ\n", "line 1: '0x20 READ': expected"),
+        ("dramsys", "1: READ 0x20\n", "line 1"),
+        ("csv", "a,b\n", "line 1: expected the header"),
+        ("csv", "time_ps,op,address,size\n1,X,2,3\n", "line 2"),
+        ("gem5", "hello", "does not begin with 'gem5'"),
+        ("gem5", "gem5\x7f", "malformed or truncated"),
+        ("gem6", "", "format 'gem6': unknown; did you mean 'gem5'"),
+        ("csv", "", "empty"),
+        ("authors", "", "holds no step"),
+    ],
+)
+def test_malformed_files_are_refused_and_nothing_is_written(tmp_path, form, text, complaint):
+    path = write(tmp_path, text)
+    with pytest.raises(InputError, match=complaint):
+        import_file(path, form, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_missing_file(tmp_path):
+    for form in ("csv", "authors", "mooncake", "matrix"):
+        with pytest.raises(InputError, match=r"cannot be read|no such file"):
+            import_file(tmp_path / "none", form, tmp_path / "out")
