@@ -52,9 +52,7 @@ def command(options: argparse.Namespace) -> int:
     if jobs < 1:
         raise InputError(f"--jobs: {jobs}: at least 1")
     sweep = load_sweep(options.sweep)
-    plan = plan_of(sweep, options.sweep)
-    if plan.size > MANY and not options.yes:
-        raise InputError(f"{options.sweep}: {plan.size:,} points; if so many are meant, add --yes")
+    plan = plan_of(sweep, options.sweep, None if options.yes else MANY)
     if options.dry_run:
         return _dry_run(plan, jobs)
     if options.output is None:

@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from typing import Any, NamedTuple
 
 from hmsim.config.sweep import Sweep
+from hmsim.errors import InputError
 from hmsim.sweep import worker
 from hmsim.sweep.axes import expand
 from hmsim.sweep.collect import collect
@@ -35,9 +36,11 @@ class Swept(NamedTuple):
     wall_s: float
 
 
-def plan_of(sweep: Sweep, source: str) -> Plan:
-    """The sweep's points; InputError for an axis that is no axis of this run."""
+def plan_of(sweep: Sweep, source: str, most: int | None = None) -> Plan:
+    """The sweep's points; InputError for an axis that is no axis of this run, or above `most`."""
     plan = Plan(sweep.base, expand(sweep.axes, source), source)
+    if most is not None and plan.size > most:
+        raise InputError(f"{source}: {plan.size:,} points; if so many are meant, add --yes")
     plan.check()
     return plan
 

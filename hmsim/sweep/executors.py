@@ -14,7 +14,7 @@ from hmsim.errors import InputError
 from hmsim.sweep import worker
 
 AHEAD = 3  # tasks in flight for every worker, so that none waits for the coordinator
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 5
 
 
 class Pool(Protocol):
