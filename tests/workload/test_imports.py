@@ -73,7 +73,7 @@ def test_requests_become_a_trace(tmp_path):
     assert (file.steps, file.header.sequences, file.header.tokens_per_block) == (12, 2, 16)
     pages = -(-705 // 16) + -(-606 // 16) - 512 // 16  # the shared prefix once
     assert file.blocks.birth.size == 2 * pages
-    with pytest.raises(InputError, match="column TIMESTAMP is missing"):
+    with pytest.raises(InputError, match="column ContextTokens is missing"):
         import_file(path, "azure", tmp_path / "u.h5")
 
 
