@@ -8,7 +8,10 @@ from hmsim.errors import InputError, did_you_mean
 BUILT_IN = {
     "unlimited": "unlimited:Unlimited",
     "static": "static:Static",
+    "interleaved": "static:Interleaved",
     "reactive": "reactive:Reactive",
+    "balanced": "reactive:Balanced",
+    "slack": "reactive:Slack",
     "authors-unlimited": "authors:AuthorsUnlimited",
     "authors-static": "authors:AuthorsStatic",
     "authors-initonly": "authors:AuthorsInitOnly",

@@ -1,9 +1,17 @@
-"""`static`: new blocks fill HBM until it is full, later ones go to DRAM; nothing moves.
+"""`static` and `interleaved`: blocks stay where they were born.
 
-Source: arXiv 2508.13231, the baseline of its evaluation.
+static       new blocks fill HBM until it is full, later ones go to DRAM
+interleaved  of the blocks in order of birth, the `share` goes to HBM, evenly spread, while there is
+             room: by default, as the bandwidths are to each other
+
+Sources: arXiv 2508.13231, the baseline of its evaluation; and the weighted interleaving of Linux's
+memory policies (MPOL_WEIGHTED_INTERLEAVE), with weights by bandwidth.
 """
 
-from hmsim.placement.policies.api import Policy, policy_step
+import numpy as np
+
+from hmsim.errors import InputError
+from hmsim.placement.policies.api import Own, Policy, oldest_first, policy_step
 
 
 @policy_step
@@ -11,8 +19,50 @@ def step(now, hbm, own, moves):
     """No moves; newborns go to HBM while there is room, as is the default."""
 
 
+@policy_step
+def interleaved_step(now, hbm, own, moves):
+    """No moves. Own.ints: [blocks born so far]; Own.floats: [share]."""
+    share = own.floats[0]
+    for j in range(now.coming.size):
+        slot = now.coming[j]
+        alive = hbm.alive[now.next_lane, slot >> 6] >> np.uint64(slot & 63)
+        if alive & np.uint64(1):  # an append to a block that there is
+            continue
+        born = own.ints[0]
+        moves.place[j] = np.int64(np.floor((born + 1) * share) > np.floor(born * share))
+        own.ints[0] += 1
+
+
 class Static(Policy):
     """First come, first served."""
 
     name = "static"
     step = step
+
+
+class Interleaved(Policy):
+    """By the ratio of the bandwidths, or `share`."""
+
+    name = "interleaved"
+    step = interleaved_step
+
+    def __init__(self, share: float | None = None):
+        if share is not None and not (isinstance(share, int | float) and 0 <= share <= 1):
+            raise InputError(f"policy {self.name}: share: {share!r}: from 0 to 1")
+        self._share = share
+        self._prompt_blocks = 0
+
+    def prompt(self, workload, capacity, rates):
+        """Every so many of the prompt's blocks, by slot, then lane."""
+        if self._share is None:
+            self._share = rates.split
+        flags = np.unpackbits(workload.prompt.view(np.uint8), axis=1, bitorder="little").T
+        order = np.cumsum(flags).reshape(flags.shape)  # number of blocks up to each, itself too
+        self._prompt_blocks = int(order[-1, -1])
+        chosen = flags & (np.floor(order * self._share) > np.floor((order - 1) * self._share))
+        packed = np.packbits(np.ascontiguousarray(chosen.T), axis=1, bitorder="little")
+        return oldest_first(packed.view(np.uint64), capacity)
+
+    def own(self, geometry, capacity, rates, resident):
+        born = np.array([self._prompt_blocks])
+        return Own(np.zeros((1, 1), np.uint64), born, np.array([float(self._share)]))

@@ -1,0 +1,87 @@
+"""Every plug-in policy beyond the founding paper's simplest, against its rule over sets."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hmsim.errors import InputError
+from hmsim.placement import policies, runs
+from hmsim.placement.traffic import VARIANTS
+from hmsim.placement.window import windows
+from tests.placement import naive_rules
+from tests.placement.bound_cases import random_blocks, random_rates
+
+pytestmark = pytest.mark.nojit
+CASES = settings(max_examples=40, deadline=None)
+
+
+def case(seed, rows, **options):
+    """A random workload and rates; few or many blocks, in chunks of `rows` tokens."""
+    rng = np.random.default_rng(seed)
+    options = {"steps": 24, "blocks": 14} | options
+    blocks = random_blocks(rng, **options)
+    return blocks._replace(rows=rows * blocks.lanes), random_rates(rng)
+
+
+def counts_of(name, options, workload, capacity, rates, variant="text"):
+    policy = policies.make(name, options)
+    size = float(capacity * workload.geometry.block_bytes)
+    run = runs.start(policy, workload, size, rates, variant)
+    found = [
+        run.advance(window, demand, np.full(window.rows, -1))[0]
+        for window, demand in windows(workload, policy.ahead_tokens)
+    ]
+    return np.concatenate(found)
+
+
+def agree(name, options, rule, workload, rates, capacity, variant="text"):
+    expected = naive_rules.Game(workload, capacity, rates, variant).play(rule)
+    got = counts_of(name, options, workload, capacity, rates, variant)
+    assert np.array_equal(got, expected)
+
+
+seeds, capacities, tokens = st.integers(0, 2**32), st.integers(0, 12), st.integers(1, 4)
+
+
+@CASES
+@given(seed=seeds, capacity=capacities, rows=tokens, share=st.sampled_from([0, 0.3, 0.9, 1, None]))
+def test_interleaved(seed, capacity, rows, share):
+    workload, rates = case(seed, rows)
+    rule = naive_rules.Interleaved(rates.split if share is None else share)
+    agree("interleaved", {"share": share}, rule, workload, rates, capacity)
+
+
+@CASES
+@given(seed=seeds, capacity=capacities, rows=tokens)
+def test_balanced(seed, capacity, rows):
+    workload, rates = case(seed, rows, blocks=40)
+    agree("balanced", {}, naive_rules.Balanced(), workload, rates, capacity)
+
+
+@CASES
+@given(
+    seed=seeds,
+    capacity=capacities,
+    rows=tokens,
+    variant=st.sampled_from(VARIANTS),
+    stretch=st.sampled_from([0.0, 0.1, 0.7]),
+)
+def test_slack(seed, capacity, rows, variant, stretch):
+    workload, rates = case(seed, rows, blocks=40)
+    agree(
+        "slack", {"stretch": stretch}, naive_rules.Slack(stretch), workload, rates, capacity,
+        variant,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("interleaved", {"share": 1.5}, "policy interleaved: share: 1.5: from 0 to 1"),
+        ("slack", {"stretch": -1}, "policy slack: stretch: -1: from 0 up"),
+    ],
+)
+def test_bad_parameters_name_the_key_and_what_is_allowed(name, options, message):
+    with pytest.raises(InputError, match=message):
+        policies.make(name, options)
