@@ -52,8 +52,20 @@ class AddressMap:
         chosen[np.arange(from_hbm) * len(hits) // max(from_hbm, 1)] = True
         hbm_reads, dram_reads = hits[chosen], np.concatenate([misses, hits[~chosen]])
 
+        appends = slice(window.append_offset[row], window.append_offset[row + 1])
+        appended = window.append_slot[appends] + lane * slots
+        length = window.append_bytes[appends]
         after = _blocks(sample.after)
+        new_here = np.isin(appended, here) & (traffic.append_hbm[row] > 0)
+        # The authors' strategies place a newborn within its step.
+        late = np.isin(appended, after) & ~new_here
+        late &= traffic.append_hbm[row] > length[new_here].sum()
+        to_dram = np.full(len(appended), bool(traffic.append_dram[row] > 0))
+        if traffic.append_dram[row] < length.sum():
+            to_dram &= ~new_here
+
         promoted = np.setdiff1d(after, here, assume_unique=True)
+        promoted = np.setdiff1d(promoted, appended[late], assume_unique=True)
         demoted = np.setdiff1d(here, after, assume_unique=True)
         demoted = np.setdiff1d(demoted, _dying(window, row), assume_unique=True)
         fetched = promoted
@@ -61,19 +73,12 @@ class AddressMap:
             fetched = np.setdiff1d(promoted, read, assume_unique=True)
         if traffic.demotion_dram[row] == 0:  # DRAM has its copy already
             demoted = demoted[:0]
-
-        appended = window.append_slot[window.append_offset[row] : window.append_offset[row + 1]]
-        appended = appended + lane * slots
-        length = window.append_bytes[window.append_offset[row] : window.append_offset[row + 1]]
-        new_here = np.isin(appended, here)
-        to_dram = (
-            np.ones(len(appended), bool) if traffic.append_dram[row] >= length.sum() else ~new_here
-        )
         return Placed(
             _pages(
                 _weights(traffic.weights_hbm[row], lane),
                 (self._in_hbm(here, hbm_reads), size, 0),
                 (self._in_hbm(here, appended[new_here]), length[new_here], 1),
+                (self._in_hbm(after, appended[late]), length[late], 1),
                 (self._in_hbm(after, promoted), size, 1),
                 (self._in_hbm(here, demoted), size, 0),
             ),
