@@ -25,24 +25,33 @@ def room_unit(setting: Setting) -> float:
 
 
 def coarse_start(lagrangian: Lagrangian) -> Ascent:
-    """The best prices that are the same at every step, of a small grid."""
+    """The best of few prices that are the same at every step.
+
+    One of the mixes, with free room, is the bound of reads split at best between both memories.
+    """
     setting = lagrangian.setting
-    arms = setting.all_in_dram.shape[1]
-    unit = room_unit(setting)
+    corners = np.eye(setting.all_in_dram.shape[1])
+    mixes = [corners[0]]
+    for arm in corners[1:-1]:
+        mixes += [share * corners[0] + (1 - share) * arm for share in (0.0, 0.5, setting.rates.split)]
     history: list[float] = []
-    best = Ascent(_uniform(setting, np.eye(arms)[0], 0.0), -np.inf, history)
-    mixes = [np.eye(arms)[0]]
-    for arm in range(1, arms - 1):
-        mixes += [
-            (1 - share) * np.eye(arms)[arm] + share * np.eye(arms)[0] for share in (0, 0.5, 0.9)
-        ]
+    best = Ascent(_uniform(setting, mixes[0], 0.0), -np.inf, history)
+    unit = room_unit(setting)
+
+    def attempt(mix: F64, room: float) -> None:
+        nonlocal best
+        dual = _uniform(setting, mix, room)
+        value, _ = lagrangian(dual)
+        if value > best.value:
+            best = Ascent(dual, value, history)
+        history.append(best.value)
+
     for mix in mixes:
-        for room in (0.0, *np.geomspace(1e-4, 1.0, 7)):
-            dual = _uniform(setting, mix, room * unit)
-            value, _ = lagrangian(dual)
-            if value > best.value:
-                best = Ascent(dual, value, history)
-            history.append(best.value)
+        for room in (0.0, 1e-4 * unit, 1e-2 * unit, unit):
+            attempt(mix, room)
+    mix, room = best.dual.arm[0], max(best.dual.room[0], 1e-5 * unit)
+    for factor in (0.1, 0.2, 0.5, 2.0, 5.0):
+        attempt(mix, room * factor)
     return best
 
 
@@ -50,7 +59,7 @@ def ascend(
     lagrangian: Lagrangian,
     start: Dual,
     passes: int,
-    rates: tuple[float, float] = (1.0, 1e-3),
+    rates: tuple[float, float] = (4.0, 1e-3),
     unit: float | None = None,
     stop: Callable[[float], bool] = lambda best: False,
 ) -> Ascent:

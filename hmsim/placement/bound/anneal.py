@@ -1,0 +1,111 @@
+"""A schedule that exists, as short as can be found: what the bound is compared with."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hmsim.placement.bound import anneal_kernel as kernel
+from hmsim.placement.bound.dual import Dual, Setting
+from hmsim.placement.bound.problem import Problem
+from hmsim.workload.stream import F64, I64
+
+MAX_CELLS = 40_000_000  # blocks x steps, of the dense schedule
+
+
+class Schedule:
+    """A 0/1 schedule of a problem, always within capacity: `x` uint8 [N, T] and its time.
+
+    It begins with every block in DRAM.
+    """
+
+    def __init__(self, problem: Problem, setting: Setting) -> None:
+        shape = (problem.blocks, problem.steps)
+        owner = np.arange(problem.blocks)
+        read, grown = np.zeros(shape, np.uint8), np.zeros(shape, np.int32)
+        read[np.repeat(owner, np.diff(problem.read_offset)), problem.read_step] = 1
+        appended = np.repeat(owner, np.diff(problem.append_offset))
+        grown[appended, problem.append_step] = problem.append_bytes
+        inclusive = int(setting.inclusive)
+        self._instance = kernel.Instance(
+            problem.birth, problem.death, read, grown, setting.group, problem.room, inclusive
+        )
+        size = float(problem.block_bytes)
+        hbm = np.array([size, 1.0, size, 0.0, size]) / setting.rates.hbm
+        dram = np.array(
+            [
+                [-er * size, 0.0 if inclusive else -ew, 0.0, mi * size, mo * size]
+                for er, ew, mi, mo in setting.arms
+            ]
+        )
+        self._clock = kernel.Clock(setting.all_in_dram, hbm, dram, inclusive)
+        self._setting = setting
+        self.x = np.zeros(shape, np.uint8)
+        self._settle()
+
+    @property
+    def time_s(self) -> float:
+        return float(self._times.sum())
+
+    def follow(self, dual: Dual, order: I64) -> None:
+        """Every block takes its cheapest path at these prices, in this order, while there is room."""
+        self.x[:] = 0
+        used = np.zeros(self.x.shape[1], np.int64)
+        prices = self._setting.prices(dual)
+        kernel.follow_prices(order, self._instance, prices, used, self.x)
+        self._settle()
+
+    def anneal(self, moves: int, warm: float, cold: float, seed: int) -> int:
+        """Try `moves` flips at falling temperatures, in seconds; returns how many were accepted."""
+        if not len(self.x):
+            return 0
+        return kernel.anneal(
+            moves, warm, cold, seed, self._instance, self._clock, self._used, self._tallies,
+            self._times, self.x,
+        )  # fmt: skip
+
+    def take(self, x: np.ndarray) -> None:
+        """Become the schedule `x` [N, T], which must be within capacity."""
+        self.x = x.astype(np.uint8)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tallies, room and times from `x` alone."""
+        groups = len(self._setting.start)
+        self._used: I64 = self.x.sum(axis=0, dtype=np.int64)
+        self._tallies = np.zeros((groups, 5), np.int64)
+        kernel.tally(self._instance, self.x, self._tallies)
+        self._times: F64 = np.array(
+            [kernel.group_time(g, *map(float, self._tallies[g]), self._clock) for g in range(groups)]
+        )
+
+
+def improve(
+    schedule: Schedule,
+    duals: list[Dual],
+    seed: int,
+    moves: int,
+    stop: Callable[[float], bool] = lambda time_s: False,
+) -> float:
+    """Round each of the prices, anneal the best of these schedules, and return its time.
+
+    Rounds of `moves` flips, each starting warm again but half as warm, until a round gains less
+    than 1 part in 10,000 or `stop(time)`.
+    """
+    rng = np.random.default_rng(seed)
+    best_s, best = schedule.time_s, schedule.x.copy()
+    for dual in duals:
+        for _ in range(2):
+            schedule.follow(dual, rng.permutation(len(schedule.x)))
+            if schedule.time_s < best_s:
+                best_s, best = schedule.time_s, schedule.x.copy()
+    warm = 0.1 * best_s / max(1, len(schedule.x[0]))
+    schedule.take(best)
+    gaining = True
+    while gaining and not stop(best_s):
+        schedule.anneal(moves, warm, warm / 1000, int(rng.integers(2**62)))
+        gaining = schedule.time_s < best_s * (1 - 1e-4)
+        if schedule.time_s < best_s:
+            best_s, best = schedule.time_s, schedule.x.copy()
+        schedule.take(best)
+        warm /= 2
+    return best_s
