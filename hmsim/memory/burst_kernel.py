@@ -91,7 +91,6 @@ from hmsim.memory.burst_state import (
     LATENCY_SUM,
     LINE,
     LIST_HEAD,
-    LIST_ROOM,
     LOG,
     LOG_FIELDS,
     LOG_ROOM,
@@ -170,7 +169,7 @@ from hmsim.memory.timing import FOLLOWERS
 @inlined
 def _put(p, s, k, place, b, follower, q):
     """Make bank b's entry in list k say: `follower`, for queue entry q."""
-    room = p[LIST_ROOM]
+    banks = p[BANKS]
     ready = s[b + follower]
     group = s[b + GROUP_READY] + follower * p[GROUPS]
     i = s[b + PLACE + place]
@@ -178,10 +177,10 @@ def _put(p, s, k, place, b, follower, q):
         i = k + LIST_HEAD + s[k + COUNT]
         s[k + COUNT] += 1
         s[b + PLACE + place] = i
-        s[i + 3 * room] = b
+        s[i + 3 * banks] = b
     s[i] = ready
-    s[i + room] = group
-    s[i + 2 * room] = s[q + AGE]
+    s[i + banks] = group
+    s[i + 2 * banks] = s[q + AGE]
     s[k + BOUND] = min(s[k + BOUND], max(ready, s[group]))
 
 
@@ -191,38 +190,46 @@ def _drop(p, s, k, place, b):
     i = s[b + PLACE + place]
     if i < 0:
         return
-    room = p[LIST_ROOM]
+    banks = p[BANKS]
     s[b + PLACE + place] = -1
     s[k + COUNT] -= 1
     last = k + LIST_HEAD + s[k + COUNT]
     if i != last:
         for field in range(4):
-            s[i + field * room] = s[last + field * room]
-        s[s[i + 3 * room] + PLACE + place] = i
-    s[last] = FAR
+            s[i + field * banks] = s[last + field * banks]
+        s[s[i + 3 * banks] + PLACE + place] = i
 
 
 @inlined
 def _oldest_ready(p, s, k, rising, now):
-    """The oldest entry of list k that can issue now, or -1; tightens the list's bound.
+    """The oldest entry of list k that can issue now, or -1; the list's bound becomes that of all
+    its other entries.
 
     `rising` = 1 where the command needs a rising clock edge (an odd tick).
     """
-    room = p[LIST_ROOM]
+    banks = p[BANKS]
     first = k + LIST_HEAD
-    n = (s[k + COUNT] + 7) & ~7  # whole vectors; entries past the end are never ready
-    ready = s[first : first + n]
-    group = s[first + room : first + room + n]
-    age = s[first + 2 * room : first + 2 * room + n]
+    best = -1
     oldest = FAR
     bound = FAR
-    for i in range(n):
-        t = max(ready[i], s[group[i]]) | rising
-        oldest = min(oldest, (age[i] << 10 | i) if t <= now else FAR)
-        bound = min(bound, t if t > now else FAR)
-    best = first + (oldest & 1023) if oldest < FAR else -1
-    s[k + BOUND] = bound if best < 0 else now + 1
+    for i in range(first, first + s[k + COUNT]):
+        t = max(s[i], s[s[i + banks]]) | rising
+        if t > now:
+            bound = min(bound, t)
+            continue
+        if best >= 0:
+            bound = now + 1
+        if s[i + 2 * banks] < oldest:
+            oldest = s[i + 2 * banks]
+            best = i
+    s[k + BOUND] = bound
     return best
+
+
+@inlined
+def _keep(s, k, now):
+    """List k has an entry that could issue but must wait."""
+    s[k + BOUND] = min(s[k + BOUND], now + 1)
 
 
 @kernel
@@ -272,7 +279,7 @@ def _search_bank(s, c, b):
 
 @inlined
 def _push(p, s, c, kind, b, row, line, arrived, intended):
-    """Queue a request; the caller has seen to the room."""
+    """Queue a request; the caller has seen to the banks."""
     q = s[c + FREE]
     s[c + FREE] = s[q + NEXT]
     s[q + BANK] = b
@@ -405,7 +412,7 @@ def _take_hit(s, c, b):
 @inlined
 def _complete(p, s, c, done):
     s[c + LAST_DONE] = max(s[c + LAST_DONE], done)
-    s[s[c + DONE_RING] + s[c + DONE] % p[WINDOW]] = done
+    s[s[c + DONE_RING] + (s[c + DONE] & (p[WINDOW] - 1))] = done
     s[c + DONE] += 1
 
 
@@ -517,17 +524,14 @@ def _issue(p, s, c, command, b, q, now):
 @kernel
 def _serve(p, s, c, k, i, now):
     """Issue the command that entry i of list k stands for."""
-    b = s[i + 3 * p[LIST_ROOM]]
-    if k == PRE:
-        _count(s, c, s[b + FIRST_OTHER], ROW_CONFLICTS)
-        _issue(p, s, c, PRE_PB, b, s[b + FIRST_OTHER], now)
+    b = s[i + 3 * p[BANKS]]
+    bus = p[ACT_BUS] if k == ACT else p[COLUMN_BUS]
+    s[s[c + k] + BOUND] = max(s[s[c + k] + BOUND], now + (1 if k == PRE else bus))
+    if k in (PRE, ACT):
+        q = s[b + FIRST_OTHER]
+        _count(s, c, q, ROW_CONFLICTS if k == PRE else ROW_MISSES)
+        _issue(p, s, c, PRE_PB if k == PRE else ACT_BANK, b, q, now)
         return
-    if k == ACT:
-        s[s[c + ACT] + BOUND] = now + p[ACT_BUS]
-        _count(s, c, s[b + FIRST_OTHER], ROW_MISSES)
-        _issue(p, s, c, ACT_BANK, b, s[b + FIRST_OTHER], now)
-        return
-    s[s[c + k] + BOUND] = now + p[COLUMN_BUS]
     if k == ACTIVE:
         q = s[b + OPENER]
         s[b + OPENER] = -1
@@ -719,9 +723,13 @@ def _choose_row(p, s, c, now):
         pre = _oldest_ready(p, s, s[c + PRE], 0, now)
     if now & 1 and s[s[c + ACT] + BOUND] <= now:
         act = _oldest_ready(p, s, s[c + ACT], 1, now)
-    age = 2 * p[LIST_ROOM]
+    age = 2 * p[BANKS]
     if pre >= 0 and (act < 0 or s[pre + age] < s[act + age]):
+        if act >= 0:
+            _keep(s, s[c + ACT], now)
         return PRE, pre
+    if pre >= 0:
+        _keep(s, s[c + PRE], now)
     return ACT, act
 
 
@@ -756,13 +764,19 @@ def _choose_any(p, s, c, now):
     if (s[c + ASKED] > 0 and _next_maintenance(p, s, c)[0] <= now) or not _is_free(p, s, c):
         return chosen, best
     _choose_kind(p, s, c)
-    age = 2 * p[LIST_ROOM]
+    age = 2 * p[BANKS]
     for each in range(HIT, ACT + 1 if s[c + ACTIVATING] < 0 else ACT):
         if s[s[c + each] + BOUND] <= now:
             i = _oldest_ready(p, s, s[c + each], 0, now)
-            if i >= 0 and (best < 0 or s[i + age] < s[best + age]):
+            if i < 0:
+                continue
+            if best < 0 or s[i + age] < s[best + age]:
+                if best >= 0:
+                    _keep(s, s[c + chosen], now)
                 chosen = each
                 best = i
+            else:
+                _keep(s, s[c + each], now)
     return chosen, best
 
 
@@ -790,10 +804,11 @@ def _single_bus_tick(p, s, c, now):
             _activate_second(p, s, c, now)
         return
     if k in (ACTIVE, HIT):
-        bank = s[i + 3 * p[LIST_ROOM]]
+        bank = s[i + 3 * p[BANKS]]
         q = s[bank + OPENER] if k == ACTIVE else s[bank + FIRST_HIT]
         if b < 0 and now >= s[c + CLOCK_STOPS]:
             if activating and s[c + ACT2_DEADLINE] <= now + 1:
+                _keep(s, s[c + k], now)
                 _activate_second(p, s, c, now)
                 return
             command = CAS_RD + s[q + KIND]
@@ -866,7 +881,7 @@ def _must_run(p, s, c, b, kind, line, t, window, delay):
         s[c + STOP_DONE] = freed + 1
         return True, t
     if freed >= 0:
-        heard = s[s[c + DONE_RING] + freed % p[WINDOW]] + delay
+        heard = s[s[c + DONE_RING] + (freed & (p[WINDOW] - 1))] + delay
         if heard > t:
             t = heard
             s[c + WAITED_FOR] = 2

@@ -24,7 +24,6 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
 # Parameters.
 (
     BANKS,
-    LIST_ROOM,
     GROUPS,
     SCOPES,
     BUSES,
@@ -48,7 +47,7 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
     CLOSE_AFTER,  # column commands to a row; 0 leaves rows open
     REFRESH,
     CHANNEL_SIZE,  # int64s of state per channel
-    WINDOW,  # completion ticks remembered
+    WINDOW,  # completion ticks remembered, a power of two
     BINS,
     LOG_ROOM,
     BANK_SLICES,  # slices of the address map that make the bank number; the row's follow
@@ -59,9 +58,9 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
     BANK_GAP_AT,  # [commands, followers]
     GAP_AT,  # [commands, groups, followers * groups]
     PARAMETERS,
-) = range(36)
+) = range(35)
 
-# A list: ready, group, age, member arrays of LIST_ROOM entries follow.
+# A list: ready, group, age, member arrays of BANKS entries follow.
 COUNT, BOUND, LIST_HEAD = range(3)
 # A bank; the first fields are its ready times, by follower.
 (
@@ -233,7 +232,6 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
     scalars = np.zeros(PARAMETERS, np.int64)
     scalars[:SLICE_AT] = [
         timing.banks,
-        _list_room(timing),
         timing.groups,
         timing.scopes,
         timing.buses,
@@ -257,7 +255,7 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
         policy.close_after,
         policy.refresh,
         _layout(timing, policy, sizes)["end"],
-        sizes.window,
+        _ring(sizes.window),
         sizes.bins,
         sizes.log,
         (mapping.target == 0).sum(),
@@ -278,7 +276,6 @@ def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDA
         k = start["lists"] + (field - ACTIVE) * _list_size(timing)
         state[:, field] = k
         state[:, k + BOUND] = FAR
-        state[:, k + LIST_HEAD : k + LIST_HEAD + _list_room(timing)] = FAR  # never ready
     for field, part in (
         (FIRST_BANK, "banks"),
         (GROUP_TIMES, "group times"),
@@ -323,13 +320,12 @@ def _entries(timing: Timing, policy: Policy) -> int:
     return policy.read_queue + policy.write_queue + timing.banks
 
 
-def _list_room(timing: Timing) -> int:
-    """Entries of a list: its banks, in whole vectors of eight."""
-    return -(-timing.banks // 8) * 8
+def _ring(entries: int) -> int:
+    return 1 << (entries - 1).bit_length()
 
 
 def _list_size(timing: Timing) -> int:
-    return LIST_HEAD + 4 * _list_room(timing)
+    return LIST_HEAD + 4 * timing.banks
 
 
 def _layout(timing: Timing, policy: Policy, sizes: Sizes) -> dict[str, int]:
@@ -340,7 +336,7 @@ def _layout(timing: Timing, policy: Policy, sizes: Sizes) -> dict[str, int]:
         "scopes": 4 * timing.scopes,
         "group times": len(FOLLOWERS) * timing.groups,
         "ring": 2 * RING,
-        "done": sizes.window,
+        "done": _ring(sizes.window),
         "queue": _entries(timing, policy) * ENTRY_SIZE,
         "histogram": sizes.bins,
         "log": sizes.log * LOG_FIELDS,

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -201,7 +202,7 @@ class Memory:
             return self._sample(pages, start, window, delay)
         channels = self.config.channels
         bounds = np.linspace(0, channels, self._threads + 1).astype(int).tolist()
-        parts = list(zip(bounds[:-1], bounds[1:], strict=True))
+        parts = list(pairwise(bounds))
         before = self.statistics()
         self._replay_parts(parts, pages, start, window, delay)
         after = self.statistics()

@@ -17,7 +17,7 @@ from hmsim.memory.compiling import kernel
 
 I64 = NDArray[np.int64]
 
-BUDGET = 1 << 15  # bursts simulated per sampled channel and step; some ten refresh intervals
+BUDGET = 1 << 14  # bursts simulated per sampled channel and step: some five refresh intervals
 CHANNELS = 2  # channels sampled in a step
 CLUSTER_BYTES = 1 << 18  # consecutive traffic kept together, over all channels
 
