@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from hmsim.errors import InputError
 from hmsim.store.trace import SCHEMA, Blocks, Header, Slab, TraceFile, write_trace
 
+pytestmark = pytest.mark.nojit
+
 HEADER = Header(block_bytes=64, tokens_per_block=4, layers=2, sequences=1, resident_bytes=5.0)
 
 # Two layers, two tokens. Blocks 0 and 1 are prompt, 2 and 3 are born in the second token; block 0

@@ -15,6 +15,8 @@ from hmsim.workload.generator import Generated
 from hmsim.workload.requests import MOONCAKE_BLOCK, Requests
 from hmsim.workload.trace import TraceWorkload, save
 
+pytestmark = pytest.mark.nojit
+
 
 def requests(prompt, output, arrival=None, hashes=None):
     return Requests(

@@ -23,6 +23,7 @@ def spec(**changes):
     return WorkloadSpec(**({"model": "gpt2", "tokens": (200, 240), "layers": 3} | changes))
 
 
+@pytest.mark.nojit
 @settings(max_examples=40, deadline=None)
 @given(
     first=st.integers(1, 300),
@@ -57,6 +58,7 @@ def test_every_step_obeys_the_rule(first, steps, block_tokens, sparsity, drift, 
         before[lane] = read
 
 
+@pytest.mark.nojit
 def test_first_sets_are_independent_of_each_other():
     first = [read for _, read in sets(open_workload(spec(tokens=(200, 200))))]
     assert first[0] != first[1] != first[2] != first[0]
@@ -87,6 +89,7 @@ def test_additions_are_uniform(count):
     assert abs(chi - len(free)) < 4 * np.sqrt(2 * len(free))
 
 
+@pytest.mark.nojit
 def test_all_free_pages_are_added_when_fewer_are_left_than_asked_for():
     base = np.zeros(2, np.uint64)
     base[0] = np.uint64(0xFF)
@@ -97,6 +100,7 @@ def test_all_free_pages_are_added_when_fewer_are_left_than_asked_for():
     assert int(chosen[1]) == 2**36 - 1
 
 
+@pytest.mark.nojit
 def test_the_same_whatever_the_threads_and_however_often(monkeypatch):
     workload = open_workload(spec(tokens=(2000, 2020), drift=0.9, layers=7))
     results = []

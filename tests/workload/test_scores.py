@@ -144,6 +144,7 @@ processes = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.nojit
 @settings(max_examples=60, deadline=None)
 @given(rules, processes, st.integers(80, 200), st.sampled_from([1, 4, 16]), st.integers(0, 2**62))
 def test_every_step_is_what_the_definition_says(rule, process, first, size, seed):
@@ -206,6 +207,7 @@ def test_every_sequence_reads_its_budget():
         assert set(chunk.reads.tolist()) == {3 * 256 // 16}
 
 
+@pytest.mark.nojit
 def test_streaming_reads_sink_and_window_and_dense_everything():
     base = {"model": "gpt2", "layers": 2, "block_tokens": 16, "tokens": (1000, 1010)}
     streaming = WorkloadSpec(kind="streaming", streaming={"sink": 16, "window": 100}, **base)
@@ -218,6 +220,7 @@ def test_streaming_reads_sink_and_window_and_dense_everything():
         assert set(chunk.reads.tolist()) == {63, 64}
 
 
+@pytest.mark.nojit
 def test_windowed_and_dense_layers_of_a_model():
     windowed = model("gpt2").model_copy(update={"window": 32, "window_layers": "alternate"})
     plan = alike(1000, 1000, 1, 16)
@@ -227,6 +230,7 @@ def test_windowed_and_dense_layers_of_a_model():
     assert reads.tolist() == [[63, 4, 3, 4, 3]]
 
 
+@pytest.mark.nojit
 def test_seats_are_used_again_without_leaking_scores():
     """A sequence reads the same whether its seat was someone else's before or not."""
     lengths = [500, 600, 400, 700]

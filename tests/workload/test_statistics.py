@@ -12,6 +12,8 @@ from hmsim.config.workload import WorkloadSpec
 from hmsim.workload import open_workload, statistics, statistics_kernel
 from hmsim.workload.statistics import measure
 
+pytestmark = pytest.mark.nojit
+
 streams = st.lists(st.sets(st.integers(0, 11), max_size=8), min_size=1, max_size=25)
 
 
