@@ -151,7 +151,12 @@ def _move(window, k, state, moves, out):
 _one, _two, _three = np.zeros(1, np.int64), *(np.zeros((1,) * n, np.uint64) for n in (2, 3))
 _SIGNATURE = types.void(
     types.FunctionType(STEP),
-    typeof(Window(0, 0, _one, _one, _one, _two, *[_one] * 6, np.zeros(1), np.zeros(1))),
+    typeof(
+        Window(
+            0, 0, _one, _one, _one, _two, _one, _one, _one, _one, _one, _one,
+            np.zeros(1), np.zeros(1),
+        )
+    ),  # fmt: skip
     typeof(State(_two, _two, _two, _one, 0, _one)),
     typeof(Own(_two, _one, np.zeros(1))),
     typeof(Moves(_one, _one, _one, _one)),

@@ -29,12 +29,13 @@ class Blocks(NamedTuple):
     toml: str = ""
     seed: int = 0
     rows: int = 7  # steps a chunk
+    tokens_per_block: int = 1
 
     @property
     def geometry(self):
         return Geometry(
-            len(self.lane), self.lanes, self.slots, self.block_bytes, 1, self.lanes, 1,
-            self.resident_bytes,
+            len(self.lane), self.lanes, self.slots, self.block_bytes, self.tokens_per_block,
+            self.lanes, 1, self.resident_bytes,
         )  # fmt: skip
 
     @property

@@ -4,6 +4,8 @@ A rule answers `decide(t)` with the blocks to promote and to demote, in order; i
 through the `Game` that it is given at the start.
 """
 
+import math
+
 import numpy as np
 
 from hmsim.placement.traffic import Steps, variant_traffic
@@ -153,3 +155,149 @@ class Slack(Lru):
 
         limit = seconds(0) * (1 + self.stretch) * (1 + 1e-12)
         return max(moves for moves in range(len(read) - hits + 1) if seconds(moves) <= limit)
+
+
+class Lookahead(Rule):
+    def __init__(self, window, share):
+        self.window, self.share = window, share
+
+    def decide(self, t):
+        game = self.game
+        ahead = game.coming(t, self.window)
+        reads = {block: sum(block in read for read in ahead) for block in set().union(*ahead)}
+        wanted = [block for block in reads if block in game.alive - game.resident]
+        wanted.sort(key=lambda block: (-reads[block], block))
+        here = [block for block in game.resident if game.lane(block) == game.steps[t][0]]
+        victims = sorted(block for block in here if block not in reads)
+        return self.swap(wanted[: int(np.ceil(self.share * len(wanted)))], victims)
+
+
+class Page(Rule):
+    def decide(self, t):
+        game = self.game
+        span = 16 if game.geometry.tokens_per_block == 1 else 1
+        ahead = game.coming(t, 1)
+        if not ahead:
+            return [], []
+        reads = ahead[0] & game.alive
+        here = {block for block in game.alive if game.lane(block) == game.steps[t][0]}
+        pages = {}
+        for block in sorted(here):
+            pages.setdefault(block // span, []).append(block)
+        worth = {page: len(reads.intersection(blocks)) for page, blocks in pages.items()}
+        held = {page: [b for b in pages[page] if b in game.resident] for page in pages}
+        wanted = [page for page in pages if worth[page] and held[page] != pages[page]]
+        wanted.sort(key=lambda page: (-worth[page], page))
+        victims = sorted((p for p in pages if held[p]), key=lambda page: (worth[page], page))
+        room = game.capacity - len(game.resident)
+        promote, demote, dearest = [], [], -1
+        for page in wanted:
+            missing = [block for block in pages[page] if block not in game.resident]
+            going, freed = [], room
+            while (
+                freed < len(missing)
+                and len(going) < len(victims)
+                and worth[victims[len(going)]] < worth[page]
+            ):
+                freed += len(held[victims[len(going)]])
+                going.append(victims[len(going)])
+            if worth[page] <= dearest or freed < len(missing):
+                break
+            for victim in going:
+                demote += held[victim]
+                dearest = worth[victim]
+            victims = victims[len(going) :]
+            promote += missing
+            room = freed - len(missing)
+        return promote, demote
+
+
+class Belady(Lru):
+    def __init__(self, window):
+        self.window = window
+
+    def decide(self, t):
+        game = self.game
+        lane, read, appends, _ = game.steps[t]
+        used = read | {block for block, _, _ in appends}
+        self.last |= {block: (t, block) for block in used}
+        ahead = game.coming(t, self.window)
+
+        def next_use(block):
+            return next((d for d, reads in enumerate(ahead) if block in reads), len(ahead))
+
+        wanted = [b for b in read - game.resident if next_use(b) < len(ahead)]
+        wanted.sort(key=lambda block: (next_use(block), block))
+        victims = [block for block in game.resident if game.lane(block) == lane]
+        victims.sort(
+            key=lambda block: (
+                -next_use(block),
+                self.last[block] if next_use(block) == len(ahead) else (0, block),
+            )
+        )
+        room = game.capacity - len(game.resident)
+        promote, demote = [], []
+        for block in wanted:
+            if room > 0:
+                room -= 1
+            elif victims and next_use(victims[0]) > next_use(block):
+                demote.append(victims.pop(0))
+            else:
+                break
+            promote.append(block)
+        return promote, demote
+
+
+class Scored(Rule):
+    """`weight` None counts uses; else scores are moving averages, visit by visit."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def begin(self, game):
+        self.game = game
+        residents = game.prompt[: game.capacity]
+        self.score, self.visits, self.seen = {}, {}, {}
+        self.waiting = {block: (0, i) for i, block in enumerate(residents)}
+        self.entered = len(residents)
+        return residents
+
+    def level(self, block, visit):
+        score = self.score[block]
+        if self.weight is None or score == 0:
+            return score
+        decay = -math.log1p(-self.weight)
+        offset = 1 + math.ceil(-math.log(self.weight) / decay)
+        return visit + offset + math.floor(np.log(score) / decay)
+
+    def decide(self, t):
+        game = self.game
+        lane, read, appends, _ = game.steps[t]
+        used = read | {block for block, _, _ in appends}
+        visit = self.visits[lane] = self.visits.get(lane, 0) + 1
+        for block in sorted(self.seen.get(lane, set()) - used):
+            if block in game.resident:
+                self.waiting[block] = (self.level(block, visit - 1), self.entered)
+                self.entered += 1
+        self.seen[lane] = used
+        for block in used:
+            self.waiting.pop(block, None)
+            self.score.setdefault(block, 0.0)
+        for block in self.score:
+            if game.lane(block) == lane and self.weight is not None:
+                self.score[block] *= 1 - self.weight
+            if block in used:
+                self.score[block] += self.weight or 1
+        victims = sorted(game.resident & self.waiting.keys(), key=self.waiting.get)
+        room = game.capacity - len(game.resident)
+        promote, demote = [], []
+        for block in sorted(read - game.resident):
+            if room > 0:
+                room -= 1
+            elif victims and self.waiting[victims[0]][0] < self.level(block, visit):
+                demote.append(victims.pop(0))
+                del self.waiting[demote[-1]]
+            else:
+                continue
+            promote.append(block)
+        return promote, demote

@@ -75,11 +75,59 @@ def test_slack(seed, capacity, rows, variant, stretch):
     )  # fmt: skip
 
 
+@CASES
+@given(
+    seed=seeds,
+    capacity=capacities,
+    rows=tokens,
+    window=st.integers(1, 9),
+    share=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+)
+def test_lookahead(seed, capacity, rows, window, share):
+    workload, rates = case(seed, rows, blocks=30)
+    rule = naive_rules.Lookahead(window, share)
+    agree("lookahead", {"window": window, "share": share}, rule, workload, rates, capacity)
+
+
+@CASES
+@given(seed=seeds, capacity=st.integers(0, 90), rows=tokens, single=st.booleans())
+def test_page(seed, capacity, rows, single):
+    workload, rates = case(seed, rows, blocks=100, lanes=2, tokens_per_block=1 if single else 2)
+    workload = workload._replace(tokens_per_block=1 if single else 2)
+    agree("page", {}, naive_rules.Page(), workload, rates, capacity)
+
+
+@CASES
+@given(seed=seeds, capacity=capacities, rows=tokens, window=st.integers(1, 9))
+def test_belady(seed, capacity, rows, window):
+    workload, rates = case(seed, rows, blocks=30)
+    agree("belady", {"window": window}, naive_rules.Belady(window), workload, rates, capacity)
+
+
+@CASES
+@given(seed=seeds, capacity=capacities, rows=tokens)
+def test_lfu(seed, capacity, rows):
+    workload, rates = case(seed, rows, blocks=30)
+    agree("lfu", {}, naive_rules.Scored(None), workload, rates, capacity)
+
+
+@CASES
+@given(seed=seeds, capacity=capacities, rows=tokens, weight=st.sampled_from([0.25, 0.5]))
+def test_ema(seed, capacity, rows, weight):
+    """With these weights, averages over so few visits are exact in floating point."""
+    workload, rates = case(seed, rows, blocks=30)
+    agree("ema", {"weight": weight}, naive_rules.Scored(weight), workload, rates, capacity)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("interleaved", {"share": 1.5}, "policy interleaved: share: 1.5: from 0 to 1"),
         ("slack", {"stretch": -1}, "policy slack: stretch: -1: from 0 up"),
+        ("ema", {"weight": 0.0}, "policy ema: weight: 0.0: from 0.001 to 0.999"),
+        ("lookahead", {"window": 0}, "policy lookahead: window: 0: a whole number from 1 to 4096"),
+        ("lookahead", {"share": 2}, "policy lookahead: share: 2: from 0 to 1"),
+        ("belady", {"window": 2.5}, "policy belady: window: 2.5: a whole number from 1 to 4096"),
     ],
 )
 def test_bad_parameters_name_the_key_and_what_is_allowed(name, options, message):

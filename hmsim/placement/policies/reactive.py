@@ -46,28 +46,10 @@ def _list(hbm, own):
 @njit(cache=True, nogil=True)
 def _use(now, hbm, own):
     """Bring the order of last use up to this step."""
-    lanes, words = hbm.resident.shape
-    seen, used = own.bits, own.bits[lanes]
+    lanes = hbm.resident.shape[0]
     ends, before, after = _list(hbm, own)
-    lane = now.lane
-    one = np.uint64(1)
-    used[:] = now.bits[now.row]
-    for slot in now.appended:
-        used[slot >> 6] |= one << np.uint64(slot & 63)
-    for w in range(words):
-        base = (lane * words + w) * 64
-        leaving = seen[lane, w] & ~used[w] & hbm.resident[lane, w]
-        while leaving != 0:
-            links.append(ends, before, after, 0, base + lowest_bit(leaving))
-            leaving &= leaving - one
-        back = used[w] & ~seen[lane, w] & hbm.resident[lane, w]
-        while back != 0:
-            block = base + lowest_bit(back)
-            back &= back - one
-            if before[block] != links.OUTSIDE:
-                links.remove(ends, before, after, 0, block)
-        seen[lane, w] = used[w]
-    own.ints[lane] = now.step
+    links.record_use(now, hbm.resident, own.bits, own.bits[lanes], ends, before, after, 0)
+    own.ints[now.lane] = now.step
 
 
 @njit(cache=True, nogil=True)

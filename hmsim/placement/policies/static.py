@@ -54,15 +54,17 @@ class Interleaved(Policy):
 
     def prompt(self, workload, capacity, rates):
         """Every so many of the prompt's blocks, by slot, then lane."""
-        if self._share is None:
-            self._share = rates.split
+        share = self._share_at(rates)
         flags = np.unpackbits(workload.prompt.view(np.uint8), axis=1, bitorder="little").T
         order = np.cumsum(flags).reshape(flags.shape)  # number of blocks up to each, itself too
         self._prompt_blocks = int(order[-1, -1])
-        chosen = flags & (np.floor(order * self._share) > np.floor((order - 1) * self._share))
+        chosen = flags & (np.floor(order * share) > np.floor((order - 1) * share))
         packed = np.packbits(np.ascontiguousarray(chosen.T), axis=1, bitorder="little")
         return oldest_first(packed.view(np.uint64), capacity)
 
     def own(self, geometry, capacity, rates, resident):
         born = np.array([self._prompt_blocks])
-        return Own(np.zeros((1, 1), np.uint64), born, np.array([float(self._share)]))
+        return Own(np.zeros((1, 1), np.uint64), born, np.array([self._share_at(rates)]))
+
+    def _share_at(self, rates):
+        return rates.split if self._share is None else float(self._share)
