@@ -7,11 +7,15 @@ __version__ = "0.1.0"
 
 # Where the public names live; each is imported when it is first used.
 _HOMES = {
+    "Result": "hmsim.result",
     "open_sweep": "hmsim.sweep.dataset",
+    "run": "hmsim.result",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return import_module("hmsim.plot")
     if name not in _HOMES:
         raise AttributeError(f"module 'hmsim' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,6 +1,7 @@
 """`hmsim run`: a workload under every policy, through the memories, against the bound."""
 
 import argparse
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -67,9 +68,10 @@ def command(options: argparse.Namespace) -> int:
     else:
         print(summary.as_table(spec, ran))
     if figure is not None:
-        from hmsim.plot.bandwidth import draw
+        from hmsim.plot import draw
 
-        draw(report, figure, spec.title or ran.workload.title)
+        title = spec.title or ran.workload.title
+        draw("bandwidth", report, figure, shlex.join(["hmsim", *sys.argv[1:]]), title=title)
     for path, what in ((result, "per-step traffic"), (figure, "figure")):
         if path is not None:
             print(f"{what}: {path}", file=sys.stderr)

@@ -1,11 +1,15 @@
 """One look for every figure: sizes, colours, markers, and byte-stable files."""
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from hmsim.errors import InputError
+
+Function = Any  # of a kind of figure: a callable that carries its height
 
 FORMATS = (".png", ".pdf", ".svg")
 WIDTHS = {"column": 3.5, "page": 7.2, "slide": 10.0}  # inches
@@ -16,9 +20,11 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW = (
 )  # fmt: skip
 CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# Of losses, none of which is blue: data are.
+LOSSES = (ORANGE, SKY, GREEN, RED, PURPLE, YELLOW, "#999999", "#8C6BB1", "#A6761D")
 INK, MUTED, FAINT = "#222222", "#666666", "#D9D9D9"
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 9,
@@ -50,6 +56,60 @@ def check_format(path: Path) -> None:
         raise InputError(f"{path}: figures are {', '.join(FORMATS)}, not {path.suffix!r}")
 
 
+def kind(height: float | Callable[[Any], float]) -> Callable[[Function], Function]:
+    """Make a function (data, ax, ...) a kind of figure, `height` inches high.
+
+    Its axes become optional: without them it makes a figure as wide as a page.
+    """
+
+    def decorate(function: Function) -> Function:
+        height_of = height if callable(height) else lambda _: height
+
+        @wraps(function)
+        def drawn(data: Any, ax: Any = None, **options: Any) -> Any:
+            import matplotlib
+            import matplotlib.pyplot as plt
+
+            with matplotlib.rc_context(_RC):
+                if ax is None:
+                    size = (WIDTHS["page"], height_of(data))
+                    ax = plt.figure(figsize=size, layout="constrained").add_subplot()
+                return function(data, ax, **options)
+
+        kind: Function = drawn
+        kind.height = height_of
+        return kind
+
+    return decorate
+
+
+def title(ax: Any, text: str) -> None:
+    """A title that stays within its figure's width."""
+    ax.set_title(wrapped(text, int(13 * ax.get_figure().get_figwidth())))
+
+
+def wrapped(text: str, width: int) -> str:
+    """`text` over several lines of at most `width` characters."""
+    return "\n".join(textwrap.wrap(text, width))
+
+
+def legend_below(ax: Any, columns: int) -> None:
+    """The legend under the axes' label, for figures of rows or groups."""
+    from matplotlib.transforms import ScaledTranslation
+
+    lowest = max(label.get_text().count("\n") for label in ax.get_xticklabels()) + 1
+    depth = (10 * lowest + (16 if ax.get_xlabel() else 2)) / 72  # inches
+    below = ax.transAxes + ScaledTranslation(0, -depth, ax.get_figure().dpi_scale_trans)
+    fitting = max(1, int(columns * ax.get_figure().get_figwidth() / WIDTHS["page"]))
+    ax.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=fitting,
+              borderaxespad=0, columnspacing=1.4, handlelength=1.6)  # fmt: skip
+
+
+def legend_beside(ax: Any) -> None:
+    """The legend to the right of the axes, for figures of curves."""
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, handlelength=1.6)
+
+
 @contextmanager
 def figure(width: str, height: float, path: Path | None, command: str) -> Iterator[Any]:
     """A figure of a named width and a height in inches, saved on leaving if `path` is given.
@@ -61,7 +121,7 @@ def figure(width: str, height: float, path: Path | None, command: str) -> Iterat
     matplotlib.use("Agg", force=False)
     import matplotlib.pyplot as plt
 
-    with matplotlib.rc_context(_RC):  # type: ignore[arg-type]
+    with matplotlib.rc_context(_RC):
         drawn = plt.figure(figsize=(WIDTHS[width], height), layout="constrained")
         try:
             yield drawn

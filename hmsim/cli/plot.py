@@ -1,0 +1,144 @@
+"""`hmsim plot`: any kind of figure from the files that hold its data."""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from hmsim.errors import InputError, did_you_mean
+
+WIDTHS = ("column", "page", "slide")
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "plot",
+        help="draw a figure from results",
+        description="Draw a figure from result files (of hmsim run), a sweep's directory, a trace "
+        "or a workload's spec, or what `hmsim replay --json` printed, as the kind needs.",
+        epilog="`hmsim plot --kinds` lists the kinds.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("data", nargs="*", metavar="RESULT.h5")
+    parser.add_argument("--kind", metavar="KIND")
+    parser.add_argument("--kinds", action="store_true", help="list the kinds")
+    parser.add_argument("-o", "--output", metavar="FIG", help="the figure (png, pdf or svg)")
+    parser.add_argument("--width", choices=WIDTHS, default="page", help="of what it is for (page)")
+    parser.add_argument("--policy", metavar="NAME", help="timeline, sweep-heatmap: of this policy")
+    parser.add_argument("--against", metavar="NAME", help="speedup: over this policy (static)")
+    parser.add_argument("--x", metavar="AXIS", help="sweep-line, sweep-heatmap: axis across")
+    parser.add_argument("--y", metavar="NAME", help="sweep-line: number; sweep-heatmap: axis up")
+    parser.add_argument("--value", metavar="NAME", help="sweep-heatmap: number (gap)")
+    parser.add_argument(
+        "--at", action="append", metavar="AXIS=VALUE",
+        help="sweep-line, sweep-heatmap: where to cut another axis; repeatable",
+    )  # fmt: skip
+    parser.set_defaults(command=command)
+
+
+OPTIONS = {  # which kinds take which option
+    "policy": ("timeline", "sweep-heatmap"),
+    "against": ("speedup",),
+    "x": ("sweep-line", "sweep-heatmap"),
+    "y": ("sweep-line", "sweep-heatmap"),
+    "value": ("sweep-heatmap",),
+    "at": ("sweep-line", "sweep-heatmap"),
+}
+
+
+def command(options: argparse.Namespace) -> int:
+    from hmsim.cli.run import writable
+    from hmsim.plot import KINDS, draw
+    from hmsim.plot.style import check_format
+
+    if options.kinds:
+        for name, kind in KINDS.items():
+            print(f"{name:14} {kind.shows}")
+        return 0
+    if options.kind not in KINDS:
+        given = repr(options.kind) if options.kind else "missing"
+        raise InputError(f"--kind: {given}{did_you_mean(options.kind or '', KINDS)}")
+    if not options.data or options.output is None:
+        raise InputError("hmsim plot: give the data, --kind KIND, and -o FIG")
+    check_format(Path(options.output))
+    chosen: dict[str, Any] = {}
+    for name, kinds in OPTIONS.items():
+        value = getattr(options, name)
+        if value is not None:
+            if options.kind not in kinds:
+                raise InputError(f"--{name}: goes with {' and '.join(kinds)}")
+            chosen[name] = _cuts(value) if name == "at" else value
+    data = READERS[KINDS[options.kind].of](options.data, options.kind)
+    figure = writable(options.output)
+    assert figure is not None
+    made_by = shlex.join(["hmsim", *sys.argv[1:]])
+    draw(options.kind, data, figure, made_by, options.width, **chosen)
+    print(f"figure: {figure}", file=sys.stderr)
+    return 0
+
+
+def _cuts(given: list[str]) -> dict[str, Any]:
+    cuts: dict[str, Any] = {}
+    for each in given:
+        axis, equals, value = each.partition("=")
+        if not equals:
+            raise InputError(f"--at {each}: write AXIS=VALUE")
+        try:
+            cuts[axis] = float(value)
+        except ValueError:
+            cuts[axis] = value
+    return cuts
+
+
+def _run(paths: list[str], kind: str) -> Any:
+    from hmsim.result import Result
+
+    return Result.open(_one(paths, kind))
+
+
+def _runs(paths: list[str], kind: str) -> Any:
+    from hmsim.result import Result
+
+    return [Result.open(path) for path in paths]
+
+
+def _sweep(paths: list[str], kind: str) -> Any:
+    from hmsim.sweep.dataset import open_sweep
+
+    path = Path(_one(paths, kind))
+    return open_sweep(path.parent if path.is_file() else path)
+
+
+def _workload(paths: list[str], kind: str) -> Any:
+    from hmsim.cli.workload import open_source
+    from hmsim.workload.statistics import measure
+
+    return measure(open_source(_one(paths, kind), []))
+
+
+def _replays(paths: list[str], kind: str) -> Any:
+    replays = {}
+    for path in paths:
+        try:
+            found = json.loads(Path(path).read_text())
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise InputError(f"{path}: not JSON, which `hmsim replay --json` prints") from None
+        if not isinstance(found, dict) or "bus_ticks" not in found:
+            raise InputError(f"{path}: not what `hmsim replay --json` prints")
+        replays[Path(path).stem] = found
+    return replays
+
+
+READERS = {
+    "run": _run, "runs": _runs, "sweep": _sweep, "workload": _workload, "replays": _replays,
+}  # fmt: skip
+
+
+def _one(paths: list[str], kind: str) -> str:
+    if len(paths) != 1:
+        raise InputError(f"--kind {kind}: draws one, not {len(paths)}")
+    return paths[0]

@@ -1,0 +1,61 @@
+"""Figures of plain replays. `data`: by label, what `hmsim replay --json` prints."""
+
+from typing import Any
+
+import numpy as np
+
+from hmsim.memory.replay import REASONS
+from hmsim.plot import style
+
+
+@style.kind(height=lambda data: 1.6 + 0.3 * len(data))
+def lost_cycles(data: dict[str, dict[str, Any]], ax: Any) -> Any:
+    """What the data buses' time goes into: data, or the reason for its absence."""
+    ticks = {label: each["bus_ticks"] for label, each in data.items()}
+    whole = np.array([max(sum(each.values()), 1) for each in ticks.values()])
+    left = np.zeros(len(ticks))
+    shown = 0
+    for reason, text in REASONS.items():
+        shares = 100 * np.array([each.get(reason, 0) for each in ticks.values()]) / whole
+        if not shares.any():
+            continue
+        colour = style.BLUE if reason == "data" else style.LOSSES[shown % len(style.LOSSES)]
+        shown += reason != "data"
+        ax.barh(range(len(ticks)), shares, 0.66, left=left, color=colour, label=text,
+                edgecolor="white", linewidth=0.4)  # fmt: skip
+        for row, share in enumerate(shares):
+            if share >= 4:
+                ax.annotate(f"{share:.0f}", (left[row] + share / 2, row), ha="center", va="center",
+                            fontsize=7, color="white" if reason == "data" else style.INK)  # fmt: skip
+        left += shares
+    ax.set_yticks(range(len(ticks)), list(ticks))
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(0, 100)
+    ax.set_xlabel("share of the data buses' time, %; the bound is 100 % data (pin peak)")
+    style.title(ax, "Where the bandwidth goes")
+    style.legend_below(ax, columns=3)
+    return ax
+
+
+@style.kind(height=2.8)
+def latency_load(data: dict[str, dict[str, Any]], ax: Any) -> Any:
+    """Mean and 99th percentile of the read latency against the bandwidth that was reached."""
+    points = sorted(data.values(), key=lambda each: each["bandwidth_GBps"])
+    reached = [100 * each["bandwidth_GBps"] / each["peak_GBps"] for each in points]
+    for key, colour, marker, label in (
+        ("mean_arrival_latency_ns", style.BLUE, "o", "mean, from the intended arrival"),
+        ("mean_read_latency_ns", style.GREEN, "^", "mean, from entering a queue"),
+        ("p99_read_latency_ns", style.ORANGE, "s", "99th percentile, from entering a queue"),
+    ):
+        ax.plot(reached, [each[key] for each in points], color=colour, marker=marker,
+                markersize=4, linewidth=1.2, label=label)  # fmt: skip
+    ax.axvline(100, color=style.MUTED, linewidth=1.2, linestyle=":", label="bound: pin peak")
+    ax.set_yscale("log")
+    ax.set_xlim(0, 103)
+    ax.set_xlabel("bandwidth, % of pin peak")
+    ax.set_ylabel("read latency, ns")
+    ax.grid()
+    style.title(ax, "Latency under load")
+    style.legend_beside(ax)
+    return ax

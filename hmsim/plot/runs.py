@@ -1,0 +1,227 @@
+"""Figures of runs. `data` is a `hmsim.Result`, or what `hmsim run --json` prints of one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hmsim.plot import style
+
+
+def _report(data: Any) -> dict[str, Any]:
+    return data if isinstance(data, dict) else data.report()
+
+
+def _title(data: Any) -> str:
+    return data["workload"]["title"] if isinstance(data, dict) else data.title
+
+
+def _rows(data: Any) -> int:
+    return len(_report(data)["policies"])
+
+
+@style.kind(height=lambda data: 1.35 + 0.36 * _rows(data))
+def bandwidth(data: Any, ax: Any, title: str | None = None) -> Any:
+    """Achieved aggregate bandwidth of every policy against the optimum and the pin peak."""
+    report = _report(data)
+    policies = report["policies"]
+    optimum = report["bound"]["bandwidth_GBps"]
+    peak = report["peak_bandwidth_GBps"]
+    rows = range(len(policies))
+    analytic = [policy["aggregate_bandwidth_GBps"] for policy in policies.values()]
+    replayed = any("replay" in policy for policy in policies.values())
+    height = 0.36 if replayed else 0.62
+    shift = height / 2 + 0.02 if replayed else 0.0
+
+    ax.barh([row - shift for row in rows], analytic, height, color=style.BLUE,
+            label=f"analytic, {report['bound']['variant']}")  # fmt: skip
+    for row, (policy, value) in enumerate(zip(policies.values(), analytic, strict=True)):
+        _label(ax, value, row - shift, f"{value:,.0f}  ({100 * policy['gap']:.1f} % gap)", peak)
+    if replayed:
+        _replay_bars(ax, list(policies.values()), height, shift, peak)
+
+    ax.axvline(optimum, color=style.INK, linewidth=1.2, linestyle="--",
+               label=f"optimum ({_bound_name(report)}), {optimum:,.0f}")  # fmt: skip
+    ax.axvline(peak, color=style.MUTED, linewidth=1.2, linestyle=":",
+               label=f"pin peak, {peak:,.0f}")  # fmt: skip
+    _policy_rows(ax, list(policies))
+    ax.set_xlim(0, 1.02 * max(peak, optimum, *analytic, 1.0))
+    ax.set_xlabel("aggregate bandwidth of attention and weight reads, GB/s")
+    style.title(ax, _title(data) if title is None else title)
+    style.legend_below(ax, columns=4)
+    return ax
+
+
+@style.kind(height=lambda data: 1.25 + 0.26 * _rows(data))
+def split(data: Any, ax: Any) -> Any:
+    """HBM's share of the bytes read, per policy, against the share at which both sides tie."""
+    policies = _report(data)["policies"]
+    best = _memories(data)[2]
+    shares = [policy["hbm_read_share"] for policy in policies.values()]
+    rows = range(len(policies))
+    ax.barh(rows, shares, 0.62, color=style.BLUE, label="from HBM")
+    ax.barh(rows, [1 - share for share in shares], 0.62, left=shares, color=style.ORANGE,
+            label="from DRAM, over the link")  # fmt: skip
+    for row, share in enumerate(shares):
+        ax.annotate(f"{100 * share:.1f} %", (share, row), (-4, 0), textcoords="offset points",
+                    fontsize=7, va="center", ha="right", color="white")  # fmt: skip
+    ax.axvline(best, color=style.INK, linewidth=1.2, linestyle="--",
+               label=f"best split, {100 * best:.1f} %")  # fmt: skip
+    _policy_rows(ax, list(policies))
+    ax.set_xlim(0, 1)
+    ax.set_xlabel("share of the bytes that attention and weights read")
+    style.title(ax, _title(data))
+    style.legend_below(ax, columns=3)
+    return ax
+
+
+@style.kind(height=3.2)
+def roofline(data: Any, ax: Any) -> Any:
+    """Aggregate bandwidth against HBM's share: what both memories allow, and where policies are."""
+    report = _report(data)
+    hbm, dram, best = _memories(data)
+    policies = report["policies"]
+    low = max(0.0, min(best, *(policy["hbm_read_share"] for policy in policies.values())) - 0.06)
+    share = np.unique(np.append(np.linspace(low, 1, 400), best))
+    with np.errstate(divide="ignore"):
+        roof = np.minimum(hbm / share, dram / (1 - share)) / 1e9
+    ax.plot(share, roof, color=style.INK, linewidth=1.2, linestyle="--",
+            label="bound: min(HBM / share, DRAM / (1 - share))")  # fmt: skip
+    ax.axvline(best, color=style.MUTED, linewidth=0.8, linestyle=":",
+               label=f"best split, {100 * best:.1f} % from HBM")  # fmt: skip
+    for k, (name, policy) in enumerate(policies.items()):
+        look = {"marker": style.MARKERS[k % 7], "color": style.CYCLE[k % 7], "linestyle": "none"}
+        ax.plot(policy["hbm_read_share"], policy["aggregate_bandwidth_GBps"], label=name, **look)
+        if "replay" in policy:
+            ax.plot(policy["hbm_read_share"], policy["replay"]["aggregate_bandwidth_GBps"],
+                    fillstyle="none", **look)  # fmt: skip
+    if any("replay" in policy for policy in policies.values()):
+        ax.plot([], [], marker="o", color=style.MUTED, linestyle="none", fillstyle="none",
+                label="hollow: by the memory kernels")  # fmt: skip
+    ax.set_xlim(low, 1)
+    ax.set_ylim(0, 1.05 * roof.max())
+    ax.set_xlabel("share of the reads that comes from HBM")
+    ax.set_ylabel("aggregate bandwidth, GB/s")
+    ax.grid()
+    style.title(ax, _title(data))
+    style.legend_beside(ax)
+    return ax
+
+
+@style.kind(height=lambda data: 1.25 + 0.26 * _rows(data))
+def gap(data: Any, ax: Any) -> Any:
+    """Decode time of every policy as a multiple of what no placement can beat."""
+    report = _report(data)
+    names, ratios = [], []
+    for name, policy in report["policies"].items():
+        if policy["bound_s"] > 0:
+            names.append(name)
+            ratios.append(policy["time_s"] / policy["bound_s"])
+    rows = range(len(names))
+    ax.hlines(rows, 1, ratios, color=style.BLUE, linewidth=2.5)
+    ax.plot(ratios, rows, "o", color=style.BLUE, label=f"analytic, {report['bound']['variant']}")
+    for row, ratio in enumerate(ratios):
+        ax.annotate(f"{ratio:.3f}  ({100 * (1 - 1 / ratio):.1f} % gap)", (ratio, row), (7, 0),
+                    textcoords="offset points", fontsize=7, va="center")  # fmt: skip
+    ax.axvline(1, color=style.INK, linewidth=1.2, linestyle="--",
+               label=f"optimum ({_bound_name(report)})")  # fmt: skip
+    _policy_rows(ax, names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlim(1 - 0.04 * (max(ratios) - 1 + 0.05), 1 + 1.3 * (max(ratios) - 1 + 0.05))
+    ax.set_xlabel("decode time over the bound on it")
+    style.title(ax, _title(data))
+    style.legend_below(ax, columns=2)
+    return ax
+
+
+@style.kind(height=2.9)
+def speedup(data: Sequence[Any], ax: Any, against: str = "static") -> Any:
+    """Tokens per second relative to `static`: a group of bars for every run, a bar a policy.
+
+    The optimum of each run is the line across its group.
+    """
+    reports = [_report(each) for each in data]
+    names = [name for name in reports[0]["policies"] if name != against]
+    width = 0.8 / max(len(names), 1)
+    for k, name in enumerate(names):
+        heights = [
+            _against(report, against) / report["policies"][name]["time_s"]
+            if name in report["policies"] else np.nan
+            for report in reports
+        ]  # fmt: skip
+        places = [run - 0.4 + (k + 0.5) * width for run in range(len(reports))]
+        ax.bar(places, heights, 0.92 * width, color=style.CYCLE[k % 7], label=name,
+               hatch=("", "///")[k // 7 % 2])  # fmt: skip
+        for place, height in zip(places, heights, strict=True):
+            if not np.isnan(height):
+                ax.annotate(f"{height:.2f}", (place, height), (0, 2), textcoords="offset points",
+                            fontsize=6.5, ha="center")  # fmt: skip
+    for run, report in enumerate(reports):
+        best = _against(report, against) / report["bound"]["time_s"]
+        ax.hlines(best, run - 0.42, run + 0.42, color=style.INK, linewidth=1.2, linestyle="--",
+                  label=f"optimum ({_bound_name(report)})" if run == 0 else None)  # fmt: skip
+    ax.axhline(1, color=style.MUTED, linewidth=0.8)
+    titles = [style.wrapped(_title(each), 26) for each in data]
+    ax.set_xticks(range(len(reports)), titles)
+    ax.tick_params(axis="x", length=0)
+    ax.set_ylabel(f"tokens per second / {against}")
+    ax.set_ylim(0, None)
+    style.title(ax, f"Speed-up over {against}")
+    style.legend_below(ax, columns=4)
+    return ax
+
+
+def _against(report: dict[str, Any], name: str) -> float:
+    from hmsim.errors import InputError, did_you_mean
+
+    if name not in report["policies"]:
+        raise InputError(f"speedup: no policy {name!r}{did_you_mean(name, report['policies'])}")
+    return report["policies"][name]["time_s"]
+
+
+def _memories(data: Any) -> tuple[float, float, float]:
+    """Bandwidths of HBM and beyond the link, bytes/s, as the analytic times use; best split."""
+    system = data.spec.system
+    hbm = system.hbm.analytic_bandwidth
+    dram = min(system.link.read_bandwidth, system.dram.analytic_bandwidth)
+    return hbm, dram, hbm / (hbm + dram)
+
+
+def _bound_name(report: dict[str, Any]) -> str:
+    return f"{report['bound']['method']} bound"
+
+
+def _policy_rows(ax: Any, names: list[str]) -> None:
+    """Policies down the side, the first on top."""
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+
+
+def _replay_bars(
+    ax: Any, policies: list[dict[str, Any]], height: float, shift: float, peak: float
+) -> None:
+    """Bars of the memory kernels' times, with the confidence interval of the sample."""
+    rows = [row for row, policy in enumerate(policies) if "replay" in policy]
+    replays = [policies[row]["replay"] for row in rows]
+    values = [replay["aggregate_bandwidth_GBps"] for replay in replays]
+    errors = [
+        value * (replay["ci95_s"] or 0.0) / replay["time_s"]
+        for value, replay in zip(values, replays, strict=True)
+    ]
+    ax.barh([row + shift for row in rows], values, height, xerr=errors, color=style.ORANGE,
+            error_kw={"elinewidth": 0.8, "capsize": 1.5, "ecolor": style.INK},
+            label=f"memory kernels, {replays[0]['fidelity']}")  # fmt: skip
+    for row, value, error, replay in zip(rows, values, errors, replays, strict=True):
+        text = f"{value:,.0f}  ({100 * replay['gap']:.1f} % below pins)"
+        _label(ax, value + error, row + shift, text, peak)
+
+
+def _label(ax: Any, value: float, row: float, text: str, peak: float) -> None:
+    """The number at a bar's end: inside where the bar is long."""
+    inside = value > 0.5 * peak
+    ax.annotate(
+        text, (value, row), (-4 if inside else 4, 0), textcoords="offset points", fontsize=7,
+        va="center", ha="right" if inside else "left", color="white" if inside else style.INK,
+    )  # fmt: skip
