@@ -149,8 +149,9 @@ class MemorySpec(Strict):
 class LinkSpec(Strict):
     """A full-duplex packet link with memory behind it; `read` is towards the requester.
 
-    Reads send a request packet (header only) out and bring header + payload back; writes send
-    header + payload out and bring a header-only acknowledgement back.
+    A read sends a header out and brings a header and payload back; a write sends its header and
+    payload out and brings a header back. Headers of writes may be longer (addresses, byte enables,
+    ownership): `write_header_bytes`, `header_bytes` unless given.
     """
 
     source: str
@@ -158,9 +159,9 @@ class LinkSpec(Strict):
     write_bandwidth: Bandwidth
     payload_bytes: int = Field(default=128, ge=32, le=4096)
     header_bytes: int = Field(default=16, ge=0, le=256)
+    write_header_bytes: int | None = Field(default=None, ge=0, le=256)
     latency: SecondsOrZero = 0.0  # round trip without the memory behind it
-    outstanding_reads: BytesOrZero = 0.0  # credit limit, 0 = none
-    outstanding_writes: BytesOrZero = 0.0
+    credits: BytesOrZero = 0.0  # bytes in flight at most; 0 = no limit but the requester's
 
 
 def load_memory(name: str) -> MemorySpec:

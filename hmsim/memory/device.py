@@ -135,6 +135,11 @@ class Memory:
         """Closed rows, empty queues, tick 0."""
         self.state = kernel.allocate(self.timing, self._policy, self._sizes, self.config.channels)
 
+    @property
+    def buses(self) -> int:
+        """Data buses of all channels."""
+        return self.config.channels * self.timing.buses
+
     def statistics(self) -> dict[str, int]:
         """Counts since the last reset, summed over channels."""
         counts = self._counts(list(range(self.config.channels)))
@@ -163,13 +168,20 @@ class Memory:
             if name.startswith("lost_")
         }
         data = (counts["reads"] + counts["writes"]) * self.timing.burst
-        buses = self.config.channels * self.timing.buses
-        lost["no_request"] += whole * buses - data - sum(lost.values())
-        return {"data": data, **lost}
+        lost["no_request"] += whole * self.buses - data - sum(lost.values())
+        if lost["no_request"] < 0:  # a scaled sample's parts, rounded one by one
+            lost[max(lost, key=lost.__getitem__)] += lost["no_request"]
+            lost["no_request"] = 0
+        return {"data": data, **lost, "link": 0}
 
     def histogram(self) -> I64:
         """Reads by latency in ticks; the last bin is open-ended."""
         return self._parts(kernel.HISTOGRAM, self._sizes.bins).sum(axis=0)
+
+    @property
+    def log_is_full(self) -> bool:
+        """Whether commands may have gone unlogged."""
+        return bool((self._rows()[:, kernel.LOGGED] >= self._sizes.log).any())
 
     def commands(self) -> I64:
         """Commands issued, by tick: int64 [n, 6]: tick, channel, command, bank, row, line."""
@@ -223,18 +235,33 @@ class Memory:
         self._turn += 1
         before = self._counts(picked)
         self._replay_parts([(c, c + 1) for c in picked], few, start, window, delay)
-        counts = self._counts(picked) - before
+        counts = dict(zip(kernel.STATISTICS, (self._counts(picked) - before).tolist(), strict=True))
         done = self._rows()[picked, kernel.LAST_DONE] - start
-        seen = int(counts[: kernel.MERGED + 1].sum())
-        if seen == 0:  # the step missed these channels: simulate it all
+        done = done[done > 0]
+        if not len(done):  # the step missed these channels: simulate it all
             return self.replay_apart(pages, start, window, delay)
         # Opening a row and the trip back are paid once, not once per sample.
         unloaded = min(int(done.min()), self.timing.read_latency + delay)
-        pace = (int(done.sum()) - shares * unloaded) / seen
-        scale = total / seen
-        counts = np.floor(counts * scale).astype(np.int64)
-        names = zip(kernel.STATISTICS, counts.tolist(), strict=True)
-        return round(unloaded + pace * int(bursts.max())), dict(names)
+        busy = self.evened(float(done.mean()) - unloaded, counts, len(done))
+        seen = sum(counts[name] for name in ("reads", "writes", "forwarded", "merged"))
+        pace = busy / (seen / len(done))
+        scaled = {name: int(count * total / seen) for name, count in counts.items()}
+        return round(unloaded + pace * int(bursts.max())), scaled
+
+    def evened(self, ticks: float, counts: dict[str, int], channels: int) -> float:
+        """Ticks of a sample had it met its fair share of all-bank refreshes, no more or less.
+
+        A sample holds a few refreshes, and one too many would show. `ticks` is the mean of so many
+        `channels`, `counts` their sum, in which the time lost to refresh is put right as well.
+        """
+        if self._policy.refresh != kernel.ALL_BANK:
+            return ticks
+        lost = counts["lost_refresh"] / (self.timing.buses * channels)
+        met = counts["refreshes"] / (self.timing.scopes * channels)
+        share = (lost / met if met else self.timing.rfc) / self.timing.refi
+        fair = (ticks - lost) / (1 - share)
+        counts["lost_refresh"] = int(fair * share * self.timing.buses * channels)
+        return fair
 
     def _replay_parts(
         self, parts: list[tuple[int, int]], pages: Pages, start: int, window: int, delay: int

@@ -14,11 +14,13 @@ from hmsim.errors import InputError, did_you_mean
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
 from hmsim.memory.device import Memory, MemoryConfig, Pages
+from hmsim.memory.sampling import clusters
 from hmsim.memory.trace import read_trace
 from hmsim.units import show_bytes, show_seconds
 
 I64 = NDArray[np.int64]
-FIDELITIES = ("burst",)
+FIDELITIES = ("burst", "run")
+_SAMPLE = 1 << 16  # requests that `run` simulates
 REASONS = {
     "data": "data",
     "no_request": "no request in flight",
@@ -30,9 +32,9 @@ REASONS = {
     "turnaround": "read/write turnaround",
     "spacing": "bank group and rank spacing (tCCD)",
     "command_bus": "command bus and scheduling",
+    "link": "link",
 }
 _BINS = 1 << 16
-_LOG_PER_REQUEST = 4  # LPDDR: PRE, ACT1, ACT2, RD, and now and then a CAS or a refresh
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def replay_trace(
 
     `queue` is the depth of the read and of the write queue (32 each). `load` paces arrivals to a
     share of pin bandwidth, at fixed gaps or (`poisson`) exponential ones; without it a request
-    arrives as soon as its channel accepts it. `commands` names a CSV file to write every DRAM
+    arrives as soon as its channel accepts it. `fidelity` "run" simulates clusters of requests,
+    evenly spread, and scales. `commands` names a CSV file to write every DRAM
     command to. InputError on anything wrong in the call or the trace.
     """
     if fidelity not in FIDELITIES:
@@ -98,29 +101,49 @@ def replay_trace(
         channels,
         mapping,
         interleave,
-        read_queue=queue or 32,
+        read_queue=32 if queue is None else queue,
         write_queue=32,
         row_policy=row_policy,
         refresh=refresh,
         scheduler=scheduler,
     )
-    address, write = trace if isinstance(trace, tuple) else read_trace(trace)
     source = "trace" if isinstance(trace, tuple) else str(trace)
-    log = (_LOG_PER_REQUEST * len(address) + 64) if commands else 0
-    device = Memory(config, bins=_BINS, log=log)
-    if len(address) and int(address.max()) >= device.capacity:
-        raise InputError(
-            f"{source}: address {int(address.max()):#x} is beyond the device's"
-            f" {device.capacity:#x} bytes"
-        )
-    intended = _arrivals(device, len(address), load, poisson, seed)
+    address, write = trace if isinstance(trace, tuple) else read_trace(trace)
+    burst = spec.organization.burst_bytes
+    pages = Pages(address & -burst, np.full(len(address), burst), write)
+    _check(source, pages, Memory(config).capacity)
+    if fidelity == "run" and len(address) > _SAMPLE:
+        keep = clusters(pages.size, -(-len(address) // _SAMPLE))
+        pages = Pages(*(each[keep] for each in pages))
     started = time.perf_counter()
-    size = np.full(len(address), spec.organization.burst_bytes)
-    device.replay_in_order(Pages(address, size, write), intended, width=channels)
+    room = 6 * len(pages.size) + 1024 if commands else 0
+    device = _simulate(config, pages, load, poisson, seed, room)
+    while commands and device.log_is_full:
+        room *= 4
+        device = _simulate(config, pages, load, poisson, seed, room)
     wall = time.perf_counter() - started
     if commands:
         write_commands(device, commands)
-    return _result(device, len(address), wall)
+    return _result(device, len(address), len(pages.size), wall)
+
+
+def _check(source: str, pages: Pages, capacity: int) -> None:
+    if not len(pages.address):
+        raise InputError(f"{source}: the trace is empty")
+    low, high = int(pages.address.min()), int(pages.address.max())
+    if low < 0:
+        raise InputError(f"{source}: address {low} is below zero")
+    if high >= capacity:
+        raise InputError(f"{source}: address {high:#x} is beyond the memory's {capacity:#x} bytes")
+
+
+def _simulate(
+    config: MemoryConfig, pages: Pages, load: float | None, poisson: bool, seed: int, log: int
+) -> Memory:
+    device = Memory(config, bins=_BINS, log=log)
+    intended = _arrivals(device, len(pages.size), load, poisson, seed)
+    device.replay_in_order(pages, intended, width=config.channels)
+    return device
 
 
 def _arrivals(device: Memory, n: int, load: float | None, poisson: bool, seed: int) -> I64:
@@ -137,15 +160,22 @@ def _arrivals(device: Memory, n: int, load: float | None, poisson: bool, seed: i
     return np.floor(np.cumsum(gaps)).astype(np.int64)
 
 
-def _result(device: Memory, requests: int, wall: float) -> ReplayResult:
+def _result(device: Memory, requests: int, simulated: int, wall: float) -> ReplayResult:
+    scale = requests / simulated
     counts = device.statistics()
     ns = device.tick_s * 1e9
-    seconds = device.last_done * device.tick_s
+    ticks = float(device.last_done)
+    whole = max(device.last_done, device.last_data)
+    if scale > 1:
+        ticks = device.evened(ticks, counts, device.config.channels)
+        whole = round(ticks)
+    seconds = ticks * scale * device.tick_s
     total = requests * device.config.spec.organization.burst_bytes
     reads = max(1, counts["reads"] + counts["forwarded"])
     judged = max(1, counts["row_hits"] + counts["row_misses"] + counts["row_conflicts"])
     seen = np.cumsum(device.histogram())
     p99 = int(np.searchsorted(seen, 0.99 * seen[-1])) if seen[-1] else 0
+    bus_ticks = device.bus_ticks(counts, whole)
     return ReplayResult(
         requests=requests,
         bytes=total,
@@ -157,11 +187,12 @@ def _result(device: Memory, requests: int, wall: float) -> ReplayResult:
         p99_read_latency_ns=p99 * ns,
         mean_arrival_latency_ns=counts["arrival_latency_ticks"] / reads * ns,
         wall_s=wall,
-        **{
-            name: counts[name]
-            for name in ("row_hits", "row_misses", "row_conflicts", "activations", "refreshes")
-        },
-        bus_ticks=device.bus_ticks(counts, max(device.last_done, device.last_data)),
+        row_hits=round(counts["row_hits"] * scale),
+        row_misses=round(counts["row_misses"] * scale),
+        row_conflicts=round(counts["row_conflicts"] * scale),
+        activations=round(counts["activations"] * scale),
+        refreshes=round(counts["refreshes"] * scale),
+        bus_ticks={name: round(ticks * scale) for name, ticks in bus_ticks.items()},
     )
 
 

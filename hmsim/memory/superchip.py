@@ -70,7 +70,8 @@ class Superchip:
         threads = threads or os.cpu_count() or 1
         self.link = link
         self._hbm = _Part(hbm, outstanding_bytes, hbm.latency, fidelity, threads)
-        self._dram = _Part(dram, outstanding_bytes, dram.latency + link.latency, fidelity, threads)
+        across = min(outstanding_bytes, link.credits or outstanding_bytes)
+        self._dram = _Part(dram, across, dram.latency + link.latency, fidelity, threads)
         self._now = 0.0
 
     @property
@@ -96,7 +97,9 @@ class Superchip:
         read, write = self._wire_bytes(dram)
         if len(dram.size):
             wire_s = max(read / self.link.read_bandwidth, write / self.link.write_bandwidth)
-            dram_s = max(dram_s, wire_s + self.link.latency)
+            late = max(0.0, wire_s + self.link.latency - dram_s)
+            dram_s += late
+            dram_bus["link"] = self._dram.bus_time(late)
         seconds = max(hbm_s, dram_s)
         self._now += seconds
         return StepTiming(
@@ -116,13 +119,15 @@ class Superchip:
     def _wire_bytes(self, pages: Pages) -> tuple[int, int]:
         """Bytes towards the GPU and from it, with the headers of requests and answers."""
         payload, header = self.link.payload_bytes, self.link.header_bytes
+        write_header = self.link.write_header_bytes
         packets = -(-pages.size // payload)
         writes = int((packets * pages.write).sum())
         reads = int(packets.sum()) - writes
         written = int((pages.size * pages.write).sum())
         fetched = int(pages.size.sum()) - written
-        headers = (reads + writes) * header
-        return fetched + headers, written + headers
+        answers = (reads + writes) * header
+        requests = reads * header + writes * (header if write_header is None else write_header)
+        return fetched + answers, written + requests
 
 
 class _Part:
@@ -146,6 +151,10 @@ class _Part:
         start, delay = round(now / tick), round(self.latency / tick)
         ticks, counts = memory.replay_apart(pages, start, self.window, delay, self.sampled)
         return ticks * tick + self.latency, counts, memory.bus_ticks(counts, ticks)
+
+    def bus_time(self, seconds: float) -> int:
+        """So many seconds of all data buses, in ticks."""
+        return round(seconds / self.memory.tick_s) * self.memory.buses
 
 
 def _bytes(name: str, pages: Pages) -> dict[str, int]:

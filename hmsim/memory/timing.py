@@ -109,7 +109,7 @@ class Timing(NamedTuple):
     clock_write: int
     refi: int
     refi_bank: int
-    rfc_bank: int
+    rfc: int
 
 
 def tick_seconds(spec: MemorySpec) -> float:
@@ -174,7 +174,7 @@ def compile_timing(spec: MemorySpec) -> Timing:
         clock_write=clocks.nCWL + clocks.nBL + clocks.nWCKPST,
         refi=spec.refresh.nREFI * ticks,
         refi_bank=spec.refresh.nREFIpb * ticks,
-        rfc_bank=spec.refresh.nRFCpb * ticks,
+        rfc=spec.refresh.nRFCab * ticks,
     )
 
 
