@@ -33,7 +33,8 @@ class Scores:
         shape, words = (lanes, self.process.heads), int(schedule.word[-1])
         sequences, columns = schedule.start.size, scores_kernel.STATE_COLUMNS
         self.choice = Choice(
-            still=np.zeros((*shape, words * 64)),
+            lasting=np.zeros((*shape, words * 64)),
+            slow=np.zeros((*shape, words * 64)),
             brief=np.zeros((*shape, words * 64)),
             # 16 bits: the scan over them is most of what a step with few changes costs.
             level=np.zeros((*shape, words * 64), np.int16),

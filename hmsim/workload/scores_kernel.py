@@ -5,8 +5,8 @@ group, p, n), so any step can be made alone. It is piecewise constant in n: a co
 period P redraws every page once in P steps, a different page of each group of P at every step.
 A step therefore redraws the pages that are due and keeps a histogram of scores (rounded to
 `LEVELS` levels; among equals the newest page goes first), in which the selection's lowest level
-moves a little. What remains is one scan over the levels, two bytes a page. Where many pages are
-due, all levels are made anew, which the processor does several at a time.
+moves a little. Only where that, or a page above it, has changed, the levels are scanned, two bytes
+a page. Where many pages are due, all levels are made anew, several at a time.
 """
 
 from typing import NamedTuple
@@ -26,10 +26,13 @@ _ONE = np.uint64(1)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _IH_MEAN, _IH_SCALE = 131070.0, 1 / 37836.95  # of a sum of four uniform 16-bit numbers
 
+_BRIEF, _SLOW = 1, 2  # draw c of a part has the number 2 c + kind; 0 is the popularity
+
 # Columns of `Choice.state`: tokens past; one past the last page that can be chosen; the lowest
-# level chosen from; the weight above it; the weight of all levels; the phase.
-_TIME, _END, _EDGE, _ABOVE, _TOTAL, _PHASE = 0, 1, 2, 3, 4, 5
-STATE_COLUMNS = 6
+# level chosen from; the weight above it; the weight of all levels; the phase; the weight wanted;
+# whether a page at or above the edge changed its level since the last choice.
+_TIME, _END, _EDGE, _ABOVE, _TOTAL, _PHASE, _TARGET, _STALE = 0, 1, 2, 3, 4, 5, 6, 7
+STATE_COLUMNS = 8
 
 
 class Process(NamedTuple):
@@ -54,8 +57,9 @@ class Process(NamedTuple):
 class Choice(NamedTuple):
     """What carries over from step to step, for each lane and head group (the leading axes)."""
 
-    still: np.ndarray  # F64[.., pages] the lasting and slow part of the score
-    brief: np.ndarray  # F64[.., pages] the flicker
+    lasting: np.ndarray  # F64[.., pages] the parts of the score: popularity
+    slow: np.ndarray  # F64[.., pages] drift
+    brief: np.ndarray  # F64[.., pages] flicker
     level: np.ndarray  # I16[.., pages] -1 where a page cannot be chosen
     histogram: np.ndarray  # I32[.., seats, LEVELS] pages by level
     state: np.ndarray  # I64[.., sequences, STATE_COLUMNS] -1 before the first step
@@ -80,7 +84,8 @@ def fill(bits, reads, lanes, t0, plan, process, mode, window, quota, weight, rec
             pages = slice(plan.word[s] * 64, plan.word[s + 1] * 64)
             for head in range(process.heads if mode[lane] == SELECTED and first < last else 0):
                 mine = Choice(
-                    choice.still[lane, head, pages],
+                    choice.lasting[lane, head, pages],
+                    choice.slow[lane, head, pages],
                     choice.brief[lane, head, pages],
                     choice.level[lane, head, pages],
                     choice.histogram[lane, head, plan.seat[s]],
@@ -154,11 +159,12 @@ def _select(process, lane, head, s, past, size, window, quota, weight, recency, 
 
 @njit(cache=True, nogil=True)
 def _enter(process, keys, first, end, n, choice):
-    """Draw the score of pages first .. end - 1, which can be chosen from now on."""
-    period = process.flicker_steps
+    """Draw all parts of the score of pages first .. end - 1, which can be chosen from now on."""
     for page in range(first, end):
-        choice.still[page] = _still(process, keys, page, n)
-        number = 2 * _draw_number(period, keys[0], page, n) + 1
+        choice.lasting[page] = _popularity(process, keys, page)
+        number = 2 * _draw_number(process.slow_steps, keys[0], page, n) + _SLOW
+        choice.slow[page] = _normal(process.slow, process.shared, keys, page, number)
+        number = 2 * _draw_number(process.flicker_steps, keys[0], page, n) + _BRIEF
         choice.brief[page] = _normal(process.flicker, process.shared, keys, page, number)
 
 
@@ -166,29 +172,44 @@ def _enter(process, keys, first, end, n, choice):
 def _redraw(process, keys, n, end, choice, due, count):
     """Redraw what is due when the number of past tokens becomes n; list it from due[count] on.
 
-    Returns how many are listed; of a flicker that redraws everything, only how many.
+    Returns how many are listed.
     """
-    if process.slow > 0.0:
-        period, turn = process.slow_steps, n % process.slow_steps
-        for group in range(-(-end // period)):
-            page = _due(period, keys[0], group, turn)
-            if process.sink <= page < end:
-                choice.still[page] = _still(process, keys, page, n)
-                due[count] = page
-                count += 1
-    if process.flicker > 0.0:
-        period, turn = process.flicker_steps, n % process.flicker_steps
-        number = 2 * (n // period + 1) + 1
-        if period == 1:
-            brief = choice.brief[process.sink : end]
-            _normals(process.flicker, process.shared, keys, process.sink, number, brief)
-            return end
-        for group in range(-(-end // period)):
-            page = _due(period, keys[0], group, turn)
-            if process.sink <= page < end:
-                choice.brief[page] = _normal(process.flicker, process.shared, keys, page, number)
-                due[count] = page
-                count += 1
+    count = _redraw_part(
+        process.slow, process.slow_steps, _SLOW, process, keys, n, end, choice.slow, due, count
+    )
+    return _redraw_part(
+        process.flicker,
+        process.flicker_steps,
+        _BRIEF,
+        process,
+        keys,
+        n,
+        end,
+        choice.brief,
+        due,
+        count,
+    )
+
+
+@njit(cache=True, nogil=True)
+def _redraw_part(deviation, period, kind, process, keys, n, end, part, due, count):
+    """`_redraw` one part of the score: the pages whose turn it is in their groups of `period`.
+
+    Of a period of 1 all pages are redrawn and counted, but not listed.
+    """
+    if deviation == 0.0:
+        return count
+    number, turn = 2 * (n // period + 1) + kind, n % period
+    if period == 1:
+        _normals(deviation, process.shared, keys, process.sink, number, part[process.sink : end])
+        return count + end
+    for group in range(process.sink // period, -(-end // period)):
+        place = turn - _offset(period, keys[0], group)
+        page = group * period + (place if place >= 0 else place + period)
+        if process.sink <= page < end:
+            part[page] = _normal(deviation, process.shared, keys, page, number)
+            due[count] = page
+            count += 1
     return count
 
 
@@ -210,13 +231,16 @@ def _level_some(process, recency, due, pages, weight, choice):
     """Give the listed pages the level of their score, and keep the counts right."""
     level, histogram, state = choice.level, choice.histogram, choice.state
     edge, above, total = state[_EDGE], state[_ABOVE], state[_TOTAL]
+    stale = False
     for i in range(due.size):
         page = due[i]
-        score = choice.still[page] + choice.brief[page] - recency[pages - page]
+        score = choice.lasting[page] + choice.slow[page] + choice.brief[page]
+        score -= recency[pages - page]
         new = min(max(np.int64((score - process.low) * process.scale), 0), LEVELS - 1)
         old = np.int64(level[page])
         if old == new:
             continue
+        stale |= max(old, new) >= edge
         if old >= 0:
             histogram[old] -= 1
             total -= weight[old]
@@ -227,20 +251,20 @@ def _level_some(process, recency, due, pages, weight, choice):
         if new > edge:
             above += weight[new]
         level[page] = new
-    state[_ABOVE], state[_TOTAL] = above, total
+    state[_ABOVE], state[_TOTAL], state[_STALE] = above, total, stale
 
 
 @njit(cache=True, nogil=True)
 def _level_all(process, recency, end, pages, weight, choice):
     """Give every page below `end` the level of its score, and count anew."""
     histogram, state = choice.histogram, choice.state
-    still, brief = choice.still[process.sink : end], choice.brief[process.sink : end]
-    level = choice.level[process.sink : end]
+    lasting, slow = choice.lasting[process.sink : end], choice.slow[process.sink : end]
+    brief, level = choice.brief[process.sink : end], choice.level[process.sink : end]
     youngest = pages - end + 1
     lost = recency[youngest : youngest + level.size][::-1]
     low, scale = process.low, process.scale
     for i in range(level.size):
-        score = still[i] + brief[i] - lost[i]
+        score = lasting[i] + slow[i] + brief[i] - lost[i]
         level[i] = min(max(np.int64((score - low) * scale), 0), LEVELS - 1)
     histogram[:] = 0
     for i in range(level.size):
@@ -252,19 +276,13 @@ def _level_all(process, recency, end, pages, weight, choice):
     total = above
     for i in range(edge + 1):
         total += histogram[i] * weight[i]
-    state[_EDGE], state[_ABOVE], state[_TOTAL] = edge, above, total
-
-
-@njit(cache=True, nogil=True)
-def _due(period, key, group, turn):
-    """The page of a group of `period` pages that is redrawn at the turn n % period."""
-    place = turn - _offset(period, key, group)
-    return group * period + (place if place >= 0 else place + period)
+    state[_EDGE], state[_ABOVE], state[_TOTAL], state[_STALE] = edge, above, total, 1
 
 
 @njit(cache=True, nogil=True)
 def _offset(period, key, group):
-    random = _mix(key ^ (np.uint64(group) * _PAGE)) >> np.uint64(32)
+    """How far a group's turns are shifted against those of others."""
+    random = ((np.uint64(group) + key) * _GOLDEN) >> np.uint64(32)
     return np.int64((random * np.uint64(period)) >> np.uint64(32))
 
 
@@ -284,6 +302,8 @@ def _choose(target, weight, choice):
     Afterwards the levels above the edge weigh less than the target, and with the edge's no less.
     """
     level, histogram, state, chosen = choice.level, choice.histogram, choice.state, choice.chosen
+    if not state[_STALE] and target == state[_TARGET]:
+        return
     edge, above = state[_EDGE], state[_ABOVE]
     while edge < LEVELS - 1 and above >= target:
         edge += 1
@@ -291,34 +311,36 @@ def _choose(target, weight, choice):
     while edge > 0 and above + histogram[edge] * weight[edge] < target:
         above += histogram[edge] * weight[edge]
         edge -= 1
-    state[_EDGE], state[_ABOVE] = edge, above
+    state[_EDGE], state[_ABOVE], state[_TARGET] = edge, above, target
     for w in range((state[_END] + 63) >> 6):
         word = np.uint64(0)
         for b in range(64):
             word |= np.uint64(level[w * 64 + b] > edge) << np.uint64(b)
         chosen[w] = word
     missing = -(-(target - above) // weight[edge]) if target > above else 0
-    page = state[_END] - 1
-    while missing > 0 and page >= 0:
-        if level[page] == edge:
-            chosen[page >> 6] |= _ONE << np.uint64(page & 63)
-            missing -= 1
-        page -= 1
+    for back in range((state[_END] + 63) >> 6):
+        if missing <= 0:
+            break
+        w = ((state[_END] + 63) >> 6) - 1 - back
+        word = np.uint64(0)
+        for b in range(64):
+            word |= np.uint64(level[w * 64 + b] == edge) << np.uint64(b)
+        here = popcount(word)
+        for _ in range(here - missing):
+            word &= word - _ONE
+        chosen[w] |= word
+        missing -= here
 
 
 @njit(cache=True, nogil=True)
-def _still(process, keys, page, n):
-    """The part of the score that lasts or drifts."""
+def _popularity(process, keys, page):
+    """The part of the score that lasts: exponentially distributed, of mean 0."""
     score = 0.0
     for i in range(3):
         if process.shared[i] > 0.0:
             uniform = (np.float64(_random(keys[i], page, 0) >> np.uint64(11)) + 0.5) / 2.0**53
             score -= process.shared[i] * (np.log(uniform) + 1.0)
-    score *= process.popularity
-    if process.slow > 0.0:
-        number = _draw_number(process.slow_steps, keys[0], page, n)
-        score += _normal(process.slow, process.shared, keys, page, 2 * number + 2)
-    return score
+    return process.popularity * score
 
 
 @njit(cache=True, nogil=True)

@@ -49,7 +49,8 @@ class Reference:
     def redrawn(self, period, key, page, n):
         """How often a page was redrawn: count the turns one by one."""
         group = page // period
-        offset = (mix(key ^ (group * 0xD1342543DE82EF95 & MASK)) >> 32) * period >> 32
+        random = (group + key) * 0x9E3779B97F4A7C15 & MASK
+        offset = (random >> 32) * period >> 32
         turns = [m for m in range(n + 1) if group * period + (m - offset) % period == page]
         return len(turns) if period > 1 else n + 1
 
@@ -60,9 +61,8 @@ class Reference:
             if share > 0:
                 score -= share * (math.log(((random(key, page, 0) >> 11) + 0.5) / 2**53) + 1)
         score *= p.popularity
-        if p.slow > 0:
-            number = self.redrawn(p.slow_steps, keys[0], page, n)
-            score += self.normal(p.slow, keys, page, 2 * number + 2)
+        number = self.redrawn(p.slow_steps, keys[0], page, n)
+        score += self.normal(p.slow, keys, page, 2 * number + 2)
         number = self.redrawn(p.flicker_steps, keys[0], page, n)
         score += self.normal(p.flicker, keys, page, 2 * number + 1)
         score -= self.spec.recency * int(math.log2(pages - page))
