@@ -47,7 +47,7 @@ class Schedule:
         return float(self._times.sum())
 
     def follow(self, dual: Dual, order: I64) -> None:
-        """Every block takes its cheapest path at these prices, in this order, while there is room."""
+        """Every block in `order` takes its cheapest path at these prices while there is room."""
         self.x[:] = 0
         used = np.zeros(self.x.shape[1], np.int64)
         prices = self._setting.prices(dual)
@@ -72,11 +72,10 @@ class Schedule:
         """Tallies, room and times from `x` alone."""
         groups = len(self._setting.start)
         self._used: I64 = self.x.sum(axis=0, dtype=np.int64)
-        self._tallies = np.zeros((groups, 5), np.int64)
+        self._tallies = np.zeros((groups, kernel.KINDS), np.int64)
         kernel.tally(self._instance, self.x, self._tallies)
-        self._times: F64 = np.array(
-            [kernel.group_time(g, *map(float, self._tallies[g]), self._clock) for g in range(groups)]
-        )
+        self._times: F64 = np.empty(groups)
+        kernel.group_times(self._tallies, self._clock, self._times)
 
 
 def improve(
@@ -98,7 +97,7 @@ def improve(
             schedule.follow(dual, rng.permutation(len(schedule.x)))
             if schedule.time_s < best_s:
                 best_s, best = schedule.time_s, schedule.x.copy()
-    warm = 0.1 * best_s / max(1, len(schedule.x[0]))
+    warm = 0.1 * best_s / max(1, schedule.x.shape[1])
     schedule.take(best)
     gaining = True
     while gaining and not stop(best_s):

@@ -15,7 +15,8 @@ from hmsim.workload.stream import F64, I64
 
 REACH = 64  # steps, of the longest flip
 TRIES = 4  # at finding a block to swap with
-HITS, GROWN, PROMOTED, FETCHED, DEMOTED = range(5)  # columns of tallies; GROWN in bytes
+KINDS = 5
+HITS, GROWN, PROMOTED, FETCHED, DEMOTED = range(KINDS)  # columns of tallies; GROWN in bytes
 
 
 class Instance(NamedTuple):
@@ -62,6 +63,14 @@ def group_time(g: int, hits, grown, promoted, fetched, demoted, clock: Clock) ->
 
 
 @njit(cache=True, nogil=True)
+def group_times(tallies: I64, clock: Clock, times: F64) -> None:
+    """Fill `times` [G]."""
+    for g in range(len(times)):
+        row = tallies[g]
+        times[g] = group_time(g, row[0], row[1], row[2], row[3], row[4], clock)
+
+
+@njit(cache=True, nogil=True)
 def follow_prices(order: I64, instance: Instance, prices: Prices, used: I64, x: np.ndarray) -> None:
     """Each block in turn takes its cheapest path where there is still room.
 
@@ -97,8 +106,7 @@ def follow_prices(order: I64, instance: Instance, prices: Prices, used: I64, x: 
 @njit(cache=True, nogil=True)
 def tally(instance: Instance, x: np.ndarray, tallies: I64) -> None:
     """Tallies [G, 5] of a schedule, added."""
-    blocks, steps = x.shape
-    for n in range(blocks):
+    for n in range(len(x)):
         for t in range(instance.birth[n], instance.death[n]):
             g = instance.group[t]
             if x[n, t] == 1:
@@ -231,10 +239,10 @@ def _there(n, first, last, instance, x):
     """Whether block `n` is in HBM throughout."""
     if instance.birth[n] > first or instance.death[n] < last:
         return False
+    inside = 0
     for u in range(first, last):
-        if x[n, u] == 0:
-            return False
-    return True
+        inside += x[n, u]
+    return inside == last - first
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -33,7 +33,9 @@ def coarse_start(lagrangian: Lagrangian) -> Ascent:
     corners = np.eye(setting.all_in_dram.shape[1])
     mixes = [corners[0]]
     for arm in corners[1:-1]:
-        mixes += [share * corners[0] + (1 - share) * arm for share in (0.0, 0.5, setting.rates.split)]
+        mixes += [
+            share * corners[0] + (1 - share) * arm for share in (0.0, 0.5, setting.rates.split)
+        ]
     history: list[float] = []
     best = Ascent(_uniform(setting, mixes[0], 0.0), -np.inf, history)
     unit = room_unit(setting)
@@ -60,16 +62,18 @@ def ascend(
     start: Dual,
     passes: int,
     rates: tuple[float, float] = (4.0, 1e-3),
-    unit: float | None = None,
+    room_step: float = 0.3,
+    pieces: int | None = None,
     stop: Callable[[float], bool] = lambda best: False,
 ) -> Ascent:
     """Raise the value from `start` in `passes` steps, or until `stop(best value)`.
 
     Adam's rule, projected: momentum over the running root mean square, here of a group's whole row
     of arms, and of each step's room. The step falls geometrically from `rates[0]` to `rates[1]`, in
-    units of 1 for arms and of `unit` seconds for room.
+    units of 1 for arms and of `room_step` times `room_unit` for room. With `pieces`, prices stay the same
+    over that many stretches of time: a sample of few blocks can tell no more.
     """
-    unit = unit or 0.3 * room_unit(lagrangian.setting)
+    unit = room_step * room_unit(lagrangian.setting)
     arm, room = start.arm.copy(), start.room.copy()
     arm_mean, room_mean = np.zeros_like(arm), np.zeros_like(room)
     arm_square, room_square = np.zeros(len(arm)), np.zeros_like(room)
@@ -83,17 +87,27 @@ def ascend(
         history.append(best.value)
         if stop(best.value):
             break
-        steep = slope.arm - slope.arm.mean(axis=1, keepdims=True)
+        steep, swell = slope.arm - slope.arm.mean(axis=1, keepdims=True), slope.room
+        if pieces is not None:
+            steep, swell = _pooled(steep, pieces), _pooled(swell, pieces)
         arm_mean += (1 - MOMENTUM) * (steep - arm_mean)
-        room_mean += (1 - MOMENTUM) * (slope.room - room_mean)
+        room_mean += (1 - MOMENTUM) * (swell - room_mean)
         arm_square += (1 - MEMORY) * ((steep**2).sum(axis=1) - arm_square)
-        room_square += (1 - MEMORY) * (slope.room**2 - room_square)
+        room_square += (1 - MEMORY) * (swell**2 - room_square)
         early = np.sqrt(1 - MEMORY ** (k + 1)) / (1 - MOMENTUM ** (k + 1))
         rate = early * rates[0] * (rates[1] / rates[0]) ** (k / passes)
         tiny = np.finfo(float).tiny
         arm = on_simplex(arm + rate * arm_mean / (np.sqrt(arm_square) + tiny)[:, None])
         room = np.maximum(room + rate * unit * room_mean / (np.sqrt(room_square) + tiny), 0.0)
     return best
+
+
+def _pooled(values: F64, pieces: int) -> F64:
+    """Means over about equal stretches of the first axis, in every place of the stretch."""
+    start = np.unique(len(values) * np.arange(pieces) // pieces)
+    size = np.diff(start, append=len(values))
+    means = np.add.reduceat(values, start, axis=0) / size.reshape(-1, *[1] * (values.ndim - 1))
+    return np.repeat(means, size, axis=0)
 
 
 def on_simplex(rows: F64) -> F64:

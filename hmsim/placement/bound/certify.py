@@ -10,9 +10,11 @@ from hmsim.placement.bound.segments import (
     in_threads,
     open_segments,
     parts_of,
+    rows_of,
     sample_of_slots,
 )
 from hmsim.placement.bound.tables_kernel import SPAN, build, new_tables
+from hmsim.placement.window import Window
 from hmsim.workload.stream import Chunk, Geometry
 
 
@@ -38,11 +40,12 @@ class Certificate:
         sample = sample_of_slots(geometry, 1)
         self._open = open_segments(geometry, sample, int(timeline.lane[0]), len(self._parts))
 
-    def feed(self, chunk: Chunk) -> None:
-        """Take every block through the chunk's steps."""
+    def feed(self, chunk: Chunk | Window) -> None:
+        """Take every block through the chunk's steps, or the window's own ones."""
+        rows = rows_of(chunk)
 
         def work(i: int) -> None:
-            for segments, lane in cut(chunk, self._parts[i], self._open[i]):
+            for segments, lane in cut(rows, self._parts[i], self._open[i]):
                 self._forward(i, segments)
                 if lane >= 0:
                     self._base[i][lane] += SPAN

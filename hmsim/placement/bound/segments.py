@@ -11,6 +11,7 @@ from numba import njit
 from hmsim.bits import lowest_bit
 from hmsim.placement.bound.dual_kernel import DEATH, Segments
 from hmsim.placement.bound.tables_kernel import SPAN
+from hmsim.placement.window import Window
 from hmsim.workload.stream import F64, I64, U64, Chunk, Geometry, Workload
 
 MORE, CROSSING, DONE = range(3)  # why `_cut` returns
@@ -38,6 +39,20 @@ class Timeline(NamedTuple):
 
     def cells_of(self, lane: int) -> I64:
         return self.cell_step[self.cell_offset[lane] : self.cell_offset[lane + 1]]
+
+
+class Rows(NamedTuple):
+    """What blocks undergo in consecutive steps; arrays as in `Chunk`."""
+
+    first: int
+    lane: I64
+    bits: U64
+    append_offset: I64
+    append_slot: I64
+    append_bytes: I64
+    append_born: I64
+    death_offset: I64
+    death_block: I64
 
 
 class Part(NamedTuple):
@@ -100,15 +115,24 @@ def open_segments(geometry: Geometry, sample: U64, first_lane: int, parts: int) 
     ]
 
 
-def cut(chunk: Chunk, part: Part, state: Open) -> Iterator[tuple[Segments, int]]:
-    """Segments that end in a chunk, batch by batch, and the lane that crosses a multiple of SPAN.
+def rows_of(chunk: Chunk | Window) -> Rows:
+    """A chunk's steps, or a window's own ones."""
+    own = chunk.rows if isinstance(chunk, Window) else len(chunk.lane)
+    return Rows(
+        chunk.first, chunk.lane[:own], chunk.bits, chunk.append_offset, chunk.append_slot,
+        chunk.append_bytes, chunk.append_born, chunk.death_offset, chunk.death_block,
+    )  # fmt: skip
+
+
+def cut(rows: Rows, part: Part, state: Open) -> Iterator[tuple[Segments, int]]:
+    """Segments that end in these steps, batch by batch, and the lane that crosses a SPAN's end.
 
     The lane is -1 for none. Every segment is cut where its lane crosses.
     """
     row, size = 0, 1 << 16
-    while row < len(chunk.lane):
+    while row < len(rows.lane):
         out = _new_segments(size)
-        row, count, lane, reason = _cut(chunk, row, part, state, out)
+        row, count, lane, reason = _cut(rows, row, part, state, out)
         if reason == MORE and count == 0:
             size *= 2
             continue
@@ -136,13 +160,14 @@ def scan(workload: Workload, every: int, parts: int) -> tuple[Timeline, list[Sto
     states: list[Open] = []
 
     def collect(part: int) -> None:
-        for batch, _ in cut(chunk, shares[part], states[part]):
+        for batch, _ in cut(rows, shares[part], states[part]):
             batches[part].append(Segments(*(column.copy() for column in batch)))
 
     for chunk in workload.chunks():
         if not states:
             sample = sample_of_slots(geometry, every)
             states = open_segments(geometry, sample, chunk.lane[0], len(shares))
+        rows = rows_of(chunk)
         in_threads(collect, len(shares))
         owner = np.repeat(np.arange(len(chunk.lane)), np.diff(chunk.append_offset))
         grown = np.bincount(owner, chunk.append_bytes, len(chunk.lane)).astype(np.int64)
@@ -201,24 +226,24 @@ def _new_segments(size: int) -> Segments:
 
 
 @njit(cache=True, nogil=True)
-def _cut(chunk, row, part, state, out):
+def _cut(rows, row, part, state, out):
     """Segments that end at rows from `row` on: (row reached, how many, lane, reason)."""
     slots = 64 * state.known.shape[1]
     low, high = 64 * part.first_word, 64 * part.last_word
     sample, known, reading = state.sample, state.known, state.reading
     first, append = state.first, state.append
     count = 0
-    for k in range(row, len(chunk.lane)):
-        lane = chunk.lane[k]
+    for k in range(row, len(rows.lane)):
+        lane = rows.lane[k]
         mine = part.first_lane <= lane < part.last_lane
-        appends = chunk.append_offset[k + 1] - chunk.append_offset[k]
-        deaths = chunk.death_offset[k + 1] - chunk.death_offset[k]
+        appends = rows.append_offset[k + 1] - rows.append_offset[k]
+        deaths = rows.death_offset[k + 1] - rows.death_offset[k]
         if count + 2 * deaths + appends + high - low > len(out.block):
             return k, count, -1, MORE
-        for i in range(chunk.death_offset[k], chunk.death_offset[k + 1]):
-            block = chunk.death_block[i]
+        for i in range(rows.death_offset[k], rows.death_offset[k + 1]):
+            block = rows.death_block[i]
             if part.first_lane <= block // slots < part.last_lane and low <= block % slots < high:
-                count = _die(block, slots, chunk.first + k, state, out, count)
+                count = _die(block, slots, rows.first + k, state, out, count)
         if not mine:
             continue
         cell = state.cells[lane]
@@ -226,24 +251,24 @@ def _cut(chunk, row, part, state, out):
             count = _close_lane(lane, part, state, out, count)
             state.crossed[lane] = cell // SPAN
             return k, count, lane, CROSSING
-        for i in range(chunk.append_offset[k], chunk.append_offset[k + 1]):
-            slot = chunk.append_slot[i]
+        for i in range(rows.append_offset[k], rows.append_offset[k + 1]):
+            slot = rows.append_slot[i]
             word, bit = slot >> 6, np.uint64(1) << np.uint64(slot & 63)
             if not low <= slot < high or state.sample[lane, word] & bit == 0:
                 continue
             block = lane * slots + slot
-            if chunk.append_born[i] == 1:
+            if rows.append_born[i] == 1:
                 state.first[block] = cell
-                state.birth[block] = chunk.first + k
+                state.birth[block] = rows.first + k
             else:
                 count = _put(lane, block, cell, state.reading[lane, word] & bit, state, out, count)
-            state.append[block] = chunk.append_bytes[i]
+            state.append[block] = rows.append_bytes[i]
             state.known[lane, word] |= bit
             state.reading[lane, word] &= ~bit
-            state.reading[lane, word] |= chunk.bits[k, word] & bit
+            state.reading[lane, word] |= rows.bits[k, word] & bit
         for word in range(part.first_word, part.last_word):
             before = reading[lane, word]
-            changed = (chunk.bits[k, word] ^ before) & sample[lane, word]
+            changed = (rows.bits[k, word] ^ before) & sample[lane, word]
             if changed == 0:
                 continue
             reading[lane, word] = before ^ changed
@@ -264,7 +289,7 @@ def _cut(chunk, row, part, state, out):
                     first[block] = cell
                     count += 1
         state.cells[lane] = cell + 1
-    return len(chunk.lane), count, -1, DONE
+    return len(rows.lane), count, -1, DONE
 
 
 @njit(cache=True, nogil=True)

@@ -1,0 +1,309 @@
+"""`bound`: how far from optimal any schedule of a workload can be, by the method asked for.
+
+lp      the exact optimum of the relaxation; small instances
+milp    the exact optimum of schedules; tiny ones
+dual    certified prices: on everything where blocks fit in memory, else optimised on a sample and
+        certified by one streamed pass
+anneal  the dual's after a short run, and the time to spend on schedules
+"""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from hmsim import units
+from hmsim.errors import InputError
+from hmsim.placement import policies, runs
+from hmsim.placement.bound import anneal, lp
+from hmsim.placement.bound.ascent import Ascent, ascend, coarse_start
+from hmsim.placement.bound.certify import Certificate
+from hmsim.placement.bound.dual import Dual, Lagrangian, Setting
+from hmsim.placement.bound.problem import (
+    Problem,
+    check_setting,
+    collect,
+    room_for_blocks,
+    schedule_time,
+)
+from hmsim.placement.bound.segments import scan
+from hmsim.placement.traffic import Rates, Steps, group_starts
+from hmsim.placement.window import windows
+from hmsim.workload.stream import Workload
+
+METHODS = ("lp", "milp", "dual", "anneal")
+STORED_CELLS = 1e8  # blocks x steps of their lane that are worth keeping in memory
+QUICK_CELLS = 1e7  # the same for a quick bound
+PASSES = (200, 1000, 4000)  # of the stages that follow each other until the gap is met
+PIECES, PIECE_PASSES = 32, 15  # of time, between which a sample's prices differ at first
+SAMPLED_PASSES = 60
+SAMPLED_RATES = (0.1, 1e-3)  # fewer passes, shorter steps
+MOVES = 500_000  # of the first stage's annealing
+
+
+class BoundResult(NamedTuple):
+    """A certified gap: no schedule takes less than `bound_s`, one takes `achievable_s`."""
+
+    bound_s: float
+    achievable_s: float | None  # None where no schedule was asked for
+    gap: float | None  # (achievable - bound) / achievable, 0 where both are 0
+    method: str
+    variant: str
+    barrier: str
+    iterations: int  # passes over the (sampled) blocks; 0 where HiGHS did it all
+    wall_s: float
+    convergence: list[float]  # best value after each pass, of the sample where there is one
+    prices: Dual | None  # None for milp
+
+
+def bound(
+    workload: Workload,
+    rates: Rates,
+    capacity: float,
+    variant: str = "text",
+    barrier: str = "layer",
+    method: str = "dual",
+    gap: float = 0.01,
+    time_s: float | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> BoundResult:
+    """A lower bound on the time of every schedule, and a schedule's time.
+
+    `capacity` is all of HBM in bytes, `rates` in bytes per second. Work ends once the gap is at
+    most `gap`, after about `time_s` seconds, or when neither side gains any more. InputError where
+    an argument or the size is out of range.
+    """
+    check_setting(variant, barrier, rates)
+    if method not in METHODS:
+        raise InputError(f"method: {method!r} is not one of {', '.join(METHODS)}")
+    if not 0 <= gap < 1:
+        raise InputError(f"gap: {gap!r} must be at least 0 and below 1")
+    if time_s is not None and not time_s > 0:
+        raise InputError(f"time: {time_s!r} seconds must be above zero")
+    search = _Search(workload, rates, capacity, variant, barrier, gap, time_s, progress)
+    if method in ("lp", "milp"):
+        return search.exact(method)
+    every = _thinning(workload, STORED_CELLS)
+    return search.sampled(every) if every > 1 else search.whole(method)
+
+
+def quick_bound(
+    workload: Workload, rates: Rates, capacity: float, variant: str = "text", barrier: str = "layer"
+) -> BoundResult:
+    """As rigorous a bound as `bound`'s, from few passes over few blocks; no schedule is sought."""
+    check_setting(variant, barrier, rates)
+    search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, lambda message: None)
+    setting, dual, history = search.quick_prices()
+    certificate = Certificate(setting, workload.geometry, dual, numba.get_num_threads())
+    for chunk in workload.chunks():
+        certificate.feed(chunk)
+    return search.result("dual", certificate.value(), None, len(history), history, dual)
+
+
+def quick_prices(
+    workload: Workload, rates: Rates, capacity: float, variant: str = "text", barrier: str = "layer"
+) -> tuple[Setting, Dual]:
+    """What a `Certificate` needs, for a caller that streams the workload anyway."""
+    check_setting(variant, barrier, rates)
+    search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, lambda message: None)
+    return search.quick_prices()[:2]
+
+
+def format_table(result: BoundResult) -> str:
+    """The result for people."""
+    rows = [
+        ("bound", units.show_seconds(result.bound_s)),
+        ("method", f"{result.method}, {result.iterations} passes"),
+        ("variant", f"{result.variant}, barrier a {result.barrier}"),
+        ("wall time", units.show_seconds(result.wall_s)),
+    ]
+    if result.achievable_s is not None and result.gap is not None:
+        rows.insert(1, ("achievable", units.show_seconds(result.achievable_s)))
+        rows.insert(2, ("certified gap", f"{100 * result.gap:.3g} %"))
+    return "\n".join(f"{name:<14}{value}" for name, value in rows)
+
+
+class _Search:
+    """One call's arguments and clock."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        rates: Rates,
+        capacity: float,
+        variant: str,
+        barrier: str,
+        gap: float,
+        time_s: float | None,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.began = time.perf_counter()
+        self.workload, self.rates, self.capacity = workload, rates, capacity
+        self.variant, self.barrier, self.gap = variant, barrier, gap
+        self.deadline = np.inf if time_s is None else self.began + time_s
+        self.progress = progress
+        geometry = workload.geometry
+        self.room = room_for_blocks(
+            capacity, geometry.resident_bytes, geometry.block_bytes, geometry.lanes * geometry.slots
+        )
+
+    def late(self) -> bool:
+        return time.perf_counter() >= self.deadline
+
+    def exact(self, method: str) -> BoundResult:
+        """By HiGHS. The LP's bound is the Lagrangian's value at its prices."""
+        problem = collect(self.workload, self.capacity)
+        lp.check_size(problem, method)
+        lagrangian = self._lagrangian(1)
+        if method == "milp":
+            left = (
+                None if np.isinf(self.deadline) else max(0.1, self.deadline - time.perf_counter())
+            )
+            solved = lp.solve_milp(problem, self.rates, self.variant, self.barrier, self.gap, left)
+            achievable = schedule_time(
+                problem, solved.x > 0.5, self.rates, self.variant, self.barrier
+            )
+            return self.result(method, solved.bound_s, achievable, 0, [], None)
+        solved = lp.solve_lp(problem, self.rates, self.variant, self.barrier)
+        floor = 1.0 - solved.arm_price.sum(axis=1, keepdims=True)
+        dual = Dual(np.hstack([solved.arm_price, floor]), solved.room_price)
+        value, _ = lagrangian(dual)
+        achievable = self._schedule(problem, lagrangian.setting, [dual], value, 4 * MOVES)
+        return self.result(method, value, achievable, 0, [], dual)
+
+    def whole(self, method: str) -> BoundResult:
+        """Prices and schedules of all blocks, in stages that each do four times as much."""
+        lagrangian = self._lagrangian(1)
+        problem = self._small_problem()
+        best = coarse_start(lagrangian)
+        history = list(best.history)
+        achievable = np.inf
+        for stage, passes in enumerate(PASSES):
+            if method != "anneal" or stage == 0:
+                found = ascend(lagrangian, best.dual, passes, stop=lambda value: self.late())
+                history += [max(best.value, value) for value in found.history]
+                gained = found.value > best.value * (1 + 1e-4)
+                best = max(best, found, key=lambda ascent: ascent.value)
+            before = achievable
+            if problem is not None:
+                moves = MOVES << (2 * stage)
+                found_s = self._schedule(
+                    problem, lagrangian.setting, [best.dual], best.value, moves
+                )
+                achievable = min(achievable, found_s)
+            elif stage == 0:
+                achievable = self._policies_time()
+            self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
+            gained |= achievable < before * (1 - 1e-4)
+            if self.late() or _gap(best.value, achievable) <= self.gap or not gained:
+                break
+        return self.result(method, best.value, achievable, lagrangian.passes, history, best.dual)
+
+    def sampled(self, every: int) -> BoundResult:
+        """Prices of one block in `every`, certified on all; the schedule is a policy's."""
+        lagrangian = self._lagrangian(every)
+        found = self._few_passes(lagrangian, SAMPLED_PASSES)
+        self.progress(f"sample: {found.value:.6g} s; certifying")
+        certificate = Certificate(
+            lagrangian.setting, self.workload.geometry, found.dual, numba.get_num_threads()
+        )
+        for chunk in self.workload.chunks():
+            certificate.feed(chunk)
+        value = certificate.value()
+        self.progress(f"bound {value:.6g} s; looking for a schedule")
+        achievable = self._policies_time()
+        return self.result("dual", value, achievable, lagrangian.passes, found.history, found.dual)
+
+    def quick_prices(self) -> tuple[Setting, Dual, list[float]]:
+        """Prices from a sample of few blocks, the same over long stretches of time."""
+        every = _thinning(self.workload, QUICK_CELLS)
+        lagrangian = self._lagrangian(every)
+        found = self._few_passes(lagrangian, PASSES[0] if every == 1 else 0)
+        return lagrangian.setting, found.dual, found.history
+
+    def result(
+        self,
+        method: str,
+        bound_s: float,
+        achievable: float | None,
+        passes: int,
+        history: list[float],
+        dual: Dual | None,
+    ) -> BoundResult:
+        return BoundResult(
+            bound_s, achievable, None if achievable is None else _gap(bound_s, achievable),
+            method, self.variant, self.barrier, passes, time.perf_counter() - self.began,
+            history, dual,
+        )  # fmt: skip
+
+    def _lagrangian(self, every: int) -> Lagrangian:
+        threads = numba.get_num_threads()
+        timeline, stored, birth = scan(self.workload, every, threads)
+        size = self.workload.geometry.block_bytes
+        setting = Setting(timeline, self.rates, self.variant, self.barrier, size, self.room)
+        return Lagrangian(setting, stored, birth, float(every))
+
+    def _few_passes(self, lagrangian: Lagrangian, passes: int) -> Ascent:
+        """From the same prices at every step, over pieces of time, to `passes` with all apart."""
+        best = coarse_start(lagrangian)
+        history = list(best.history)
+        for count, pieces in ((PIECE_PASSES, PIECES), (passes, None)):
+            found = ascend(
+                lagrangian,
+                best.dual,
+                count,
+                SAMPLED_RATES,
+                0.3 / self.workload.geometry.lanes,
+                pieces,
+                lambda value: self.late(),
+            )
+            history += [max(best.value, value) for value in found.history]
+            best = max(best, found, key=lambda ascent: ascent.value)
+        return best._replace(history=history)
+
+    def _small_problem(self) -> Problem | None:
+        """The problem if a dense schedule of it fits in memory."""
+        geometry = self.workload.geometry
+        if geometry.lanes * geometry.slots * geometry.steps > anneal.MAX_CELLS:
+            return None
+        return collect(self.workload, self.capacity)
+
+    def _schedule(
+        self, problem: Problem, setting: Setting, duals: list[Dual], bound_s: float, moves: int
+    ) -> float:
+        """Time of the best schedule that rounding and annealing find."""
+        if problem.cells > anneal.MAX_CELLS:
+            return self._policies_time()
+        return anneal.improve(
+            anneal.Schedule(problem, setting), duals, self.workload.seed, moves,
+            lambda found: self.late() or _gap(bound_s, found) <= self.gap,
+        )  # fmt: skip
+
+    def _policies_time(self) -> float:
+        """Time of the better of two policies that need no foresight."""
+        best = np.inf
+        for name in ("static", "reactive"):
+            run = runs.start(
+                policies.make(name), self.workload, self.capacity, self.rates, self.variant
+            )
+            total = 0.0
+            for window, demand in windows(self.workload, 0):
+                counts, _ = run.advance(window, demand, np.full(window.rows, -1, np.int64))
+                start = group_starts(demand.token, self.barrier)
+                steps = Steps(demand.hbm_bytes, demand.compute_s, start)
+                total += float(run.traffic(counts, steps).time_s.sum())
+            best = min(best, total)
+        return best
+
+
+def _thinning(workload: Workload, cells: float) -> int:
+    """One block in how many (a power of two) to keep for at most about `cells` cells."""
+    geometry = workload.geometry
+    every = geometry.slots * geometry.steps / cells
+    return 1 if every <= 1 else 1 << int(np.ceil(np.log2(every)))
+
+
+def _gap(bound_s: float, achievable_s: float) -> float:
+    return max(0.0, achievable_s - bound_s) / achievable_s if achievable_s > 0 else 0.0
