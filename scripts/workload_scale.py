@@ -14,7 +14,7 @@ from hmsim.workload import open_workload
 from hmsim.workload.open import load_spec
 
 QUEST = Path(__file__).parents[1] / "workloads/quest-2048.toml"
-CASES = {
+CASES: dict[str, dict[str, float]] = {
     "dense (everything drawn anew)": {"flicker_steps": 1, "slow_steps": 256},
     "dense, 8192 tokens selected": {"flicker_steps": 1, "slow_steps": 256, "budget": 8192},
     "low turnover": {"flicker": 0.0, "slow_steps": 256},
