@@ -16,6 +16,7 @@ BUILT_IN = {
     "ema": "scored:Ema",
     "page": "page:Page",
     "lookahead": "lookahead:Lookahead",
+    "sa": "sa:Sa",
     "belady": "belady:Belady",
     "authors-unlimited": "authors:AuthorsUnlimited",
     "authors-static": "authors:AuthorsStatic",

@@ -63,9 +63,9 @@ def step(now, hbm, own, moves):
             start[count] += 1
             total += 1
     behind = 0
-    for count in range(window, 0, -1):
-        here = start[count]
-        start[count] = behind
+    for reads in range(window, 0, -1):
+        here = start[reads]
+        start[reads] = behind
         behind += here
     for i in range(total):
         slot, count = found[i] // (window + 1), found[i] % (window + 1)
