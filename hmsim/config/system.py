@@ -29,6 +29,7 @@ class MemorySide(Strict):
     mapping: str | None = None  # the memory's own unless given
     interleave: Bytes = 256.0  # bytes on one channel before the next one's turn
     queue: int = Field(default=32, ge=1, le=4096)  # reads, and writes, that a channel holds
+    write_queue: int | None = Field(default=None, ge=1, le=4096)  # writes, where not as reads
     row_policy: str = "open"  # or "closed:N"
     refresh: Literal["all-bank", "per-bank", "none"] = "all-bank"
     latency: SecondsOrZero = 0.0  # requester to controller and back, without the memory's own

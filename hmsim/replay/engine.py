@@ -20,6 +20,8 @@ from hmsim.config.system import MemorySide, SystemSpec
 from hmsim.memory.device import MemoryConfig, Pages
 from hmsim.memory.superchip import Superchip
 from hmsim.placement import policies, runs
+from hmsim.placement.bound import bound, quick_prices
+from hmsim.placement.bound.certify import Certificate
 from hmsim.placement.policies.authors import Authors
 from hmsim.placement.traffic import (
     RESIDENT,
@@ -78,6 +80,8 @@ class Ran(NamedTuple):
     decoded: int  # tokens, over all sequences
     outcomes: list[Outcome]
     bounds: Bounds
+    iterations: int  # passes of the search for a tighter bound; 0 for the cheap ones
+    achievable_s: float | None  # of the best schedule that the search for the bound found
     wall_s: float
 
 
@@ -194,6 +198,34 @@ class _Track:
         )
 
 
+class _Certifier:
+    """The dual bound of the run's variant, certified along the run's own stream."""
+
+    def __init__(self, spec: RunSpec, workload: Workload):
+        self.iterations = 0
+        self.achievable_s: float | None = None
+        self._certificate: Certificate | None = None
+        self._value = 0.0
+        if spec.bound.method == "split":
+            return
+        call = (workload, analytic_rates(spec.system), spec.system.hbm.capacity)
+        how = {"variant": spec.bound.variant, "barrier": spec.replay.barrier}
+        if spec.bound.gap > 0:
+            found = bound(*call, **how, gap=spec.bound.gap, time_s=spec.bound.time)
+            self._value, self.achievable_s = found.bound_s, found.achievable_s
+            self.iterations = found.iterations
+        else:
+            setting, prices = quick_prices(*call, **how)
+            self._certificate = Certificate(setting, workload.geometry, prices, THREADS)
+
+    def feed(self, window: Window) -> None:
+        if self._certificate is not None:
+            self._certificate.feed(window)
+
+    def value(self) -> float:
+        return self._value if self._certificate is None else self._certificate.value()
+
+
 def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
     """Run `spec`, writing the result file `path` (if any) as it goes.
 
@@ -210,6 +242,7 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
     tracks = [_Track(spec, policy, workload, sampling) for policy in chosen]
     ahead = max((policy.ahead_tokens for policy in chosen), default=0)
     bounds = np.zeros(len(Bounds._fields))
+    certifier = _Certifier(spec, workload)
     tokens = decoded = 0
     with _writer(spec, path, geometry, [track.name for track in tracks]) as writer:
         with ThreadPoolExecutor(THREADS) as pool:
@@ -220,6 +253,7 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
                 bounds += _split_bounds(spec.system, window, steps, geometry.block_bytes)
                 tokens += len(group_starts(demand.token, "token"))
                 decoded += _decoded(workload, window, demand)
+                certified = pool.submit(certifier.feed, window)
                 done = [pool.submit(track.window, window, demand, steps) for track in tracks]
                 for policy, future in enumerate(done):
                     variables = future.result()
@@ -227,9 +261,13 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
                         writer.append(policy, variables)
                 if writer is not None:
                     writer.steps(window.first, demand.token, demand.lane)
+                certified.result()
                 progress(window.rows)
+        # Both are proven; prices from few passes need not beat the split.
+        bounds[0] = max(bounds[0], certifier.value())
         ran = Ran(
-            workload, tokens, decoded, [track.outcome() for track in tracks], Bounds(*map(float, bounds)),
+            workload, tokens, decoded, [track.outcome() for track in tracks],
+            Bounds(*map(float, bounds)), certifier.iterations, certifier.achievable_s,
             time.perf_counter() - began,
         )  # fmt: skip
         if writer is not None:
@@ -272,7 +310,7 @@ def _memory(side: MemorySide) -> MemoryConfig:
         side.mapping,
         int(side.interleave),
         read_queue=side.queue,
-        write_queue=side.queue,
+        write_queue=side.write_queue or side.queue,
         row_policy=side.row_policy,
         refresh=side.refresh,
         latency=side.latency,
