@@ -18,7 +18,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from hmsim.cli import presets, replay, run, sweep, workload
+    from hmsim.cli import bound, info, plot, presets, replay, report, run, sweep, workload
 
     root = _Parser(
         prog="hmsim",
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"hmsim {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in (run, replay, workload, sweep, presets):
+    for module in (run, replay, workload, bound, sweep, plot, report, presets, info):
         module.add(commands)
     return root
 

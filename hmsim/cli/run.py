@@ -29,6 +29,7 @@ def add(commands: Any) -> None:
         help="run this policy (or package.module:NAME) instead of the file's; repeatable",
     )  # fmt: skip
     parser.add_argument("--fidelity", choices=("burst", "run", "analytic"))
+    parser.add_argument("--gap", type=float, help="tighten the bound until it is this close")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--plot", metavar="FIG", help="draw the figure here (png, pdf or svg)")
@@ -45,6 +46,8 @@ def command(options: argparse.Namespace) -> int:
     data = spec.model_dump()
     if options.policies:
         data["policies"]["names"] = options.policies
+    if options.gap is not None:
+        data["bound"]["gap"] = options.gap
     if options.fidelity:
         data["replay"]["fidelity"] = options.fidelity
     if options.seed is not None:

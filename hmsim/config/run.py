@@ -38,7 +38,14 @@ class ReplaySpec(Strict):
 
 
 class BoundSpec(Strict):
-    """What the analytic times and their bound obey, and how tight the bound shall be."""
+    """What the analytic times and their bound obey, and how tight the bound shall be.
+
+    `split`: all demand bytes at the memories' full rates. `dual`: the certified Lagrangian bound,
+    from few passes over a sample of blocks, or with a `gap` above 0 until that gap is reached
+    (or `time` is up).
+    """
+
+    method: Literal["split", "dual"] = "dual"
 
     variant: Variant = "text"
     gap: float = Field(default=0.0, ge=0, lt=1)  # 0: the cheap bound only

@@ -208,14 +208,15 @@ class _Certifier:
         self._value = 0.0
         if spec.bound.method == "split":
             return
-        call = (workload, analytic_rates(spec.system), spec.system.hbm.capacity)
-        how = {"variant": spec.bound.variant, "barrier": spec.replay.barrier}
+        rates, capacity = analytic_rates(spec.system), spec.system.hbm.capacity
+        variant, barrier = spec.bound.variant, spec.replay.barrier
         if spec.bound.gap > 0:
-            found = bound(*call, **how, gap=spec.bound.gap, time_s=spec.bound.time)
+            gap, time_s = spec.bound.gap, spec.bound.time
+            found = bound(workload, rates, capacity, variant, barrier, gap=gap, time_s=time_s)
             self._value, self.achievable_s = found.bound_s, found.achievable_s
             self.iterations = found.iterations
         else:
-            setting, prices = quick_prices(*call, **how)
+            setting, prices = quick_prices(workload, rates, capacity, variant, barrier)
             self._certificate = Certificate(setting, workload.geometry, prices, THREADS)
 
     def feed(self, window: Window) -> None:

@@ -28,10 +28,10 @@ def as_dict(spec: RunSpec, ran: Ran) -> dict[str, Any]:
         "bound": {
             "time_s": ran.bounds.analytic_s,
             "bandwidth_GBps": _rate(demand, ran.bounds.analytic_s),
-            "method": "split",
+            "method": spec.bound.method,
             "variant": spec.bound.variant,
             "barrier": spec.replay.barrier,
-            "iterations": 0,
+            "iterations": ran.iterations,
         },
         "peak_bandwidth_GBps": peak_bandwidth(spec.system) / 1e9,
         "wall_s": ran.wall_s,
