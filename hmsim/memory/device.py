@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmsim.config.memory import MemorySpec
+from hmsim.config.system import MemorySide
 from hmsim.errors import InputError, did_you_mean
 from hmsim.memory import burst_kernel, sampling
 from hmsim.memory import burst_state as kernel
@@ -54,6 +55,21 @@ class MemoryConfig:
     refresh: str = "all-bank"
     scheduler: str = "FRFCFSRowHit"
     latency: float = 0.0
+
+    @classmethod
+    def of(cls, side: MemorySide) -> "MemoryConfig":
+        """A system's memory."""
+        return cls(
+            side.spec,
+            side.channels,
+            side.mapping,
+            int(side.interleave),
+            read_queue=side.queue,
+            write_queue=side.write_queue or side.queue,
+            row_policy=side.row_policy,
+            refresh=side.refresh,
+            latency=side.latency,
+        )
 
     @property
     def bandwidth(self) -> float:

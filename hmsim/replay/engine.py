@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from hmsim.config.run import RunSpec
-from hmsim.config.system import MemorySide, SystemSpec
+from hmsim.config.system import SystemSpec
 from hmsim.memory.device import MemoryConfig, Pages
 from hmsim.memory.superchip import Superchip
 from hmsim.placement import policies, runs
@@ -120,7 +120,7 @@ class _Track:
         self._chip: Superchip | None = None
         if spec.replay.fidelity != "analytic":
             self._chip = Superchip(
-                _memory(spec.system.hbm), spec.system.link, _memory(spec.system.dram),
+                MemoryConfig.of(spec.system.hbm), spec.system.link, MemoryConfig.of(spec.system.dram),
                 spec.replay.outstanding or spec.system.outstanding, spec.replay.fidelity, threads=1,
             )  # fmt: skip
             self._addresses = AddressMap(
@@ -302,20 +302,6 @@ def peak_bandwidth(system: SystemSpec) -> float:
     """Pin peak of the aggregate: HBM's data pins and the off-package path's, bytes/s."""
     rates = pin_rates(system)
     return rates.hbm + rates.off_package
-
-
-def _memory(side: MemorySide) -> MemoryConfig:
-    return MemoryConfig(
-        side.spec,
-        side.channels,
-        side.mapping,
-        int(side.interleave),
-        read_queue=side.queue,
-        write_queue=side.write_queue or side.queue,
-        row_policy=side.row_policy,
-        refresh=side.refresh,
-        latency=side.latency,
-    )
 
 
 def bounds_of(ran: Ran, outcome: Outcome) -> tuple[float, float]:

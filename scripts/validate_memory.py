@@ -1,0 +1,267 @@
+"""The memory models against others: `python scripts/validate_memory.py [--reference DIR] [-o DIR]`.
+
+Against Ramulator 2.1, where DIR holds its figures (dram_reference.csv): every row with its errors,
+worst first, and a parity plot. Against published measurements of superchips: a table of simulated
+and measured bandwidths from the system presets as they stand. And latency against load for every
+memory preset. Writes CSV and PNG files to results/memory.
+"""
+
+import argparse
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmsim.config.base import preset_names
+from hmsim.config.memory import load_memory
+from hmsim.config.system import SystemSpec, load_system
+from hmsim.memory.device import MemoryConfig, Pages
+from hmsim.memory.replay import replay_trace
+from hmsim.memory.superchip import Superchip
+
+ROOT = Path(__file__).parents[1]
+PRESET = {"HBM3": "hbm3-6400", "HBM4": "hbm4-8000", "LPDDR5": "lpddr5-6400"}
+REFRESH = {"AllBank": "all-bank", "NoRefresh": "none", "PerBank": "per-bank-blocking"}
+Row = dict[str, Any]
+
+
+def stream(kind: str, n: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Addresses and writes of a named stream, by the reference's own rules (seed 1)."""
+    rng = np.random.default_rng(1)
+    if kind in ("seq", "seqwr"):
+        return np.arange(n) * 32, np.full(n, int(kind == "seqwr"))
+    match = re.fullmatch(r"(rand|page)(\d+)k?(?:w(\d+))?(?:x(\d+))?", kind)
+    assert match is not None, kind
+    size = int(match[2]) * (1024 if match[1] == "page" else 1)
+    lines, together = size // 32, int(match[4] or 1)
+    groups = -(-n // lines)
+    groups = -(-groups // together) * together
+    start = rng.integers(0, (channels << 30) // size, groups)
+    writes = rng.random(groups) < int(match[3] or 0) / 100 if match[3] else np.zeros(groups, bool)
+
+    def spread(first: np.ndarray) -> np.ndarray:
+        """Pages line by line, `together` of them interleaved."""
+        return first.reshape(-1, together, lines).transpose(0, 2, 1).ravel()[:n]
+
+    address = (start[:, None] * lines + np.arange(lines)) * 32
+    return spread(address), spread(np.repeat(writes[:, None], lines, 1)).astype(np.int64)
+
+
+def against_ramulator(path: Path) -> list[Row]:
+    """Errors in per cent of every row of the reference, worst bandwidth first."""
+    rows = []
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            n, channels = int(row["requests"]), int(row["channels"])
+            policy = row["row_policy"].removeprefix("Closed")
+            result = replay_trace(
+                stream(row["kind"], n, channels),
+                PRESET[row["std"]],
+                channels=channels,
+                mapping=row["mapper"],
+                queue=int(row["read_queue"]),
+                row_policy="open" if policy == "Open" else f"closed:{policy}",
+                refresh=REFRESH[row["refresh"]],
+                load=float(row["load"]) if row["load"] else None,
+                poisson=row["poisson"] == "True",
+                scheduler=row["sched"],
+            )
+            latency = float(row["lat_ctrl_mean_ns"])
+            rows.append(
+                {
+                    **{key: row[key] for key in ("suite", "std", "kind", "mapper", "sched")},
+                    **{key: row[key] for key in ("row_policy", "refresh", "read_queue", "load")},
+                    "reference_GBps": float(row["GBps"]),
+                    "hmsim_GBps": round(result.bandwidth_GBps, 4),
+                    "bandwidth_error_%": 100 * (result.bandwidth_GBps / float(row["GBps"]) - 1),
+                    "latency_error_%": 100 * (result.mean_read_latency_ns / latency - 1)
+                    if latency
+                    else 0.0,
+                }
+            )
+    key = "bandwidth_error_%"
+    return sorted(rows, key=lambda row: -max(abs(row[key]), abs(row["latency_error_%"])))
+
+
+def traffic(size: int, total: int, writes: float) -> Pages:
+    """Sequential reads and writes in granules of `size` bytes, evenly mixed, in two regions."""
+    n = total // size
+    write = np.diff(np.floor(np.arange(n + 1) * writes + 1e-9)).astype(np.int64)
+    place = np.where(write == 0, np.cumsum(1 - write), np.cumsum(write) + (8 << 30) // size) - 1
+    return Pages(place * size, np.full(n, size), write)
+
+
+NOTHING = Pages(*np.zeros((3, 0), np.int64))
+# system, what, memory, share of writes, low and high end measured (GB/s)
+MEASURED = [
+    ("gh200-96gb", "HBM3 read", "hbm", 0.0, 3724, 3728),
+    ("gh200-96gb", "HBM3 triad", "hbm", 1 / 3, 3724, 3728),
+    ("gh200-96gb", "C2C host to GPU", "dram", 0.0, 375, 380),
+    ("gh200-96gb", "C2C GPU to host", "dram", 1.0, 297, 298),
+    ("gh200-96gb", "GPU kernel on host memory, read + write", "dram", 0.5, 328, 339),
+    ("gh200-96gb", "LPDDR5X triad, local", "local", 1 / 3, 348, 348),
+    ("dgx-station", "C2C host to GPU", "dram", 0.0, 359, 359),
+    ("dgx-station", "C2C GPU to host", "dram", 1.0, 377, 377),
+    ("dgx-station", "C2C both ways at once", "dram", 0.5, 347, 347),
+]
+
+
+def run_step(system: SystemSpec, side: str, pages: Pages, outstanding: float) -> float:
+    """Seconds of one step; "local" is the DRAM as its own CPU sees it, without the link."""
+    link = system.link
+    if side == "local":
+        free = {"read_bandwidth": 1e15, "write_bandwidth": 1e15, "latency": 0.0}
+        link = link.model_copy(update=free)
+    chip = Superchip(MemoryConfig.of(system.hbm), link, MemoryConfig.of(system.dram), outstanding)
+    step = chip.step(pages, NOTHING) if side == "hbm" else chip.step(NOTHING, pages)
+    return step.seconds
+
+
+def against_hardware() -> Iterator[Row]:
+    """Simulated against measured figures; the error is to the nearer end of a measured range."""
+    for name, what, side, writes, low, high in MEASURED:
+        system = load_system(name)
+        total = (96 if side == "hbm" else 24) << 20
+        seconds = run_step(system, side, traffic(512, total, writes), system.outstanding)
+        simulated = total / seconds / 1e9
+        nearest = min(max(simulated, low), high)
+        yield {
+            "system": name,
+            "what": what,
+            "unit": "GB/s",
+            "measured": f"{low}-{high}" if high > low else low,
+            "simulated": round(simulated, 1),
+            "error_%": round(100 * (simulated / nearest - 1), 2),
+        }
+    system = load_system("gh200-96gb")
+    one = run_step(system, "hbm", traffic(32, 32, 0.0), system.outstanding) * 1e9
+    yield {
+        "system": "gh200-96gb",
+        "what": "HBM latency",
+        "unit": "ns",
+        "measured": "just under 300",
+        "simulated": round(one, 1),
+        "error_%": round(100 * (one / 300 - 1), 2),
+    }
+    few = 1 << 16  # a few thread blocks keep 64 KiB in flight
+    seconds = run_step(system, "dram", traffic(512, 8 << 20, 0.0), few)
+    yield {
+        "system": "gh200-96gb",
+        "what": "C2C read, 64 KiB in flight",
+        "unit": "GB/s",
+        "measured": "about 100",
+        "simulated": round((8 << 20) / seconds / 1e9, 1),
+        "error_%": round(100 * ((8 << 20) / seconds / 1e11 - 1), 2),
+    }
+
+
+def latency_curves() -> Iterator[Row]:
+    """Mean and 99th percentile read latency by load, Poisson arrivals, for every preset."""
+    for name in preset_names("memory"):
+        for kind in ("rand256", "page4k"):
+            for load in (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9):
+                result = replay_trace(stream(kind, 40_000, 1), name, load=load, poisson=True)
+                yield {
+                    "memory": name,
+                    "kind": kind,
+                    "load": load,
+                    "bandwidth_GBps": round(result.bandwidth_GBps, 3),
+                    "mean_latency_ns": round(result.mean_arrival_latency_ns, 2),
+                    "p99_read_latency_ns": round(result.p99_read_latency_ns, 2),
+                }
+
+
+def concurrency_curves() -> Iterator[Row]:
+    """Closed loop: bandwidth and latency by bursts in flight per channel, for every preset."""
+    from hmsim.memory.device import Memory
+
+    for name in preset_names("memory"):
+        for flight in (1, 2, 4, 8, 16, 32, 64):
+            memory = Memory(MemoryConfig(load_memory(name)), window=flight, posted_writes=False)
+            address, write = stream("rand256", 20_000, 1)
+            pages = Pages(address, np.full(len(address), 32), write)
+            ticks, counts = memory.replay_apart(pages, 0, flight, 0)
+            yield {
+                "memory": name,
+                "bursts_in_flight": flight,
+                "bandwidth_GBps": round(32 * len(address) / (ticks * memory.tick_s) / 1e9, 3),
+                "mean_latency_ns": round(
+                    counts["latency_ticks"] / counts["reads"] * memory.tick_s * 1e9, 2
+                ),
+            }
+
+
+def write_csv(path: Path, rows: list[Row]) -> None:
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def draw(folder: Path, parity: list[Row], curves: list[Row]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    if parity:
+        figure, axes = pyplot.subplots(figsize=(4.5, 4.2), layout="constrained")
+        for standard, marker in (("HBM3", "o"), ("LPDDR5", "s")):
+            chosen = [row for row in parity if row["std"] == standard]
+            axes.plot(
+                [row["reference_GBps"] for row in chosen],
+                [row["hmsim_GBps"] for row in chosen],
+                marker,
+                label=standard,
+                alpha=0.6,
+            )
+        axes.axline((0, 0), slope=1, color="0.6", linewidth=0.8)
+        axes.set(xlabel="Ramulator 2.1 (GB/s)", ylabel="hmsim burst (GB/s)")
+        axes.legend()
+        figure.savefig(folder / "parity.png", dpi=150)
+    figure, axes = pyplot.subplots(figsize=(6, 4.2), layout="constrained")
+    for n, name in enumerate(preset_names("memory")):
+        chosen = [row for row in curves if row["memory"] == name and row["kind"] == "page4k"]
+        axes.plot(
+            [100 * row["load"] for row in chosen],
+            [row["mean_latency_ns"] for row in chosen],
+            marker="osv^Dx*"[n % 7],
+            label=name,
+        )
+    axes.set(xlabel="load (% of peak)", ylabel="mean latency (ns)", yscale="log")
+    axes.legend()
+    figure.savefig(folder / "latency-load.png", dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reference", type=Path, default=ROOT.parent / "shared/reference")
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / "results/memory")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    parity: list[Row] = []
+    reference = options.reference / "dram_reference.csv"
+    if reference.exists():
+        parity = against_ramulator(reference)
+        write_csv(options.output / "ramulator.csv", parity)
+        for key in ("bandwidth_error_%", "latency_error_%"):
+            errors = [abs(row[key]) for row in parity]
+            print(f"{key}: mean {np.mean(errors):.5f}, worst {max(errors):.5f}, {len(errors)} rows")
+    hardware = list(against_hardware())
+    write_csv(options.output / "hardware.csv", hardware)
+    for row in hardware:
+        print(
+            f"{row['system']:12} {row['what']:40} measured {row['measured']!s:>14}"
+            f" simulated {row['simulated']:>8} {row['unit']:4} {row['error_%']:+.1f} %"
+        )
+    curves = list(latency_curves())
+    write_csv(options.output / "latency-load.csv", curves)
+    write_csv(options.output / "concurrency.csv", list(concurrency_curves()))
+    draw(options.output, parity, curves)
+
+
+if __name__ == "__main__":
+    main()
