@@ -63,8 +63,8 @@ def split(data: Any, ax: Any) -> Any:
     ax.barh(rows, [1 - share for share in shares], 0.62, left=shares, color=style.ORANGE,
             label="from DRAM, over the link")  # fmt: skip
     for row, share in enumerate(shares):
-        ax.annotate(f"{100 * share:.1f} %", (share, row), (-4, 0), textcoords="offset points",
-                    fontsize=7, va="center", ha="right", color="white")  # fmt: skip
+        ax.annotate(f"{100 * share:.1f} %", (0, row), (5, 0), textcoords="offset points",
+                    fontsize=7, va="center", color="white")  # fmt: skip
     ax.axvline(best, color=style.INK, linewidth=1.2, linestyle="--",
                label=f"best split, {100 * best:.1f} %")  # fmt: skip
     _policy_rows(ax, list(policies))
@@ -167,7 +167,7 @@ def speedup(data: Sequence[Any], ax: Any, against: str = "static") -> Any:
     ax.set_ylabel(f"tokens per second / {against}")
     ax.set_ylim(0, None)
     style.title(ax, f"Speed-up over {against}")
-    style.legend_below(ax, columns=4)
+    style.legend_below(ax, columns=5)
     return ax
 
 

@@ -98,7 +98,7 @@ def legend_below(ax: Any, columns: int) -> None:
     from matplotlib.transforms import ScaledTranslation
 
     lowest = max(label.get_text().count("\n") for label in ax.get_xticklabels()) + 1
-    depth = (10 * lowest + (16 if ax.get_xlabel() else 2)) / 72  # inches
+    depth = (10 * lowest + (20 if ax.get_xlabel() else 4)) / 72  # inches
     below = ax.transAxes + ScaledTranslation(0, -depth, ax.get_figure().dpi_scale_trans)
     fitting = max(1, int(columns * ax.get_figure().get_figwidth() / WIDTHS["page"]))
     ax.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=fitting,

@@ -34,7 +34,9 @@ def sweep_line(
     `x`: the axis, the first one with several values unless given. Every other axis stays at the
     value that `at` names, at its middle one otherwise.
     """
-    x = x or _several(data)[0]
+    x = x or next(iter(several(data)), None)
+    if x is None:
+        raise InputError("sweep-line: this sweep has no axis of several values")
     data, fixed = _slice(data, [x], at)
     values, label = _along(data, x)
     numbers = _number(data, y)
@@ -71,9 +73,9 @@ def sweep_heatmap(
     `x` and `y`: the first two axes with several values unless given. `policy`: the one that is
     fastest over the whole map, `unlimited` and `static` aside, unless given.
     """
-    several = _several(data)
-    x = x or next((name for name in several if name != y), None)
-    y = y or next((name for name in several if name != x), None)
+    axes = several(data)
+    x = x or next((name for name in axes if name != y), None)
+    y = y or next((name for name in axes if name != x), None)
     if x is None or y is None:
         raise InputError("sweep-heatmap: needs a sweep with two axes of several values")
     data, fixed = _slice(data, [x, y], at)
@@ -106,15 +108,10 @@ def sweep_heatmap(
     return ax
 
 
-def _several(data: Any) -> list[str]:
+def several(data: Any) -> list[str]:
     """The sweep's axes with several values, in their order; policies are none of them."""
-    found = [
-        name for name, size in data["point"].sizes.items()
-        if size > 1 and name != _policy_dimension(data["time_s"])
-    ]  # fmt: skip
-    if not found:
-        raise InputError("this sweep has no axis of several values")
-    return found
+    policies = _policy_dimension(data["time_s"])
+    return [name for name, size in data["point"].sizes.items() if size > 1 and name != policies]
 
 
 def _policy_dimension(numbers: Any) -> str | None:
@@ -230,5 +227,6 @@ def _is_geometric(values: np.ndarray) -> bool:
 
 def _log_axis(ax: Any, values: np.ndarray) -> None:
     ax.set_xscale("log")
-    ax.set_xticks(values, [_short(each) for each in values])
+    shown = values[:: -(-len(values) // 8)]
+    ax.set_xticks(shown, [_short(each) for each in shown])
     ax.minorticks_off()

@@ -11,8 +11,8 @@ from hmsim.plot import style
 def reuse(data: Any, ax: Any) -> Any:
     """Reads by LRU stack distance: how large a buffer would have held the block."""
     counts = data.reuse[:-1] / max(int(data.reuse.sum()), 1)
-    last = max((int(k) for k in np.flatnonzero(counts)), default=0)
-    first = min((int(k) for k in np.flatnonzero(counts)), default=0)
+    seen = np.flatnonzero((np.cumsum(counts) > 0.001) & (np.cumsum(counts[::-1])[::-1] > 0))
+    first, last = (int(seen[0]), int(seen[-1])) if len(seen) else (0, 0)
     bins = range(first, last + 1)
     ax.bar(bins, 100 * counts[first : last + 1], 0.9, color=style.BLUE)
     reach = np.cumsum(counts)[first : last + 1]

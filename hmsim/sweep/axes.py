@@ -14,28 +14,33 @@ RESERVED = (
     "point", "error", "time_s", "tokens_per_s", "aggregate_bandwidth_GBps", "hbm_read_share",
     "migrated_bytes", "bound_s", "gap", "wall_s", "peak_bandwidth_GBps",
 )  # fmt: skip
+BASE_UNITS = {"bytes": "byte", "bytes/s": "byte/s", "seconds": "s", "hertz": "Hz"}
 POLICY_NAMES = "policies.names"
 
 
 class Axis(NamedTuple):
     """A dimension of the sweep: at its i-th place, key k takes `values[i][k]`.
 
-    `keys[k]` are the dotted keys that take the value together.
+    `keys[k]` are the dotted keys that take the value together, `units[k]` the base unit of values
+    that were written with one ("" for all others).
     """
 
     name: str
     keys: tuple[tuple[str, ...], ...]
     values: list[tuple[Any, ...]]
+    units: tuple[str, ...]
 
     @property
     def is_policy(self) -> bool:
         """The axis changes nothing but policies: its points share workload and bound."""
         return all(key.startswith("policies.") for group in self.keys for key in group)
 
-    def columns(self) -> dict[str, list[Any]]:
-        """Each key's values along the axis, by the name that it has in a dataset."""
+    def columns(self) -> dict[str, tuple[list[Any], str]]:
+        """Each key's values along the axis, and their unit, by its name in a dataset."""
         names = [self.name] if len(self.keys) == 1 else [group[0] for group in self.keys]
-        return {name: [row[k] for row in self.values] for k, name in enumerate(names)}
+        return {
+            name: ([row[k] for row in self.values], self.units[k]) for k, name in enumerate(names)
+        }
 
     def changes(self, place: int) -> dict[str, Any]:
         """Dotted key to value at a place of the axis."""
@@ -69,15 +74,20 @@ def _expand(name: str, spec: AxisSpec, where: str) -> Axis:
         lengths = {len(column) for column in spec.zip.values()}
         if len(lengths) > 1:
             raise InputError(f"{where}.zip: lists of {sorted(lengths)} values; one length needed")
-        return Axis(name, tuple((key,) for key in spec.zip), list(zip(*spec.zip.values())))  # noqa: B905
+        rows = list(zip(*spec.zip.values(), strict=True))
+        return Axis(name, tuple((key,) for key in spec.zip), rows, ("",) * len(spec.zip))
     for kind in ("latin_hypercube", "sobol"):
         design: Design | None = getattr(spec, kind)
         if design is not None:
             keys = tuple((key,) for key in design.over)
-            return Axis(name, keys, _designed(design, kind, f"{where}.{kind}"))
+            units = tuple(_unit(sides.start) for sides in design.over.values())
+            return Axis(name, keys, _designed(design, kind, f"{where}.{kind}"), units)
+    unit = ""
     if spec.range is not None:
+        unit = _unit(spec.range.start)
         values = list(dict.fromkeys(_evenly(spec.range, f"{where}.range")))
     elif spec.log is not None:
+        unit = _unit(spec.log.start)
         values = list(dict.fromkeys(_by_ratio(spec.log, f"{where}.log")))
     else:
         values = spec.values or []
@@ -85,7 +95,7 @@ def _expand(name: str, spec: AxisSpec, where: str) -> Axis:
     group = (own,) if isinstance(own, str) else tuple(own)
     if POLICY_NAMES in group:
         values = [_one_policy(value, where) for value in values]
-    return Axis(name, (group,), [(value,) for value in values])
+    return Axis(name, (group,), [(value,) for value in values], (unit,))
 
 
 def _one_policy(value: Any, where: str) -> str:
@@ -158,9 +168,14 @@ def number(value: Scalar | None, where: str) -> float:
 def quantity(value: Any) -> tuple[float, str] | None:
     """A quantity string's value in its base unit, and that unit; None for anything else."""
     if isinstance(value, str):
-        for kind in units.UNITS:
+        for kind, unit in BASE_UNITS.items():
             try:
-                return float(f"{units.parse(value, kind):.12g}"), kind  # 0.3 GB is 300,000,000 B
+                return float(f"{units.parse(value, kind):.12g}"), unit  # 0.3 GB is 300,000,000 B
             except ValueError:
                 continue
     return None
+
+
+def _unit(value: Scalar) -> str:
+    found = quantity(value)
+    return "" if found is None else found[1]

@@ -24,7 +24,6 @@ DATASET, TABLE = "sweep.h5", "sweep.csv"
 UNITS = (
     ("tokens_per_s", "1/s"), ("_GBps", "GB/s"), ("_bytes", "byte"), ("_ns", "ns"), ("_s", "s"),
 )  # fmt: skip
-BASE_UNITS = {"bytes": "byte", "bytes/s": "byte/s", "seconds": "s", "hertz": "Hz"}
 
 
 class Column(NamedTuple):
@@ -121,8 +120,9 @@ def _coordinates(plan: Plan) -> dict[str, Coordinate]:
     """By name. An axis of several keys, or of text, is numbered; its keys stand beside it."""
     found = {}
     for axis in plan.axes:
-        for name, given in axis.columns().items():
-            found[name] = Coordinate(axis.name, *_as_array(given))
+        for name, (given, unit) in axis.columns().items():
+            values, own = _as_array(given)
+            found[name] = Coordinate(axis.name, values, unit or own)
         if axis.name not in found:
             found[axis.name] = Coordinate(axis.name, np.arange(len(axis.values)), "1")
     return found
@@ -134,7 +134,7 @@ def _as_array(values: list[Any]) -> tuple[np.ndarray, str]:
     parsed = [quantity(value) for value in values]
     whole = [found for found in parsed if found is not None]
     if len(whole) == len(values) and len({kind for _, kind in whole}) == 1:
-        return np.array([value for value, _ in whole]), BASE_UNITS[whole[0][1]]
+        return np.array([value for value, _ in whole]), whole[0][1]
     texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
     return np.array(texts, object), ""
 

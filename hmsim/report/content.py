@@ -1,0 +1,283 @@
+"""What a report says, from the files of a directory."""
+
+import json
+import shlex
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmsim import __version__, plot
+from hmsim.errors import InputError
+from hmsim.report.blocks import Block, Code, Figure, Report, Section, Table, Text
+from hmsim.result import Result
+from hmsim.store.result import check
+from hmsim.units import show_bandwidth, show_bytes
+
+RUN_FIGURES = ("bandwidth", "timeline", "split", "roofline", "gap")
+WORKLOAD_FIGURES = ("overlap", "reuse")
+REPLAY_FIGURES = ("lost-cycles", "latency-load")
+MOST_ROWS = 2000  # of a sweep's table
+POINT_NUMBERS = (  # of a sweep's table: variable, heading, scale, format
+    ("time_s", "time s", 1.0, "{:.4g}"),
+    ("tokens_per_s", "tokens/s", 1.0, "{:,.2f}"),
+    ("aggregate_bandwidth_GBps", "GB/s", 1.0, "{:,.0f}"),
+    ("hbm_read_share", "HBM share", 1.0, "{:.3f}"),
+    ("gap", "gap %", 100.0, "{:.2f}"),
+    ("replay_time_s", "replay s", 1.0, "{:.4g}"),
+    ("replay_gap", "replay gap %", 100.0, "{:.2f}"),
+)
+
+
+def report_on(directory: str | Path, made_by: str, statistics: bool = True) -> Report:
+    """The report on a sweep's directory, or on a directory of results.
+
+    Result files (`*.h5`) and what `hmsim replay --json` printed (`*.json`) count. `statistics`
+    generates every run's workload once more to measure it. InputError if there is nothing, or if
+    a file is incomplete or of a newer version.
+    """
+    path = Path(directory)
+    if not path.is_dir():
+        raise InputError(f"{directory}: no directory")
+    if (path / "sweep.toml").exists():
+        return _sweep_report(path, made_by)
+    results = [Result.open(each) for each in sorted(path.glob("*.h5")) if _is_result(each)]
+    replays = _replays(path)
+    if not results and not replays:
+        raise InputError(f"{directory}: holds no result files, no replays and no sweep")
+    sections = [_comparison(results, made_by)] if len(results) > 1 else []
+    for result in results:
+        sections.append(_run_section(result, made_by))
+        if statistics:
+            sections.append(_workload_section(result, made_by))
+        sections.append(_provenance(result))
+    if replays:
+        sections.append(_replay_section(replays, made_by))
+    title = results[0].title if len(results) == 1 else f"{path.resolve().name}: results"
+    return Report(title, made_by, sections)
+
+
+def _is_result(path: Path) -> bool:
+    """Whether it is a result at all; traces and datasets lie beside them."""
+    try:
+        check(path)
+    except InputError as error:
+        if "newer" in str(error) or "truncated" in str(error):
+            raise
+        return False
+    return True
+
+
+def _replays(path: Path) -> dict[str, dict[str, Any]]:
+    found = {}
+    for each in sorted(path.glob("*.json")):
+        try:
+            data = json.loads(each.read_text())
+        except ValueError:
+            continue
+        if isinstance(data, dict) and "bus_ticks" in data:
+            found[each.stem] = data
+    return found
+
+
+def _comparison(results: list[Result], made_by: str) -> Section:
+    """All runs side by side."""
+    blocks: list[Block] = []
+    head: list[str] = []
+    rows = []
+    for result in results:
+        own, lines = result.table()
+        head = head if len(head) > len(own) else own
+        rows += [[f"{result.path.stem}: {line[0]}", *line[1:]] for line in lines]
+    rows = [row + [""] * (len(head) - len(row)) for row in rows]
+    blocks.append(Table(head, rows))
+    if all("static" in result.policies for result in results):
+        blocks.append(_figure("speedup", results, "speed-up of all runs", "runs", made_by))
+    return Section("All runs", blocks)
+
+
+def _run_section(result: Result, made_by: str) -> Section:
+    report = result.report()
+    bound = report["bound"]
+    head, rows = result.table()
+    blocks: list[Block] = [
+        Text(result.spec.system.describe()),
+        Table(head, rows),
+        Text(
+            f"Bound ({bound['method']}, variant {bound['variant']}, barrier a {bound['barrier']}): "
+            f"{bound['time_s']:.5g} s, {bound['bandwidth_GBps']:,.0f} GB/s. Pin peak "
+            f"{report['peak_bandwidth_GBps']:,.0f} GB/s. The run took {report['wall_s']:.1f} s."
+        ),
+    ]
+    for kind in RUN_FIGURES:
+        caption = plot.KINDS[kind].shows
+        blocks.append(_figure(kind, result, caption, result.path.stem, made_by))
+    return Section(result.title, blocks)
+
+
+def _workload_section(result: Result, made_by: str) -> Section:
+    from hmsim.workload.open import open_workload
+    from hmsim.workload.statistics import measure
+
+    found = measure(open_workload(result.spec.workload))
+    pairs = [line.strip().partition("  ") for line in found.format_table().splitlines()]
+    rows = [[name, value.strip()] for name, _, value in pairs]
+    blocks: list[Block] = [Table(["quantity", "value"], rows)]
+    for kind in WORKLOAD_FIGURES:
+        caption = plot.KINDS[kind].shows
+        blocks.append(_figure(kind, found, caption, result.path.stem, made_by))
+    return Section(f"Workload of {result.path.name}", blocks)
+
+
+def _provenance(result: Result) -> Section:
+    attributes = result.attributes
+    rows = [
+        [key, str(attributes[key])]
+        for key in sorted(attributes)
+        if key not in ("config", "format", "title") and not isinstance(attributes[key], np.ndarray)
+    ]
+    again = (
+        f"hmsim info {shlex.quote(result.path.name)} --config > again.toml\nhmsim run again.toml"
+    )
+    return Section(
+        f"Provenance of {result.path.name}",
+        [
+            Table(["attribute", "value"], rows),
+            Code("How to run it again", again),
+            Code("Configuration, resolved", attributes["config"]),
+        ],
+    )
+
+
+def _replay_section(replays: dict[str, dict[str, Any]], made_by: str) -> Section:
+    rows = [
+        [
+            name,
+            f"{each['bandwidth_GBps']:.4g}",
+            f"{each['peak_GBps']:.4g}",
+            f"{100 * each['row_hit_rate']:.1f}",
+            f"{each['mean_read_latency_ns']:.4g}",
+            f"{each['p99_read_latency_ns']:.4g}",
+        ]
+        for name, each in replays.items()
+    ]
+    head = ["replay", "GB/s", "peak GB/s", "row hits %", "read latency ns", "p99 ns"]
+    kinds = REPLAY_FIGURES if len(replays) > 1 else REPLAY_FIGURES[:1]
+    figures = [_figure(kind, replays, plot.KINDS[kind].shows, "replays", made_by) for kind in kinds]
+    return Section("Lost cycles of plain replays", [Table(head, rows), *figures])
+
+
+def _sweep_report(path: Path, made_by: str) -> Report:
+    from hmsim.plot.sweeps import several
+    from hmsim.sweep.dataset import open_sweep
+
+    data = open_sweep(path)
+    attributes = data.attrs
+    state = (
+        f"{attributes['points']:,} points, {attributes['missing']:,} missing, "
+        f"{attributes['failed']:,} failed; {attributes['created_by']}."
+    )
+    axis_rows = [[str(name), str(data.sizes[name]), _span(data[name])] for name in data.sizes]
+    sections = [
+        Section("The sweep", [Text(state), Table(["axis", "values", "from … to"], axis_rows)]),
+        Section("Figures", _sweep_figures(data, several(data), made_by)),
+        _points(data, path),
+        Section(
+            "How to run it again",
+            [
+                Code(
+                    "The whole sweep", f"hmsim sweep sweep.toml -o again  # version {__version__}"
+                ),
+                Code("sweep.toml", (path / "sweep.toml").read_text()),
+                Code("base.toml", (path / "base.toml").read_text()),
+            ],
+        ),
+    ]
+    failures = _failures(data)
+    if failures:
+        sections.insert(3, Section("Failed points", failures))
+    return Report(attributes["title"], made_by, sections)
+
+
+def _sweep_figures(data: Any, axes: list[str], made_by: str) -> list[Block]:
+    figures: list[Block] = []
+    for x in axes[:3]:
+        figures.append(_figure("sweep-line", data, f"along {x}", x, made_by, x=x))
+    if len(axes) > 1:
+        x, y = axes[:2]
+        caption = f"gap over {x} and {y}"
+        figures.append(_figure("sweep-heatmap", data, caption, "gap", made_by, x=x, y=y))
+    return figures
+
+
+def _points(data: Any, path: Path) -> Section:
+    """A row for every point and policy, and the command that repeats it."""
+    frame = data.to_dataframe().reset_index()
+    shown = [each for each in POINT_NUMBERS if each[0] in frame and frame[each[0]].notna().any()]
+    keys = [name for name in (*data.sizes, *data.coords) if name in frame]
+    keys = list(dict.fromkeys(keys))
+    units = [data[key].attrs.get("units", "") for key in keys]
+    rows = []
+    for row in frame.head(MOST_ROWS).to_dict("records"):
+        numbers = [form.format(row[key] * scale) if row[key] == row[key] else ""
+                   for key, _, scale, form in shown]  # fmt: skip
+        rows.append(
+            [*(_cell(row[key], unit) for key, unit in zip(keys, units, strict=True)), *numbers]
+        )
+    blocks: list[Block] = [Table([*map(str, keys), *(head for _, head, _, _ in shown)], rows)]
+    if len(frame) > MOST_ROWS:
+        blocks.append(
+            Text(f"The first {MOST_ROWS:,} of {len(frame):,} rows; all are in sweep.csv.")
+        )
+    commands = []
+    for line in (path / "points.jsonl").read_text().splitlines()[:MOST_ROWS]:
+        changes = json.loads(line)["changes"]
+        settings = [f"{key}={_setting(value)}" for key, value in changes.items()]
+        words = ["hmsim", "run", "base.toml", *(word for s in settings for word in ("--set", s))]
+        commands.append(shlex.join(words))
+    blocks.append(Code("How to run each point again, in this directory", "\n".join(commands)))
+    return Section("Points", blocks)
+
+
+def _failures(data: Any) -> list[Block]:
+    frame = data["error"].to_dataframe().reset_index()
+    failed = frame[frame["error"] != ""]
+    if failed.empty:
+        return []
+    keys = list(data["error"].dims)
+    units = [data[key].attrs.get("units", "") for key in keys]
+    rows = [
+        [*(_cell(row[key], unit) for key, unit in zip(keys, units, strict=True)), row["error"]]
+        for row in failed.to_dict("records")
+    ]
+    return [Table([*map(str, keys), "error"], rows[:MOST_ROWS])]
+
+
+def _span(coordinate: Any) -> str:
+    values = coordinate.values
+    if values.dtype.kind in "OUT":
+        return ", ".join(map(str, values[:12]))
+    unit = coordinate.attrs.get("units", "")
+    return f"{_cell(values[0], unit)} … {_cell(values[-1], unit)}"
+
+
+def _cell(value: Any, unit: str) -> str:
+    """A coordinate for people: quantities with their unit."""
+    if isinstance(value, str):
+        return value
+    if unit == "byte":
+        return show_bytes(value)
+    return show_bandwidth(value) if unit == "byte/s" else f"{value:.6g}"
+
+
+def _setting(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _figure(kind: str, data: Any, caption: str, name: str, made_by: str, **options: Any) -> Figure:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "figure.svg"
+        plot.draw(kind, data, path, made_by, **options)
+        text = path.read_text()
+    return Figure(f"{kind}-{name}", text[text.index("<svg") :], f"{kind}: {caption}")
