@@ -2,9 +2,10 @@
 
 import gzip
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from hmsim.errors import InputError, did_you_mean
 
@@ -29,15 +30,15 @@ def read_addresses(path: Path, form: str) -> Iterator[Access]:
     if form not in READERS:
         raise InputError(f"format {form!r}: unknown{did_you_mean(form, READERS)}")
     try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except (OSError, EOFError) as error:
+        with open(path, "rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rb") if packed else open(path, "rb") as file:
+            if not file.peek(1):
+                raise InputError(f"{path}: empty")
+            yield from READERS[form](path, cast(BinaryIO, file))
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "damaged gzip file"
         raise InputError(f"{path}: cannot be read: {reason}") from None
-    if not data:
-        raise InputError(f"{path}: empty")
-    return READERS[form](path, data)
 
 
 def write_plain(accesses: Iterator[Access], path: Path) -> int:
@@ -64,8 +65,8 @@ _DRAMSIM3 = re.compile(r"(?:0x)?([0-9a-fA-F]+)\s+(\w+)\s+(\d+)")
 _END_OF_TIME = 2**63 - 1  # cycle of the record that only guards the end of a file
 
 
-def _dramsim3(path: Path, data: bytes) -> Iterator[Access]:
-    for number, line in _lines(data):
+def _dramsim3(path: Path, file: BinaryIO) -> Iterator[Access]:
+    for number, line in _lines(file):
         match = _DRAMSIM3.fullmatch(line)
         if match is None:
             raise InputError(f"{path}: line {number}: {line!r}: expected 'HEXADDR OP CYCLE'")
@@ -77,10 +78,10 @@ def _dramsim3(path: Path, data: bytes) -> Iterator[Access]:
 _STL = re.compile(r"(\d+):\s*(?:\((\d+)\)\s*)?(read|write)\s+0x([0-9a-fA-F]+)(?:\s+\S+)?")
 
 
-def _dramsys(path: Path, data: bytes) -> Iterator[Access]:
+def _dramsys(path: Path, file: BinaryIO) -> Iterator[Access]:
     """Absolute cycles in `.stl`; in `.rstl` they count from the access before."""
     relative, now = path.name.endswith(".rstl"), 0
-    for number, line in _lines(data):
+    for number, line in _lines(file):
         if line.startswith("#"):
             continue
         match = _STL.fullmatch(line)
@@ -92,16 +93,16 @@ def _dramsys(path: Path, data: bytes) -> Iterator[Access]:
         yield Access(now, match[3] == "write", int(match[4], 16), int(match[2] or 64))
 
 
-def _ramulator(path: Path, data: bytes) -> Iterator[Access]:
-    for number, line in _lines(data):
+def _ramulator(path: Path, file: BinaryIO) -> Iterator[Access]:
+    for number, line in _lines(file):
         match = re.fullmatch(r"(LD|ST) (0x[0-9a-fA-F]+|\d+)", line)
         if match is None:
             raise InputError(f"{path}: line {number}: {line!r}: expected 'LD|ST ADDRESS'")
         yield Access(None, match[1] == "ST", int(match[2], 0), BURST)
 
 
-def _csv(path: Path, data: bytes) -> Iterator[Access]:
-    lines = _lines(data)
+def _csv(path: Path, file: BinaryIO) -> Iterator[Access]:
+    lines = _lines(file)
     number, header = next(lines, (1, ""))
     if header != "time_ps,op,address,size":
         raise InputError(f"{path}: line {number}: expected the header time_ps,op,address,size")
@@ -112,14 +113,16 @@ def _csv(path: Path, data: bytes) -> Iterator[Access]:
         yield Access(int(match[1]), match[2] == "W", int(match[3]), int(match[4]))
 
 
-def _lines(data: bytes) -> Iterator[tuple[int, str]]:
+def _lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
     """Numbered lines that are not blank."""
-    for number, line in enumerate(data.decode("ascii", "replace").split("\n"), 1):
-        if line.strip():
-            yield number, line.strip()
+    for number, raw in enumerate(file, 1):
+        line = raw.decode("ascii", "replace").strip()
+        if line:
+            yield number, line
 
 
-def _gem5(path: Path, data: bytes) -> Iterator[Access]:
+def _gem5(path: Path, file: BinaryIO) -> Iterator[Access]:
+    data = file.read()
     if data[:4] != b"gem5":
         raise InputError(f"{path}: no gem5 packet trace: the file does not begin with 'gem5'")
     packet = 0
@@ -165,7 +168,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     return value | data[at] << shift, at + 1
 
 
-READERS: dict[str, Callable[[Path, bytes], Iterator[Access]]] = {
+READERS: dict[str, Callable[[Path, BinaryIO], Iterator[Access]]] = {
     "ramulator": _ramulator,
     "dramsim3": _dramsim3,
     "dramsys": _dramsys,

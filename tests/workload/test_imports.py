@@ -1,5 +1,6 @@
 """Files of other tools, written by hand or by our exporters, imported."""
 
+import gzip
 import json
 
 import numpy as np
@@ -130,6 +131,14 @@ def test_malformed_files_are_refused_and_nothing_is_written(tmp_path, form, text
     with pytest.raises(InputError, match=complaint):
         import_file(path, form, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_damaged_gzip_file(tmp_path):
+    whole = gzip.compress(b"LD 0x20\nLD 0x40\n" * 1000)
+    for damaged in (whole[:-9], whole[:20] + b"xxxx" + whole[24:]):
+        (tmp_path / "in").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"cannot be read|expected 'LD"):
+            import_file(tmp_path / "in", "ramulator", tmp_path / "out")
 
 
 def test_a_missing_file(tmp_path):
