@@ -39,21 +39,50 @@ class Demand(NamedTuple):
     compute_s: F64
 
 
-def windows(workload: Workload, ahead_tokens: int) -> Iterator[tuple[Window, Demand]]:
+def windows(
+    workload: Workload, ahead_tokens: int, most_rows: float = np.inf
+) -> Iterator[tuple[Window, Demand]]:
     """Windows over the whole workload, each with the next `ahead_tokens` (at least one) tokens.
 
-    Chunks hold whole tokens, so windows do.
+    Chunks hold whole tokens, so windows do; of about `most_rows` rows at most.
     """
     ahead_tokens = max(1, ahead_tokens)
     held: list[Chunk] = []
     for chunk in workload.chunks():
         held.append(chunk)
         while len(held) > 1 and held[-1].token[-1] - held[0].token[-1] >= ahead_tokens:
-            yield _window(held, ahead_tokens)
+            yield from _split(*_window(held, ahead_tokens), most_rows)
             held.pop(0)
     while held:
-        yield _window(held, ahead_tokens)
+        yield from _split(*_window(held, ahead_tokens), most_rows)
         held.pop(0)
+
+
+def _split(window: Window, demand: Demand, most_rows: float) -> Iterator[tuple[Window, Demand]]:
+    """The window in pieces of whole tokens, all of which look as far ahead."""
+    if window.rows <= most_rows:
+        yield window, demand
+        return
+    ends = np.append(np.flatnonzero(np.diff(demand.token)) + 1, window.rows)
+    first = 0
+    while first < window.rows:
+        last = int(ends[max(np.searchsorted(ends, first + most_rows, side="right") - 1, 0)])
+        if last <= first:  # a token of more rows than that
+            last = int(ends[np.searchsorted(ends, first, side="right")])
+        yield (
+            window._replace(
+                first=window.first + first,
+                rows=last - first,
+                lane=window.lane[first:],
+                token=window.token[first:],
+                reads=window.reads[first:],
+                bits=window.bits[first:],
+                append_offset=window.append_offset[first:],
+                death_offset=window.death_offset[first:],
+            ),
+            Demand(*(part[first:last] for part in demand)),
+        )
+        first = last
 
 
 def _window(held: list[Chunk], ahead_tokens: int) -> tuple[Window, Demand]:

@@ -41,6 +41,7 @@ from hmsim.workload.stream import I64, Geometry, Workload
 
 DEFAULT_SAMPLE = 16  # groups replayed where the configuration does not say
 THREADS = 2
+SAMPLE_BYTES = 128e6  # of sampled placements that a policy holds at once
 
 Progress = Callable[[int], None]  # more steps done
 Item = TypeVar("Item")
@@ -247,7 +248,7 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
     tokens = decoded = 0
     with _writer(spec, path, geometry, [track.name for track in tracks]) as writer:
         with ThreadPoolExecutor(THREADS) as pool:
-            for window, demand in _ahead(windows(workload, ahead)):
+            for window, demand in _ahead(windows(workload, ahead, _most_rows(spec, geometry))):
                 steps = Steps(
                     demand.hbm_bytes, demand.compute_s, group_starts(demand.token, barrier)
                 )
@@ -276,6 +277,14 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
                 [_totals(ran, outcome) for outcome in ran.outcomes], {"wall_s": ran.wall_s}
             )
     return ran
+
+
+def _most_rows(spec: RunSpec, geometry: Geometry) -> float:
+    """Rows of a window whose samples fit in memory: two placements each, of two in `period`."""
+    if spec.replay.fidelity == "analytic" or spec.replay.sample == 0:
+        return np.inf
+    sample_bytes = 2 * 8 * geometry.lanes * geometry.words
+    return SAMPLE_BYTES / sample_bytes * max(1.0, spec.replay.sample / 2)
 
 
 def analytic_rates(system: SystemSpec) -> Rates:

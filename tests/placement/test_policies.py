@@ -234,6 +234,18 @@ def test_windows_do_not_depend_on_the_chunks():
     assert np.array_equal(seen[0], seen[2])
 
 
+@pytest.mark.parametrize("most_rows", [1, 3, 7, 20])
+def test_pieces_of_windows_run_alike(most_rows):
+    blocks = random_blocks(np.random.default_rng(4), steps=60, blocks=20, lanes=3)
+    whole, pieces = [], []
+    for found, limit in ((whole, np.inf), (pieces, most_rows)):
+        run = runs.start(policies.make("reactive"), blocks, 100.0, RATES, "text")
+        for window, demand in windows(blocks._replace(rows=21), 1, limit):
+            assert len(demand.token) == window.rows <= max(limit, 3)
+            found.append(run.advance(window, demand, np.full(window.rows, -1))[0])
+    assert np.array_equal(np.concatenate(whole), np.concatenate(pieces))
+
+
 @policy_step
 def promote_twice(now, hbm, own, moves):
     """Answers with one block two times."""
