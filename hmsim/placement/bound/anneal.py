@@ -10,6 +10,7 @@ from hmsim.placement.bound.problem import Problem
 from hmsim.workload.stream import F64, I64
 
 MAX_CELLS = 40_000_000  # blocks x steps, of the dense schedule
+ROUNDS = 4
 
 
 class Schedule:
@@ -87,8 +88,8 @@ def improve(
 ) -> float:
     """Round each of the prices, anneal the best of these schedules, and return its time.
 
-    Rounds of `moves` flips, each starting warm again but half as warm, until a round gains less
-    than 1 part in 10,000 or `stop(time)`.
+    At most ROUNDS rounds of `moves` flips, each starting warm again but half as warm, until one
+    gains less than 1 part in 10,000 or `stop(time)`.
     """
     rng = np.random.default_rng(seed)
     best_s, best = schedule.time_s, schedule.x.copy()
@@ -99,12 +100,16 @@ def improve(
                 best_s, best = schedule.time_s, schedule.x.copy()
     warm = 0.1 * best_s / max(1, schedule.x.shape[1])
     schedule.take(best)
-    gaining = True
-    while gaining and not stop(best_s):
+    for _ in range(ROUNDS):
+        if stop(best_s):
+            break
         schedule.anneal(moves, warm, warm / 1000, int(rng.integers(2**62)))
-        gaining = schedule.time_s < best_s * (1 - 1e-4)
+        gained = schedule.time_s < best_s * (1 - 1e-4)
         if schedule.time_s < best_s:
             best_s, best = schedule.time_s, schedule.x.copy()
+        if not gained:
+            break
         schedule.take(best)
         warm /= 2
+    schedule.take(best)
     return best_s

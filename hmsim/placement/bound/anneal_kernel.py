@@ -13,8 +13,9 @@ from numba import njit
 from hmsim.placement.bound.tables_kernel import Prices
 from hmsim.workload.stream import F64, I64
 
-REACH = 64  # steps, of the longest flip
+REACH = 65  # steps, of the longest flip
 TRIES = 4  # at finding a block to swap with
+COOL_EVERY = 256  # moves
 KINDS = 5
 HITS, GROWN, PROMOTED, FETCHED, DEMOTED = range(KINDS)  # columns of tallies; GROWN in bytes
 
@@ -40,7 +41,7 @@ class Clock(NamedTuple):
     either_side: int  # 1 where a block in HBM may be read from either side
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def group_time(g: int, hits, grown, promoted, fetched, demoted, clock: Clock) -> float:
     """Seconds of a group; with `either_side`, of its best split of the hits."""
     rest = clock.fixed[g, 0] + clock.hbm[GROWN] * grown
@@ -113,18 +114,8 @@ def tally(instance: Instance, x: np.ndarray, tallies: I64) -> None:
                 tallies[g, HITS] += instance.read[n, t]
                 tallies[g, GROWN] += instance.grown[n, t]
             if t + 1 < instance.death[n]:
-                _tally_move(instance, n, t, x[n, t], x[n, t + 1], 1, tallies[g])
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _tally_move(instance, n, t, before, after, sign, row):
-    """The move of block `n` during step `t`, if it is one."""
-    if before < after:
-        row[PROMOTED] += sign
-        if instance.fill_is_free == 0 or instance.read[n, t] == 0:
-            row[FETCHED] += sign
-    elif before > after and instance.fill_is_free == 0:
-        row[DEMOTED] += sign
+                is_read, free = instance.read[n, t], instance.fill_is_free
+                _edge(x[n, t], x[n, t + 1], 1, is_read, free, g, tallies)
 
 
 @njit(cache=True, nogil=True)
@@ -144,123 +135,137 @@ def anneal(
 
     Changes `x`, `used`, `tallies` and `times` [G] together; returns how many flips were accepted.
     """
-    blocks = len(instance.birth)
-    delta = np.zeros((REACH + 2, 5), np.int64)
+    # Locals, and helpers that are inlined: handing bundles of arrays to calls would cost more than
+    # the moves themselves.
+    births, deaths, read, grown = instance.birth, instance.death, instance.read, instance.grown
+    group, room, free = instance.group, instance.room, instance.fill_is_free
+    blocks = len(births)
+    delta = np.zeros((REACH + 2, KINDS), np.int64)
     fresh = np.empty(REACH + 2)
     state = np.uint64(seed)
-    fall = (cold / warm) ** (1.0 / max(1, moves))
+    cooling = (cold / warm) ** (COOL_EVERY / max(1, moves))
     heat, accepted = warm, 0
-    for _ in range(moves):
-        heat *= fall
-        state, draw = _random(state)
+    for move in range(moves):
+        if move % COOL_EVERY == 0:
+            heat *= cooling
+        state = _step(state)
+        draw = _bits(state)
         n = draw % blocks
-        birth, death = instance.birth[n], instance.death[n]
-        state, draw = _random(state)
-        t = birth + draw % (death - birth)
-        first, last = _interval(n, t, birth, death, draw >> 20, x)
-        into = 1 - x[n, t]
+        birth, death = births[n], deaths[n]
+        state = _step(state)
+        draw = _bits(state)
+        t = birth + (draw >> 20) % (death - birth)
+        here = x[n, t]
+
+        # Steps around t where the block stays put, up to a reach: both ways, back, or on.
+        reach = np.int64(32) if draw & 32 else np.int64(1) << ((draw >> 2) & 3)
+        before = reach if draw & 3 != 1 else 0
+        after = reach if draw & 3 != 2 else 1
+        first, last = t, t + 1
+        stop = max(birth, t - before)
+        while first > stop and x[n, first - 1] == here:
+            first -= 1
+        stop = min(death, t + after)
+        while last < stop and x[n, last] == here:
+            last += 1
 
         other = -1
-        full = False
-        if into == 1:
+        if here == 0:
+            full = False
             for u in range(first, last):
-                full |= used[u] >= instance.room
-        if full:
-            for _try in range(TRIES):
-                state, draw = _random(state)
-                other = draw % blocks
-                if not _there(other, first, last, instance, x):
-                    other = -1
-                else:
-                    break
-            if other < 0:
-                continue
+                full |= used[u] >= room
+            if full:
+                for _try in range(TRIES):
+                    state = _step(state)
+                    n2 = _bits(state) % blocks
+                    if x[n2, first] == 0 or x[n2, last - 1] == 0:  # as well where it is not alive
+                        continue
+                    inside = 0
+                    for u in range(first, last):
+                        inside += x[n2, u]
+                    if inside == last - first:
+                        other = n2
+                        break
+                if other < 0:
+                    continue
 
-        g0 = instance.group[max(first - 1, 0)]
-        g1 = instance.group[last - 1]
-        delta[: g1 - g0 + 1] = 0
-        _flip(n, first, last, into, g0, instance, x, delta)
-        if other >= 0:
-            _flip(other, first, last, 0, g0, instance, x, delta)
+        g0 = group[max(first - 1, 0)]
+        g1 = group[last - 1]
+        for g in range(g1 - g0 + 1):
+            for kind in range(KINDS):
+                delta[g, kind] = 0
+        for who in range(1 if other < 0 else 2):
+            m = n if who == 0 else other
+            now = x[m, first]
+            sign = 1 - 2 * np.int64(now)
+            for u in range(first, last):
+                delta[group[u] - g0, HITS] += sign * read[m, u]
+                delta[group[u] - g0, GROWN] += sign * grown[m, u]
+            # The moves at both ends: each one there is none, or the opposite is gone.
+            if first > births[m]:
+                u = first - 1
+                side = x[m, u]
+                g = group[u] - g0
+                _edge(side, now, -1, read[m, u], free, g, delta)
+                _edge(side, 1 - now, 1, read[m, u], free, g, delta)
+            if last < deaths[m]:
+                u = last - 1
+                side = x[m, last]
+                g = group[u] - g0
+                _edge(now, side, -1, read[m, u], free, g, delta)
+                _edge(1 - now, side, 1, read[m, u], free, g, delta)
         change = 0.0
         for g in range(g0, g1 + 1):
-            now = tallies[g]
-            add = delta[g - g0]
             fresh[g - g0] = group_time(
-                g, now[0] + add[0], now[1] + add[1], now[2] + add[2], now[3] + add[3],
-                now[4] + add[4], clock,
-            )  # fmt: skip
+                g,
+                tallies[g, HITS] + delta[g - g0, HITS],
+                tallies[g, GROWN] + delta[g - g0, GROWN],
+                tallies[g, PROMOTED] + delta[g - g0, PROMOTED],
+                tallies[g, FETCHED] + delta[g - g0, FETCHED],
+                tallies[g, DEMOTED] + delta[g - g0, DEMOTED],
+                clock,
+            )
             change += fresh[g - g0] - times[g]
         if change > 0.0:
-            state, draw = _random(state)
-            if change > 30.0 * heat or np.exp(-change / heat) * 2.0**40 < draw & (2**40 - 1):
+            if change > 30.0 * heat:
+                continue
+            state = _step(state)
+            if np.exp(-change / heat) < (_bits(state) >> 10) * 2.0**-52:
                 continue
         accepted += 1
-        x[n, first:last] = into
+        x[n, first:last] = 1 - here
         if other >= 0:
             x[other, first:last] = 0
         else:
             for u in range(first, last):
-                used[u] += 2 * into - 1
+                used[u] += 1 - 2 * np.int64(here)
         for g in range(g0, g1 + 1):
             times[g] = fresh[g - g0]
-            for kind in range(5):
+            for kind in range(KINDS):
                 tallies[g, kind] += delta[g - g0, kind]
     return accepted
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _random(state):
-    """splitmix64: the next state, and 62 random bits as an int64."""
-    state += np.uint64(0x9E3779B97F4A7C15)
-    z = state
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+def _edge(before, after, sign, is_read, free, g, delta):
+    """Count, `sign` times, the move from state `before` to `after`, if it is one."""
+    if before < after:
+        delta[g, PROMOTED] += sign
+        if free == 0 or is_read == 0:
+            delta[g, FETCHED] += sign
+    elif before > after and free == 0:
+        delta[g, DEMOTED] += sign
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _step(state):
+    """The next state of splitmix64."""
+    return state + np.uint64(0x9E3779B97F4A7C15)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _bits(state):
+    """62 random bits of a state of splitmix64."""
+    z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state, np.int64((z ^ (z >> np.uint64(31))) >> np.uint64(2))
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _interval(n, t, birth, death, draw, x):
-    """Steps around `t` where block `n` stays put: all of them, those on one side, or a few."""
-    shape = draw & 3
-    few = 1 + (draw >> 2) % 8
-    before = few if shape == 3 else (REACH // 2 if shape != 1 else 0)
-    after = 1 + (few >> 1) if shape == 3 else (REACH // 2 if shape != 2 else 1)
-    first, last = t, t + 1
-    while first > birth and t - first < before and x[n, first - 1] == x[n, t]:
-        first -= 1
-    while last < death and last - t < after and x[n, last] == x[n, t]:
-        last += 1
-    return first, last
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _there(n, first, last, instance, x):
-    """Whether block `n` is in HBM throughout."""
-    if instance.birth[n] > first or instance.death[n] < last:
-        return False
-    inside = 0
-    for u in range(first, last):
-        inside += x[n, u]
-    return inside == last - first
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _flip(n, first, last, into, g0, instance, x, delta):
-    """What the tallies of groups from `g0` on change by if block `n` flips."""
-    sign = 2 * into - 1
-    for u in range(first, last):
-        row = instance.group[u] - g0
-        delta[row, HITS] += sign * instance.read[n, u]
-        delta[row, GROWN] += sign * instance.grown[n, u]
-    for u in (first - 1, last - 1):
-        if u < instance.birth[n] or u + 1 >= instance.death[n]:
-            continue
-        row = delta[instance.group[u] - g0]
-        before, after = x[n, u], x[n, u + 1]
-        _tally_move(instance, n, u, before, after, -1, row)
-        if u == first - 1:
-            after = 1 - after
-        else:
-            before = 1 - before
-        _tally_move(instance, n, u, before, after, 1, row)
+    return np.int64((z ^ (z >> np.uint64(31))) >> np.uint64(2))

@@ -70,8 +70,8 @@ def ascend(
 
     Adam's rule, projected: momentum over the running root mean square, here of a group's whole row
     of arms, and of each step's room. The step falls geometrically from `rates[0]` to `rates[1]`, in
-    units of 1 for arms and of `room_step` times `room_unit` for room. With `pieces`, prices stay the same
-    over that many stretches of time: a sample of few blocks can tell no more.
+    units of 1 for arms and of `room_step` times `room_unit` for room. With `pieces`, prices are the
+    same within that many stretches of time: a sample of few blocks can tell no more.
     """
     unit = room_step * room_unit(lagrangian.setting)
     arm, room = start.arm.copy(), start.room.copy()

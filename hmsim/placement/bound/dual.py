@@ -121,6 +121,11 @@ class Lagrangian:
         self._base = np.zeros(timeline.lanes, np.int64)
         self.passes = 0
 
+    @property
+    def segments(self) -> int:
+        """Segments that a pass goes through."""
+        return sum(len(trace) for trace in self._trace)
+
     def __call__(self, dual: Dual) -> tuple[float, Dual]:
         """The value at `dual` and a supergradient."""
         timeline = self.setting.timeline

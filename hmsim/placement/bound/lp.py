@@ -103,7 +103,8 @@ def solve_milp(
         )
     x = np.rint(_schedule(model, result.x))
     empty = np.zeros(0)
-    return Solution(float(result.fun), float(result.mip_dual_bound), x, empty, empty)
+    proven = result.fun if result.mip_dual_bound is None else result.mip_dual_bound  # None: trivial
+    return Solution(float(result.fun), float(proven), x, empty, empty)
 
 
 def _build(problem: Problem, rates: Rates, variant: str, barrier: str) -> _Model:

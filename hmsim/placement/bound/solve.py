@@ -36,7 +36,8 @@ from hmsim.workload.stream import Workload
 METHODS = ("lp", "milp", "dual", "anneal")
 STORED_CELLS = 1e8  # blocks x steps of their lane that are worth keeping in memory
 QUICK_CELLS = 1e7  # the same for a quick bound
-PASSES = (200, 1000, 4000)  # of the stages that follow each other until the gap is met
+FIRST_PASSES, LEAST_PASSES, MOST_PASSES = 200, 1000, 4000  # of the first and the second stage
+PASSED_BLOCKS = 4e7  # segments to go through in the second stage, within those limits
 PIECES, PIECE_PASSES = 32, 15  # of time, between which a sample's prices differ at first
 SAMPLED_PASSES = 60
 SAMPLED_RATES = (0.1, 1e-3)  # fewer passes, shorter steps
@@ -174,21 +175,19 @@ class _Search:
         return self.result(method, value, achievable, 0, [], dual)
 
     def whole(self, method: str) -> BoundResult:
-        """Prices and schedules of all blocks, in stages that each do four times as much."""
+        """Prices and schedules of all blocks, in stages: two, and then, if there is a time to
+        spend, ever longer ones."""
         lagrangian = self._lagrangian(1)
         problem = self._small_problem()
         best = coarse_start(lagrangian)
         history = list(best.history)
-        achievable = np.inf
-        for stage, passes in enumerate(PASSES):
+        achievable, moves, passes, stage = np.inf, MOVES, FIRST_PASSES, 0
+        while True:
             if method != "anneal" or stage == 0:
                 found = ascend(lagrangian, best.dual, passes, stop=lambda value: self.late())
                 history += [max(best.value, value) for value in found.history]
-                gained = found.value > best.value * (1 + 1e-4)
                 best = max(best, found, key=lambda ascent: ascent.value)
-            before = achievable
             if problem is not None:
-                moves = MOVES << (2 * stage)
                 found_s = self._schedule(
                     problem, lagrangian.setting, [best.dual], best.value, moves
                 )
@@ -196,9 +195,15 @@ class _Search:
             elif stage == 0:
                 achievable = self._policies_time()
             self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
-            gained |= achievable < before * (1 - 1e-4)
-            if self.late() or _gap(best.value, achievable) <= self.gap or not gained:
+            met = _gap(best.value, achievable) <= self.gap
+            if met or self.late() or (stage > 0 and np.isinf(self.deadline)):
                 break
+            moves *= 4
+            passes *= 4
+            if stage == 0:
+                wanted = PASSED_BLOCKS / max(1, lagrangian.segments)
+                passes = int(np.clip(wanted, LEAST_PASSES, MOST_PASSES))
+            stage += 1
         return self.result(method, best.value, achievable, lagrangian.passes, history, best.dual)
 
     def sampled(self, every: int) -> BoundResult:
@@ -220,7 +225,7 @@ class _Search:
         """Prices from a sample of few blocks, the same over long stretches of time."""
         every = _thinning(self.workload, QUICK_CELLS)
         lagrangian = self._lagrangian(every)
-        found = self._few_passes(lagrangian, PASSES[0] if every == 1 else 0)
+        found = self._few_passes(lagrangian, FIRST_PASSES if every == 1 else 0)
         return lagrangian.setting, found.dual, found.history
 
     def result(
