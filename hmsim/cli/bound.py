@@ -40,7 +40,7 @@ def command(options: argparse.Namespace) -> int:
 
     of_system = [change for change in options.changes if change.startswith("system")]
     rest = [change for change in options.changes if change not in of_system]
-    system = _system(options.system, of_system, options.source)
+    system = system_of(options.system, of_system, options.source)
     workload = open_source(options.source, rest)
     result = bound(
         workload,
@@ -62,7 +62,7 @@ def command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _system(given: str | None, changes: list[str], source: str) -> Any:
+def system_of(given: str | None, changes: list[str], source: str) -> Any:
     """The system of a preset, of a file (its `[system]` table, or all of it), or of the run."""
     from hmsim.config.base import load, read_toml
     from hmsim.config.run import changed

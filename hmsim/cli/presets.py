@@ -1,6 +1,7 @@
-"""`hmsim presets`: what there is, and each preset as TOML to edit and give back."""
+"""`hmsim presets`: what there is, each as TOML to edit and give back, and new ones of models."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from hmsim.errors import InputError, did_you_mean
@@ -16,12 +17,21 @@ def add(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("name", nargs="?", metavar="NAME")
+    parser.add_argument(
+        "--from-hf", metavar="config.json", help="print a model as a preset, from its public config"
+    )
     parser.set_defaults(command=command)
 
 
 def command(options: argparse.Namespace) -> int:
     from hmsim.config.base import PRESETS, preset_names
 
+    if options.from_hf is not None:
+        from hmsim.config.huggingface import from_hf
+        from hmsim.config.model import as_toml
+
+        print(as_toml(from_hf(Path(options.from_hf))), end="")
+        return 0
     if options.name is None:
         for kind in KINDS:
             print(f"{kind}:")

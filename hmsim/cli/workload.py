@@ -1,6 +1,7 @@
 """`hmsim workload`: make, measure, import and export traces."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,37 @@ def add(commands: Any) -> None:
     info.add_argument("--json", action="store_true", help="print one JSON object")
     info.set_defaults(command=_info)
 
+    take = verbs.add_parser("import", help="another tool's file to a trace", allow_abbrev=False)
+    take.add_argument("file", metavar="FILE")
+    take.add_argument("--from", required=True, metavar="FORMAT", dest="form",
+                      help="mooncake, azure, vidur, authors, matrix; or an address trace's")  # fmt: skip
+    take.add_argument("-o", "--output", required=True, metavar="TRACE.h5")
+    take.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
+        help="keys of the spec that it becomes, such as model=llama-3.1-8b; repeatable",
+    )  # fmt: skip
+    take.set_defaults(command=_import)
+
+    give = verbs.add_parser("export", help="a trace to another tool's file", allow_abbrev=False)
+    give.add_argument("source", metavar="TRACE.h5|SPEC.toml")
+    give.add_argument("--to", required=True, metavar="FORMAT", dest="form",
+                      help="ramulator, ramulator-rw, dramsim3, dramsys, gem5, csv")  # fmt: skip
+    give.add_argument("-o", "--output", required=True, metavar="FILE")
+    give.add_argument("--system", default="gh200-96gb", metavar="PRESET|FILE")
+    give.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes")
+    give.add_argument("--steps", metavar="FIRST:LAST", help="only these steps")
+    give.add_argument("--every", type=int, default=1, metavar="N", help="every Nth step")
+    give.add_argument("--tier", choices=("hbm", "dram"), help="only what lies there")
+    give.add_argument("--policy", default="static", metavar="NAME", help="says where blocks lie")
+    give.add_argument("--rate", metavar="BANDWIDTH", help="pace; 1 TB/s unless given")
+    give.add_argument("--estimate", action="store_true", help="print the size and write nothing")
+    give.set_defaults(command=_export)
+
+    fit = verbs.add_parser("calibrate", help="fit a spec to statistics", allow_abbrev=False)
+    fit.add_argument("targets", metavar="TARGETS.toml")
+    fit.add_argument("-o", "--output", metavar="SPEC.toml", help="write the fitted spec here")
+    fit.set_defaults(command=_calibrate)
+
 
 def open_source(path: str, changes: list[str]) -> Any:
     """The workload of a trace file, or of a TOML file with a `[workload]` table."""
@@ -53,8 +85,6 @@ def open_source(path: str, changes: list[str]) -> Any:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    import sys
-
     from hmsim.cli.common import Progress
     from hmsim.cli.run import writable
     from hmsim.units import show_bytes
@@ -83,6 +113,87 @@ def _info(options: argparse.Namespace) -> int:
         print_json(found.as_json())
     else:
         print(f"{workload.title}\n\n{found.format_table()}")
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from hmsim.cli.run import writable
+    from hmsim.config.run import changed
+    from hmsim.workload.imports import import_file
+
+    path = writable(options.output)
+    assert path is not None
+    changes: dict[str, Any] = {}
+    for change in options.changes:
+        changes = changed(changes, change)
+    import_file(Path(options.file), options.form, path, changes)
+    print(path, file=sys.stderr)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from hmsim import units
+    from hmsim.cli.bound import system_of
+    from hmsim.cli.common import Progress
+    from hmsim.cli.run import writable
+    from hmsim.replay.addresses import PolicyAddresses, levels
+    from hmsim.workload.export import DRAM, HBM, Selected, estimate, export, format_of
+    from hmsim.workload.formats import Target
+
+    of_system = [change for change in options.changes if change.startswith("system")]
+    rest = [change for change in options.changes if change not in of_system]
+    format_of(options.form)
+    system = system_of(options.system, of_system, options.source)
+    workload = open_source(options.source, rest)
+    first, last = _steps(options.steps)
+    selected = Selected(
+        first=first,
+        last=last,
+        every=options.every,
+        tier={"hbm": HBM, "dram": DRAM, None: None}[options.tier],
+        hbm_bytes=int(min(system.hbm.capacity, 2**60)) >> 20 << 20,
+        rate=units.parse(options.rate, "bytes/s") if options.rate else 1e12,
+    )
+    size = estimate(workload, options.form, selected)
+    print(
+        f"at most {size.requests:,} requests, {units.show_bytes(size.file_bytes)}", file=sys.stderr
+    )
+    if options.estimate:
+        return 0
+    path = writable(options.output)
+    assert path is not None
+    side = system.dram if options.tier == "dram" else system.hbm
+    target = Target(
+        clock_hz=1 / side.spec.tCK,
+        decode=levels(side),
+        columns_per_burst=8 if side.spec.protocol == "hbm" else 16,
+    )
+    where = PolicyAddresses(options.policy, workload, system, selected)
+    with Progress(workload.geometry.steps, " steps", "export") as progress:
+        count = export(workload, options.form, path, selected, target, where, _increments(progress))
+    print(f"{path}: {count:,} requests", file=sys.stderr)
+    return 0
+
+
+def _steps(given: str | None) -> tuple[int, int | None]:
+    """`FIRST:LAST` as a range of steps, either end may be left out."""
+    if given is None:
+        return 0, None
+    first, colon, last = given.partition(":")
+    if not colon or not all(part.isdecimal() or not part for part in (first, last)):
+        raise InputError(f"--steps {given}: write FIRST:LAST, such as 1000:2000")
+    return int(first or 0), int(last) if last else None
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from hmsim.cli.run import writable
+    from hmsim.workload.calibrate import calibrate
+
+    path = writable(options.output)
+    found = calibrate(Path(options.targets))
+    print(found.format_table())
+    if path is not None:
+        path.write_text(found.as_toml())
     return 0
 
 

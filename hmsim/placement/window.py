@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hmsim.placement.traffic import group_starts
 from hmsim.workload.stream import F64, I64, U64, Chunk, Workload
 
 
@@ -63,10 +64,10 @@ def _split(window: Window, demand: Demand, most_rows: float) -> Iterator[tuple[W
     if window.rows <= most_rows:
         yield window, demand
         return
-    ends = np.append(np.flatnonzero(np.diff(demand.token)) + 1, window.rows)
+    ends = np.append(group_starts(demand.token, "token")[1:], window.rows)
     first = 0
     while first < window.rows:
-        last = int(ends[max(np.searchsorted(ends, first + most_rows, side="right") - 1, 0)])
+        last = int(ends[max(int(np.searchsorted(ends, first + most_rows, side="right")) - 1, 0)])
         if last <= first:  # a token of more rows than that
             last = int(ends[np.searchsorted(ends, first, side="right")])
         yield (
@@ -80,7 +81,12 @@ def _split(window: Window, demand: Demand, most_rows: float) -> Iterator[tuple[W
                 append_offset=window.append_offset[first:],
                 death_offset=window.death_offset[first:],
             ),
-            Demand(*(part[first:last] for part in demand)),
+            Demand(
+                demand.token[first:last],
+                demand.lane[first:last],
+                demand.hbm_bytes[first:last],
+                demand.compute_s[first:last],
+            ),
         )
         first = last
 

@@ -42,8 +42,8 @@ class AddressMap:
         size = self.geometry.block_bytes
         slots = self.geometry.slots
         lane = int(window.lane[row])
-        read = _blocks(window.bits[row : row + 1]) + lane * slots
-        here = _blocks(sample.before)
+        read = blocks_of(window.bits[row : row + 1]) + lane * slots
+        here = blocks_of(sample.before)
         stays = np.isin(read, here, assume_unique=True)
         hits, misses = read[stays], read[~stays]
         # Copies may be read from either side: as many from HBM as the traffic says, spread evenly.
@@ -55,7 +55,7 @@ class AddressMap:
         appends = slice(window.append_offset[row], window.append_offset[row + 1])
         appended = window.append_slot[appends] + lane * slots
         length = window.append_bytes[appends]
-        after = _blocks(sample.after)
+        after = blocks_of(sample.after)
         new_here = np.isin(appended, here) & (traffic.append_hbm[row] > 0)
         # The authors' strategies place a newborn within its step.
         late = np.isin(appended, after) & ~new_here
@@ -76,30 +76,32 @@ class AddressMap:
         return Placed(
             _pages(
                 _weights(traffic.weights_hbm[row], lane),
-                (self._in_hbm(here, hbm_reads), size, 0),
-                (self._in_hbm(here, appended[new_here]), length[new_here], 1),
-                (self._in_hbm(after, appended[late]), length[late], 1),
-                (self._in_hbm(after, promoted), size, 1),
-                (self._in_hbm(here, demoted), size, 0),
+                (self.in_hbm(here, hbm_reads), size, 0),
+                (self.in_hbm(here, appended[new_here]), length[new_here], 1),
+                (self.in_hbm(after, appended[late]), length[late], 1),
+                (self.in_hbm(after, promoted), size, 1),
+                (self.in_hbm(here, demoted), size, 0),
             ),
             _pages(
                 _weights(traffic.weights_dram[row], lane),
-                (self._in_dram(dram_reads), size, 0),
-                (self._in_dram(appended[to_dram]), length[to_dram], 1),
-                (self._in_dram(fetched), size, 0),
-                (self._in_dram(demoted), size, 1),
+                (self.in_dram(dram_reads), size, 0),
+                (self.in_dram(appended[to_dram]), length[to_dram], 1),
+                (self.in_dram(fetched), size, 0),
+                (self.in_dram(demoted), size, 1),
             ),
         )
 
-    def _in_hbm(self, residents: I64, blocks: I64) -> I64:
-        rank = np.searchsorted(residents, blocks)
+    def in_hbm(self, residents: I64, blocks: I64) -> I64:
+        """Byte addresses of blocks that are among the residents (ascending)."""
+        rank = np.minimum(np.searchsorted(residents, blocks), len(self._hbm_frame) - 1)
         return self._base + self._hbm_frame[rank] * self.geometry.block_bytes
 
-    def _in_dram(self, blocks: I64) -> I64:
+    def in_dram(self, blocks: I64) -> I64:
+        """Byte addresses of the blocks' homes in DRAM."""
         return self._base + self._dram_frame[blocks] * self.geometry.block_bytes
 
 
-def _blocks(bits: np.ndarray) -> I64:
+def blocks_of(bits: np.ndarray) -> I64:
     """Numbers of the bits set in [lanes, words], ascending."""
     flat = np.unpackbits(np.ascontiguousarray(bits).view(np.uint8).ravel(), bitorder="little")
     return np.flatnonzero(flat)
