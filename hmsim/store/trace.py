@@ -156,12 +156,14 @@ class TraceFile:
     Raises InputError that names the file and the rule it breaks: a missing, empty, truncated or
     foreign file, a missing or misshapen dataset, a read outside a block's life, and so on.
     `one_lane`: some step has no layer, or touches a block of another layer than its own.
+    `ascending`: later steps have later tokens.
     """
 
     header: Header
     blocks: Blocks
     steps: int
     one_lane: bool
+    ascending: bool
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -183,13 +185,20 @@ class TraceFile:
         self._check_events()
 
     def slabs(self, reads: int = SLAB_READS, steps: int = 1 << 16) -> Iterator[Slab]:
-        """The whole trace in slabs of at most `steps` steps and about `reads` reads."""
+        """The whole trace in slabs of whole tokens, of about `reads` reads and `steps` steps."""
         first = 0
         while first < self.steps:
             full = int(np.searchsorted(self._read_offset, self._read_offset[first] + reads))
-            last = min(max(full, first + 1), first + steps, self.steps)
+            wanted = min(full, first + steps)
+            ends = self._token_end
+            fits = int(ends[max(int(np.searchsorted(ends, wanted, side="right")) - 1, 0)])
+            last = fits if fits > first else int(ends[np.searchsorted(ends, first, side="right")])
             yield self._slab(first, last)
             first = last
+
+    def token_index(self, step: I64) -> I64:
+        """How many tokens lie before each of these steps'."""
+        return np.searchsorted(self._token_end, step, side="right")
 
     def _slab(self, first: int, last: int) -> Slab:
         read = self._read_offset[first : last + 1]
@@ -304,7 +313,10 @@ class TraceFile:
 
     def _check_steps(self) -> None:
         token, layer = self._whole("step/token"), self._whole("step/layer")
-        heads = token[np.flatnonzero(np.diff(token, prepend=token[0] - 1))]
+        # One past the last step of every token.
+        self._token_end = np.append(np.flatnonzero(np.diff(token)) + 1, token.size)
+        heads = token[self._token_end - 1]
+        self.ascending = bool((np.diff(heads) > 0).all())
         if np.unique(heads).size != heads.size:
             raise InputError(f"{self.path}: steps of one token that are not consecutive")
         if ((layer < -1) | (layer >= self.header.layers)).any():

@@ -14,8 +14,8 @@ from hmsim.workload.stream import CHUNK_BYTES, I64, U64, Chunk, Geometry, Worklo
 class TraceWorkload:
     """A trace file. Lanes are layers, or one lane where a step reads across layers.
 
-    A block's slot is its rank among its lane's blocks. Raises InputError for a file that breaks a
-    rule of the format.
+    A block's slot is its rank among its lane's blocks. Tokens that do not ascend are numbered anew
+    from 0. Raises InputError for a file that breaks a rule of the format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,7 +74,7 @@ class TraceWorkload:
             yield Chunk(
                 first=slab.first,
                 lane=np.zeros(count, np.int64) if shape.lanes == 1 else slab.layer,
-                token=slab.token,
+                token=self._tokens(slab),
                 bits=bits,
                 reads=np.diff(slab.read_offset),
                 append_offset=slab.append_offset,
@@ -86,6 +86,11 @@ class TraceWorkload:
                 hbm_bytes=slab.hbm_bytes,
                 compute_s=slab.compute_s,
             )
+
+    def _tokens(self, slab: Slab) -> I64:
+        if self._file.ascending:
+            return slab.token
+        return self._file.token_index(slab.first + np.arange(slab.token.size))
 
 
 def save(workload: Workload, path: Path, progress: Callable[[int], None] | None = None) -> None:
