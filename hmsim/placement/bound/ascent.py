@@ -49,11 +49,11 @@ def coarse_start(lagrangian: Lagrangian) -> Ascent:
         history.append(best.value)
 
     for mix in mixes:
-        for room in (0.0, 1e-4 * unit, 1e-2 * unit, unit):
+        for room in (0.0, 1e-2 * unit):
             attempt(mix, room)
-    mix, room = best.dual.arm[0], max(best.dual.room[0], 1e-5 * unit)
-    for factor in (0.1, 0.2, 0.5, 2.0, 5.0):
-        attempt(mix, room * factor)
+    mix = best.dual.arm[0]
+    for room in (1e-4, 1e-3, 3e-3, 3e-2, 1e-1, 1.0):
+        attempt(mix, room * unit)
     return best
 
 

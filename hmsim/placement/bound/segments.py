@@ -148,10 +148,13 @@ def close(part: Part, state: Open) -> Segments:
     return Segments(*(column[:count] for column in out))
 
 
-def scan(workload: Workload, every: int, parts: int) -> tuple[Timeline, list[Stored], I64]:
+def scan(
+    workload: Workload, every: int, parts: int, lanes_every: int = 1
+) -> tuple[Timeline, list[Stored], I64]:
     """One pass over a workload: time line, segments of one block in `every`, and births.
 
-    Blocks that are never read nor appended to have no segments: they stay in DRAM at no cost.
+    With `lanes_every`, only blocks of one lane in that many. Blocks that are never read nor
+    appended to have no segments: they stay in DRAM at no cost.
     """
     geometry = workload.geometry
     shares = parts_of(geometry, parts)
@@ -165,7 +168,7 @@ def scan(workload: Workload, every: int, parts: int) -> tuple[Timeline, list[Sto
 
     for chunk in workload.chunks():
         if not states:
-            sample = sample_of_slots(geometry, every)
+            sample = sample_of_slots(geometry, every, lanes_every)
             states = open_segments(geometry, sample, chunk.lane[0], len(shares))
         rows = rows_of(chunk)
         in_threads(collect, len(shares))
@@ -198,16 +201,18 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
             done.result()
 
 
-def sample_of_slots(geometry: Geometry, every: int) -> U64:
-    """Bitsets [lanes, words] with one slot, at random, of each `every` neighbours."""
+def sample_of_slots(geometry: Geometry, every: int, lanes_every: int = 1) -> U64:
+    """Bitsets [lanes, words] with one slot, at random, of each `every` neighbours.
+
+    With `lanes_every`, of one lane in that many only.
+    """
     lanes, slots = geometry.lanes, geometry.slots
-    if every == 1:
-        return np.full((lanes, slots // 64), np.iinfo(np.uint64).max, np.uint64)
     strata = -(-slots // every)
     rng = np.random.default_rng(every)
     chosen = np.arange(strata) * every + rng.integers(0, every, (lanes, strata))
     flags = np.zeros((lanes, strata * every), np.uint8)
     flags[np.arange(lanes)[:, None], chosen] = 1
+    flags[np.arange(lanes) % lanes_every != lanes_every // 2] = 0
     flags = np.ascontiguousarray(flags[:, :slots])
     return np.packbits(flags, axis=1, bitorder="little").view(np.uint64)
 

@@ -35,7 +35,7 @@ from hmsim.workload.stream import Workload
 
 METHODS = ("lp", "milp", "dual", "anneal")
 STORED_CELLS = 1e8  # blocks x steps of their lane that are worth keeping in memory
-QUICK_CELLS = 1e7  # the same for a quick bound
+QUICK_CELLS, QUICK_LANES = 1e7, 4  # the same for a quick bound, and lanes to take them from
 FIRST_PASSES, LEAST_PASSES, MOST_PASSES = 200, 1000, 4000  # of the first and the second stage
 PASSED_BLOCKS = 4e7  # segments to go through in the second stage, within those limits
 PIECES, PIECE_PASSES = 32, 15  # of time, between which a sample's prices differ at first
@@ -222,9 +222,13 @@ class _Search:
         return self.result("dual", value, achievable, lagrangian.passes, found.history, found.dual)
 
     def quick_prices(self) -> tuple[Setting, Dual, list[float]]:
-        """Prices from a sample of few blocks, the same over long stretches of time."""
+        """Prices from a sample of few blocks, the same over long stretches of time.
+
+        They are of few lanes: tables are by lane, and would take longer than the blocks.
+        """
         every = _thinning(self.workload, QUICK_CELLS)
-        lagrangian = self._lagrangian(every)
+        lanes_every = min(every, max(1, self.workload.geometry.lanes // QUICK_LANES))
+        lagrangian = self._lagrangian(every // lanes_every, lanes_every)
         found = self._few_passes(lagrangian, FIRST_PASSES if every == 1 else 0)
         return lagrangian.setting, found.dual, found.history
 
@@ -243,12 +247,15 @@ class _Search:
             history, dual,
         )  # fmt: skip
 
-    def _lagrangian(self, every: int) -> Lagrangian:
+    def _lagrangian(self, every: int, lanes_every: int = 1) -> Lagrangian:
+        """Of one block in `every`, in one lane of `lanes_every`."""
         threads = numba.get_num_threads()
-        timeline, stored, birth = scan(self.workload, every, threads)
+        timeline, stored, birth = scan(self.workload, every, threads, lanes_every)
         size = self.workload.geometry.block_bytes
         setting = Setting(timeline, self.rates, self.variant, self.barrier, size, self.room)
-        return Lagrangian(setting, stored, birth, float(every))
+        lanes = timeline.lanes
+        kept = (np.arange(lanes) % lanes_every == lanes_every // 2).sum()
+        return Lagrangian(setting, stored, birth, float(every * lanes / kept))
 
     def _few_passes(self, lagrangian: Lagrangian, passes: int) -> Ascent:
         """From the same prices at every step, over pieces of time, to `passes` with all apart."""
