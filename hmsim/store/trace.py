@@ -264,7 +264,7 @@ class TraceFile:
                     continue
                 raise InputError(f"{self.path}: dataset /{name} is missing")
             data = self._file[name]
-            allowed = "f" if dtype.startswith("f") else "iu"
+            allowed = "fiu" if dtype.startswith("f") else "iu"
             if not isinstance(data, h5py.Dataset) or data.ndim != 1:
                 raise InputError(f"{self.path}: /{name}: expected a one-dimensional dataset")
             if data.dtype.kind not in allowed:
@@ -304,7 +304,11 @@ class TraceFile:
         self._refuse((birth < -1) | (birth >= self.steps), "birth < -1 or birth >= T")
         bad_death = (death <= np.maximum(birth, 0)) | (death > self.steps)
         self._refuse(bad_death, "death <= max(birth, 0) or death > T")
-        self._refuse(columns["layer"] >= self.header.layers, "layer is not below `layers`")
+        if "layers" not in self._file.attrs:
+            most = int(columns["layer"].max(initial=0))
+            self.header = self.header._replace(layers=most + 1)
+        strange = (columns["layer"] < 0) | (columns["layer"] >= self.header.layers)
+        self._refuse(strange, "layer is not below `layers`")
         return Blocks(**columns, death=death)
 
     def _refuse(self, bad: NDArray[np.bool_], rule: str) -> None:

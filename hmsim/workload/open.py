@@ -55,7 +55,7 @@ def _selection(
         scores = read_matrix(base / given.path, given.dataset, steps)
         return lambda: Matrix(plan, scores, given)
     scores_spec = _scores(spec, lanes)
-    check_budget(scores_spec, plan)
+    check_budget(scores_spec, plan, spec.kind)
     return lambda: Scores(plan, model, lanes, scores_spec, spec.seed)
 
 

@@ -54,18 +54,18 @@ class Scores:
         )  # fmt: skip
 
 
-def check_budget(spec: ScoresSpec, schedule: Schedule) -> None:
+def check_budget(spec: ScoresSpec, schedule: Schedule, kind: str = "scores") -> None:
     """InputError for sizes of no whole pages, or a budget above every context."""
     size = schedule.block_tokens
     for name, tokens in (("budget", spec.budget), ("sink", spec.sink)):
         if tokens is not None and tokens % size:
             raise InputError(
-                f"workload: {name}: {tokens} tokens are no multiple of block_tokens, {size}"
+                f"workload.{kind}.{name}: {tokens} tokens are no multiple of block_tokens, {size}"
             )
     longest = int((schedule.prompt + schedule.stop - schedule.start).max())
     if spec.budget is not None and spec.budget > longest:
         raise InputError(
-            f"workload: budget: {spec.budget} tokens are more than the longest context, {longest}"
+            f"workload.{kind}.budget: {spec.budget} tokens are more than the longest context, {longest}"
         )
 
 

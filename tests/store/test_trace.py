@@ -58,6 +58,22 @@ def test_a_legal_file_is_read(tmp_path):
     assert slab.append_bytes.tolist() == LEGAL["append/bytes"]
 
 
+def test_the_number_of_layers_may_be_left_to_the_blocks(tmp_path):
+    path = make(tmp_path / "t.h5")
+    with h5py.File(path, "a") as file:
+        del file.attrs["layers"]
+    assert TraceFile(path).header.layers == 2
+
+
+def test_whole_numbers_do_for_bytes_and_seconds(tmp_path):
+    path = make(tmp_path / "t.h5", {"step/hbm_bytes": None})
+    with h5py.File(path, "a") as file:
+        file["step/hbm_bytes"] = np.array([1, 2, 3, 4])
+    (slab,) = TraceFile(path).slabs()
+    assert slab.hbm_bytes.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert slab.hbm_bytes.dtype == np.float64
+
+
 @pytest.mark.parametrize("absent", ["block/death", "step/hbm_bytes", "step/compute_s"])
 def test_optional_datasets_have_defaults(tmp_path, absent):
     file = TraceFile(make(tmp_path / "t.h5", {absent: None}))

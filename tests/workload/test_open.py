@@ -1,14 +1,19 @@
 """Specs to workloads: matrices, made-up requests, extra reads, and contradictions refused."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
 
-from hmsim.config.base import load
+from hmsim.config.base import load, read_toml
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
 from hmsim.workload import open_workload
+from hmsim.workload.statistics import measure
 
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+WORKLOADS = Path(__file__).parents[2] / "workloads"
 BASE = {"model": "gpt2", "layers": 2, "block_tokens": 4, "tokens": (20, 24)}
 
 
@@ -82,6 +87,18 @@ def test_files_that_are_no_matrix(tmp_path):
     np.savez(tmp_path / "other.npz", score=np.zeros(3))
     with pytest.raises(InputError, match="no dataset 'scores'; did you mean 'score'"):
         open_matrix(tmp_path / "other.npz", budget=8)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the public request traces are not at hand")
+def test_real_chat_outgrows_hbm():
+    """At least 64 sequences at once, KV beyond 96 GB less the weights, 200 decode steps or more."""
+    table = read_toml(WORKLOADS / "chat-real.toml")["workload"]
+    table["requests"]["path"] = str(SHARED / "mooncake_conversation_trace.jsonl")
+    workload = open_workload(load(WorkloadSpec, table, "chat-real"))
+    found = measure(workload)
+    assert found.tokens >= 200
+    assert np.diff(workload.schedule.active_offset).min() >= 64
+    assert found.peak_blocks * found.block_bytes > 96e9 - workload.geometry.resident_bytes
 
 
 def test_made_up_requests_have_their_medians_and_rate():

@@ -260,8 +260,8 @@ def test_seats_are_used_again_without_leaking_scores():
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"budget": 250}, "budget: 250 tokens are no multiple of block_tokens, 16"),
-        ({"sink": 10}, "sink: 10 tokens are no multiple of block_tokens, 16"),
+        ({"budget": 250}, "workload.scores.budget: 250 tokens are no multiple of block_tokens, 16"),
+        ({"sink": 10}, "workload.scores.sink: 10 tokens are no multiple of block_tokens, 16"),
         ({"budget": 4096}, "budget: 4096 tokens are more than the longest context, 2061"),
     ],
 )
