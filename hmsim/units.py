@@ -7,7 +7,15 @@ Decimal prefixes are powers of 1000 (GB), binary ones powers of 1024 (GiB).
 import math
 import re
 
-_DECIMAL: dict[str, float] = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
+_DECIMAL: dict[str, float] = {
+    "": 1,
+    "k": 10**3,
+    "K": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "P": 10**15,
+}
 _BINARY: dict[str, float] = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
 _BYTES = {f"{p}B": f for p, f in (_DECIMAL | _BINARY).items()}
 

@@ -153,10 +153,22 @@ _SIGNATURE = types.void(
     types.FunctionType(STEP),
     typeof(
         Window(
-            0, 0, _one, _one, _one, _two, _one, _one, _one, _one, _one, _one,
-            np.zeros(1), np.zeros(1),
+            0,
+            0,
+            _one,
+            _one,
+            _one,
+            _two,
+            _one,
+            _one,
+            _one,
+            _one,
+            _one,
+            _one,
+            np.zeros(1),
+            np.zeros(1),
         )
-    ),  # fmt: skip
+    ),
     typeof(State(_two, _two, _two, _one, 0, _one)),
     typeof(Own(_two, _one, np.zeros(1))),
     typeof(Moves(_one, _one, _one, _one)),

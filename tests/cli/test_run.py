@@ -172,7 +172,8 @@ def test_presets_are_listed_printed_and_given_back(tmp_path, capsys):
 def start(spec, out):
     return subprocess.Popen(
         [sys.executable, "-m", "hmsim", "run", str(spec), "--fidelity", "analytic", "-o", str(out),
-         "--set", "workload.tokens=[2000,90000]", "--set", "workload.layers=12", "--set", "bound.method=split"],
+         "--set", "workload.tokens=[2000,90000]", "--set", "workload.layers=12",
+         "--set", "bound.method=split"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "80"},
     )  # fmt: skip
 
