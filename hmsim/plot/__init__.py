@@ -22,7 +22,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "bandwidth": Kind("run", "runs", "achieved against optimal and pin peak, per policy"),
-    "timeline": Kind("run", "timeline", "bandwidth by memory and cause, residents, migrations"),
+    "timeline": Kind("run", "timelines", "bandwidth by memory and cause, residents, migrations"),
     "split": Kind("run", "runs", "HBM's share of the reads against the best split"),
     "roofline": Kind("run", "runs", "aggregate bandwidth against HBM's share of the reads"),
     "gap": Kind("run", "runs", "how far each policy's time is above the bound"),

@@ -23,16 +23,17 @@ def lost_cycles(data: dict[str, dict[str, Any]], ax: Any) -> Any:
         shown += reason != "data"
         ax.barh(range(len(ticks)), shares, 0.66, left=left, color=colour, label=text,
                 edgecolor="white", linewidth=0.4)  # fmt: skip
-        for row, share in enumerate(shares):
-            if share >= 4:
-                ax.annotate(f"{share:.0f}", (left[row] + share / 2, row), ha="center", va="center",
-                            fontsize=7, color="white" if reason == "data" else style.INK)  # fmt: skip
+        ink = "white" if reason == "data" else style.INK
+        for row in np.flatnonzero(shares >= 4):
+            middle = (left[row] + shares[row] / 2, row)
+            ax.annotate(f"{shares[row]:.0f}", middle, ha="center", va="center", fontsize="small",
+                        color=ink)  # fmt: skip
         left += shares
     ax.set_yticks(range(len(ticks)), list(ticks))
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
     ax.set_xlim(0, 100)
-    ax.set_xlabel("share of the data buses' time, %; the bound is 100 % data (pin peak)")
+    style.x_label(ax, "share of the data buses' time, %; the bound is 100 % data (pin peak)")
     style.title(ax, "Where the bandwidth goes")
     style.legend_below(ax, columns=3)
     return ax
@@ -41,6 +42,8 @@ def lost_cycles(data: dict[str, dict[str, Any]], ax: Any) -> Any:
 @style.kind(height=2.8)
 def latency_load(data: dict[str, dict[str, Any]], ax: Any) -> Any:
     """Mean and 99th percentile of the read latency against the bandwidth that was reached."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
     points = sorted(data.values(), key=lambda each: each["bandwidth_GBps"])
     reached = [100 * each["bandwidth_GBps"] / each["peak_GBps"] for each in points]
     for key, colour, marker, label in (
@@ -52,8 +55,11 @@ def latency_load(data: dict[str, dict[str, Any]], ax: Any) -> Any:
                 markersize=4, linewidth=1.2, label=label)  # fmt: skip
     ax.axvline(100, color=style.MUTED, linewidth=1.2, linestyle=":", label="bound: pin peak")
     ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.set_xlim(0, 103)
-    ax.set_xlabel("bandwidth, % of pin peak")
+    style.x_label(ax, "bandwidth, % of pin peak")
     ax.set_ylabel("read latency, ns")
     ax.grid()
     style.title(ax, "Latency under load")

@@ -46,7 +46,7 @@ def bandwidth(data: Any, ax: Any, title: str | None = None) -> Any:
                label=f"pin peak, {peak:,.0f}")  # fmt: skip
     _policy_rows(ax, list(policies))
     ax.set_xlim(0, 1.02 * max(peak, optimum, *analytic, 1.0))
-    ax.set_xlabel("aggregate bandwidth of attention and weight reads, GB/s")
+    style.x_label(ax, "aggregate bandwidth of attention and weight reads, GB/s")
     style.title(ax, _title(data) if title is None else title)
     style.legend_below(ax, columns=4)
     return ax
@@ -64,12 +64,12 @@ def split(data: Any, ax: Any) -> Any:
             label="from DRAM, over the link")  # fmt: skip
     for row, share in enumerate(shares):
         ax.annotate(f"{100 * share:.1f} %", (0, row), (5, 0), textcoords="offset points",
-                    fontsize=7, va="center", color="white")  # fmt: skip
+                    fontsize="small", va="center", color="white")  # fmt: skip
     ax.axvline(best, color=style.INK, linewidth=1.2, linestyle="--",
                label=f"best split, {100 * best:.1f} %")  # fmt: skip
     _policy_rows(ax, list(policies))
     ax.set_xlim(0, 1)
-    ax.set_xlabel("share of the bytes that attention and weights read")
+    style.x_label(ax, "share of the bytes that attention and weights read")
     style.title(ax, _title(data))
     style.legend_below(ax, columns=3)
     return ax
@@ -100,7 +100,7 @@ def roofline(data: Any, ax: Any) -> Any:
                 label="hollow: by the memory kernels")  # fmt: skip
     ax.set_xlim(low, 1)
     ax.set_ylim(0, 1.05 * roof.max())
-    ax.set_xlabel("share of the reads that comes from HBM")
+    style.x_label(ax, "share of the reads that comes from HBM")
     ax.set_ylabel("aggregate bandwidth, GB/s")
     ax.grid()
     style.title(ax, _title(data))
@@ -122,13 +122,15 @@ def gap(data: Any, ax: Any) -> Any:
     ax.plot(ratios, rows, "o", color=style.BLUE, label=f"analytic, {report['bound']['variant']}")
     for row, ratio in enumerate(ratios):
         ax.annotate(f"{ratio:.3f}  ({100 * (1 - 1 / ratio):.1f} % gap)", (ratio, row), (7, 0),
-                    textcoords="offset points", fontsize=7, va="center")  # fmt: skip
+                    textcoords="offset points", fontsize="small", va="center")  # fmt: skip
     ax.axvline(1, color=style.INK, linewidth=1.2, linestyle="--",
                label=f"optimum ({_bound_name(report)})")  # fmt: skip
     _policy_rows(ax, names)
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_xlim(1 - 0.04 * (max(ratios) - 1 + 0.05), 1 + 1.3 * (max(ratios) - 1 + 0.05))
-    ax.set_xlabel("decode time over the bound on it")
+    span = max(ratios, default=1) - 1 + 0.05
+    room = 1 + 2.2 / ax.get_figure().get_figwidth()  # for the label of the longest
+    ax.set_xlim(1 - 0.04 * span, 1 + room * span)
+    style.x_label(ax, "decode time over the bound on it")
     style.title(ax, _title(data))
     style.legend_below(ax, columns=2)
     return ax
@@ -155,7 +157,7 @@ def speedup(data: Sequence[Any], ax: Any, against: str = "static") -> Any:
         for place, height in zip(places, heights, strict=True):
             if not np.isnan(height):
                 ax.annotate(f"{height:.2f}", (place, height), (0, 2), textcoords="offset points",
-                            fontsize=6.5, ha="center")  # fmt: skip
+                            fontsize="small", ha="center")  # fmt: skip
     for run, report in enumerate(reports):
         best = _against(report, against) / report["bound"]["time_s"]
         ax.hlines(best, run - 0.42, run + 0.42, color=style.INK, linewidth=1.2, linestyle="--",
@@ -222,6 +224,6 @@ def _label(ax: Any, value: float, row: float, text: str, peak: float) -> None:
     """The number at a bar's end: inside where the bar is long."""
     inside = value > 0.5 * peak
     ax.annotate(
-        text, (value, row), (-4 if inside else 4, 0), textcoords="offset points", fontsize=7,
+        text, (value, row), (-4 if inside else 4, 0), textcoords="offset points", fontsize="small",
         va="center", ha="right" if inside else "left", color="white" if inside else style.INK,
     )  # fmt: skip

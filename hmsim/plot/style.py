@@ -13,6 +13,9 @@ Function = Any  # of a kind of figure: a callable that carries its height
 
 FORMATS = (".png", ".pdf", ".svg")
 WIDTHS = {"column": 3.5, "page": 7.2, "slide": 10.0}  # inches
+TALLER = {"column": 1.25, "page": 1.0, "slide": 1.3}  # than on a page: legends go below, type grows
+TYPE = {"column": 8.0, "page": 8.0, "slide": 11.0}  # points
+NARROW = 5.0  # inches, below which a legend has no place beside the axes
 
 # Okabe and Ito's colour-blind safe palette; black and greys are kept for bounds.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW = (
@@ -26,11 +29,11 @@ INK, MUTED, FAINT = "#222222", "#666666", "#D9D9D9"
 
 _RC: Any = {
     "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.titlesize": 9,
+    "font.size": TYPE["page"],
+    "axes.titlesize": "large",
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": 8,
+    "axes.labelsize": "medium",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
@@ -42,7 +45,7 @@ _RC: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
-    "legend.fontsize": 7.5,
+    "legend.fontsize": "medium",
     "figure.dpi": 100,
     "savefig.dpi": 200,
     "svg.hashsalt": "hmsim",
@@ -57,9 +60,10 @@ def check_format(path: Path) -> None:
 
 
 def kind(height: float | Callable[[Any], float]) -> Callable[[Function], Function]:
-    """Make a function (data, ax, ...) a kind of figure, `height` inches high.
+    """Make a function (data, ax, ...) a kind of figure, `height` inches high on a page.
 
-    Its axes become optional: without them it makes a figure as wide as a page.
+    Its axes become optional: without them it makes a figure as wide as a page, in this style. Axes
+    that are given keep their own style.
     """
 
     def decorate(function: Function) -> Function:
@@ -67,14 +71,15 @@ def kind(height: float | Callable[[Any], float]) -> Callable[[Function], Functio
 
         @wraps(function)
         def drawn(data: Any, ax: Any = None, **options: Any) -> Any:
+            if ax is not None:
+                return function(data, ax, **options)
             import matplotlib
             import matplotlib.pyplot as plt
 
             with matplotlib.rc_context(_RC):
-                if ax is None:
-                    size = (WIDTHS["page"], height_of(data))
-                    ax = plt.figure(figsize=size, layout="constrained").add_subplot()
-                return function(data, ax, **options)
+                size = (WIDTHS["page"], height_of(data))
+                own = plt.figure(figsize=size, layout="constrained").add_subplot()
+                return function(data, own, **options)
 
         kind: Function = drawn
         kind.height = height_of
@@ -85,7 +90,19 @@ def kind(height: float | Callable[[Any], float]) -> Callable[[Function], Functio
 
 def title(ax: Any, text: str) -> None:
     """A title that stays within its figure's width."""
-    ax.set_title(wrapped(text, int(13 * ax.get_figure().get_figwidth())))
+    ax.set_title(wrapped(text, _letters(ax)))
+
+
+def x_label(ax: Any, text: str) -> None:
+    """A label under the axes that stays within its figure's width."""
+    ax.set_xlabel(wrapped(text, int(1.3 * _letters(ax))))
+
+
+def _letters(ax: Any) -> int:
+    """How many letters of a title fit above the axes."""
+    from matplotlib import rcParams
+
+    return int(11.5 * (ax.get_figure().get_figwidth() - 0.9) * 8 / rcParams["font.size"])
 
 
 def wrapped(text: str, width: int) -> str:
@@ -95,24 +112,30 @@ def wrapped(text: str, width: int) -> str:
 
 def legend_below(ax: Any, columns: int) -> None:
     """The legend under the axes' label, for figures of rows or groups."""
+    from matplotlib import rcParams
     from matplotlib.transforms import ScaledTranslation
 
-    lowest = max(label.get_text().count("\n") for label in ax.get_xticklabels()) + 1
-    depth = (10 * lowest + (20 if ax.get_xlabel() else 4)) / 72  # inches
+    labels = max((label.get_text().count("\n") + 1 for label in ax.get_xticklabels()), default=1)
+    label = ax.get_xlabel().count("\n") + 1 if ax.get_xlabel() else 0
+    depth = (0.9 + 1.25 * labels + 1.3 * label) * rcParams["font.size"] / 72  # inches
     below = ax.transAxes + ScaledTranslation(0, -depth, ax.get_figure().dpi_scale_trans)
-    fitting = max(1, int(columns * ax.get_figure().get_figwidth() / WIDTHS["page"]))
+    room = ax.get_figure().get_figwidth() / WIDTHS["page"] * TYPE["page"] / rcParams["font.size"]
+    fitting = max(1, int(columns * room + 0.05))
     ax.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=fitting,
               borderaxespad=0, columnspacing=1.4, handlelength=1.6)  # fmt: skip
 
 
 def legend_beside(ax: Any) -> None:
-    """The legend to the right of the axes, for figures of curves."""
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, handlelength=1.6)
+    """The legend to the right of the axes, for figures of curves; below in a narrow figure."""
+    if ax.get_figure().get_figwidth() < NARROW:
+        legend_below(ax, columns=4)
+    else:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, handlelength=1.6)
 
 
 @contextmanager
 def figure(width: str, height: float, path: Path | None, command: str) -> Iterator[Any]:
-    """A figure of a named width and a height in inches, saved on leaving if `path` is given.
+    """A figure of a named width, `height` inches high on a page, saved on leaving if `path` is given.
 
     The file's metadata names the command that made it and no date, so that it is byte-stable.
     """
@@ -121,8 +144,9 @@ def figure(width: str, height: float, path: Path | None, command: str) -> Iterat
     matplotlib.use("Agg", force=False)
     import matplotlib.pyplot as plt
 
-    with matplotlib.rc_context(_RC):
-        drawn = plt.figure(figsize=(WIDTHS[width], height), layout="constrained")
+    with matplotlib.rc_context(_RC | {"font.size": TYPE[width]}):
+        size = (WIDTHS[width], height * TALLER[width])
+        drawn = plt.figure(figsize=size, layout="constrained")
         try:
             yield drawn
             if path is not None:

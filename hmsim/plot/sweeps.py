@@ -50,7 +50,7 @@ def sweep_line(
                 linewidth=1.2, label=name)  # fmt: skip
     if _is_geometric(values):
         _log_axis(ax, values)
-    ax.set_xlabel(label)
+    style.x_label(ax, label)
     ax.set_ylabel(NAMES.get(y, y))
     ax.grid()
     style.title(ax, f"{data.attrs['title']}{fixed}")
@@ -97,10 +97,10 @@ def sweep_heatmap(
         for (row, column), number in np.ndenumerate(grid):
             text = "failed" if np.isnan(number) else f"{number:.3g}"
             dark = not np.isnan(number) and number < middle
-            ax.annotate(text, (column + 0.5, row + 0.5), ha="center", va="center", fontsize=6.5,
+            ax.annotate(text, (column + 0.5, row + 0.5), ha="center", va="center", fontsize="small",
                         color="white" if dark else style.INK)  # fmt: skip
     ax.get_figure().colorbar(image, ax=ax, label=NAMES.get(value, value))
-    ax.set_xlabel(x_label)
+    style.x_label(ax, x_label)
     ax.set_ylabel(y_label)
     if "bound" in NAMES.get(value, ""):
         fixed += f"; {_method(data)} bound"
@@ -142,7 +142,8 @@ def _slice(data: Any, free: list[str], at: dict[str, Any] | None) -> tuple[Any, 
             place = _nearest(values, at[name], name)
         data = data.isel({name: place})
         if size > 1:
-            said.append(f"{name} {_short(_scaled(values, data[name])[place])}")
+            unit = SCALES.get(data[name].attrs.get("units", "1"), (1.0, ""))[1]
+            said.append(f"{name} {_short(_scaled(values, data[name])[place])} {unit}".strip())
     return data, f" ({', '.join(said)})" if said else ""
 
 

@@ -20,7 +20,7 @@ def reuse(data: Any, ax: Any) -> Any:
             linewidth=1.2, label="hit rate of an LRU buffer up to here")  # fmt: skip
     ax.set_xticks(list(bins), [_size((1 << k) - 1 if k else 0, data.block_bytes) for k in bins])
     ax.tick_params(axis="x", labelrotation=45)
-    ax.set_xlabel("LRU stack distance within a layer, up to")
+    style.x_label(ax, "LRU stack distance within a layer, up to")
     ax.set_ylabel("share of the reads, %")
     ax.set_ylim(0, 102)
     ax.grid(axis="y")
@@ -43,7 +43,7 @@ def overlap(data: Any, ax: Any) -> Any:
                    label=f"in the layer before, {100 * data.adjacent_overlap:.1f} %")  # fmt: skip
     ax.axhline(100 * data.density, color=style.MUTED, linewidth=1.2, linestyle=":",
                label=f"by chance (density), {100 * data.density:.1f} %")  # fmt: skip
-    ax.set_xlabel("steps of the layer that are looked back")
+    style.x_label(ax, "steps of the layer that are looked back")
     ax.set_ylabel("share of a read set, %")
     ax.set_ylim(0, 102)
     ax.grid()

@@ -55,9 +55,10 @@ def _table(table: Table) -> str:
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
     )
+    long = " long" if len(table.rows) > 30 else ""
     words = ' class="words"' if len(table.head) == 2 else ""
     return (
-        f'<div class="scroll"><table{words}><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll{long}"><table{words}><thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 

@@ -1,0 +1,69 @@
+"""`hmsim plot` and `hmsim info` as they are called."""
+
+import json
+
+import pytest
+
+from hmsim.cli import main
+from tests.plot import made
+
+
+def test_plot_every_source(tmp_path, capsys):
+    result = made.result(tmp_path)
+    sweep = made.sweep(tmp_path)
+    replay = tmp_path / "slow.json"
+    replay.write_text(json.dumps(made.replay(0.5)))
+    spec = tmp_path / "spec.toml"
+    spec.write_text('[workload]\ntokens = [40, 55]\nlayers = 2\nmodel = "llama-3.1-8b-paper"\n')
+    for source, kind, *options in (
+        (result.path, "timeline", "--policy", "static"),
+        (result.path, "speedup", "--against", "reactive"),
+        (sweep, "sweep-line", "--x", "sparsity", "--y", "time_s", "--at", "capacity=16.001e9"),
+        (sweep / "sweep.h5", "sweep-heatmap", "--value", "speedup"),
+        (replay, "lost-cycles"),
+        (spec, "overlap"),
+    ):
+        figure = tmp_path / "figures" / f"{kind}.png"
+        call = ["plot", str(source), "--kind", kind, "-o", str(figure), *options]
+        assert main(call) == 0, capsys.readouterr().err
+        assert figure.stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (["x.h5", "--kind", "bandwith", "-o", "a.png"], "did you mean 'bandwidth'"),
+        (["x.h5", "-o", "a.png"], "--kind: missing"),
+        (["x.h5", "--kind", "gap", "-o", "a.gif"], "figures are"),
+        (["x.h5", "--kind", "gap", "-o", "a.png"], "no such file"),
+        (["x.h5", "y.h5", "--kind", "gap", "-o", "a.png"], "draws one, not 2"),
+        (["x.h5", "--kind", "gap", "--policy", "a", "-o", "a.png"], "goes with timeline"),
+        (["x.json", "--kind", "lost-cycles", "-o", "a.png"], "cannot be read"),
+        (["x", "--kind", "sweep-line", "-o", "a.png"], "no directory of a sweep"),
+        (["x", "--kind", "sweep-line", "--at", "a", "-o", "a.png"], "AXIS=VALUE"),
+    ],
+)
+def test_wrong_calls(tmp_path, monkeypatch, capsys, call, said):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plot", *call]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_info_of_a_result_and_of_a_sweep(tmp_path, capsys):
+    result = made.result(tmp_path)
+    assert main(["info", str(result.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "a small run" in shown
+    assert "complete; fidelity analytic" in shown
+    assert main(["info", str(result.path), "--config"]) == 0
+    again = tmp_path / "again.toml"
+    again.write_text(capsys.readouterr().out)
+    assert main(["run", str(again), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert main(["info", str(result.path), "--json"]) == 0
+    own = json.loads(capsys.readouterr().out)
+    assert own["policies"]["static"]["time_s"] == report["policies"]["static"]["time_s"]
+    assert main(["info", str(made.sweep(tmp_path))]) == 0
+    assert "6 points: 0 missing, 3 failed" in capsys.readouterr().out

@@ -1,0 +1,144 @@
+"""Every kind of figure: that it draws its data, names its bound, and is the same file each time."""
+
+import numpy as np
+import pytest
+
+import hmsim
+from hmsim import plot
+from hmsim.errors import InputError
+from hmsim.plot import style
+from hmsim.workload.open import open_workload
+from hmsim.workload.statistics import measure
+from tests.plot import made
+
+plt = pytest.importorskip("matplotlib.pyplot")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """By what kinds are drawn of."""
+    folder = tmp_path_factory.mktemp("results")
+    run = made.result(folder)
+    other = made.result(folder, "other.h5", **{"workload.sparsity": "0.8"})
+    return {
+        "run": run,
+        "runs": [run, other],
+        "sweep": hmsim.open_sweep(made.sweep(folder)),
+        "workload": measure(open_workload(run.spec.workload)),
+        "replays": {str(load): made.replay(load) for load in (0.3, 0.9)},
+    }
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def texts(ax) -> str:
+    """All that is written in a figure."""
+    found = ax.get_figure().findobj(lambda artist: hasattr(artist, "get_text"))
+    return " ".join(each.get_text().replace("\n", " ") for each in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [*((kind, ".svg") for kind in plot.KINDS), ("bandwidth", ".png"), ("bandwidth", ".pdf")],
+)
+def test_files_are_byte_stable_and_say_what_made_them(data, tmp_path, kind, suffix):
+    paths = [tmp_path / f"{name}{suffix}" for name in "ab"]
+    for path in paths:
+        plot.draw(kind, data[plot.KINDS[kind].of], path, f"hmsim plot --kind {kind}")
+    first, second = (path.read_bytes() for path in paths)
+    assert first == second
+    if suffix != ".pdf":  # whose metadata are compressed
+        assert f"hmsim plot --kind {kind}".encode() in first
+
+
+@pytest.mark.parametrize("kind", plot.KINDS)
+@pytest.mark.parametrize("width", style.WIDTHS)
+def test_everything_stays_inside_the_page(data, kind, width):
+    """At every width: no text beyond the figure's edge."""
+    function = plot.KINDS[kind].function(kind)
+    of = data[plot.KINDS[kind].of]
+    with style.figure(width, function.height(of), None, "") as figure:
+        function(of, ax=figure.add_subplot())
+        figure.draw_without_rendering()
+        page = figure.bbox.padded(3)
+        for artist in figure.findobj(lambda each: hasattr(each, "get_text")):
+            if artist.get_visible() and artist.get_text().strip():
+                box = artist.get_window_extent()
+                inside = page.x0 <= box.x0 and box.x1 <= page.x1
+                ticks = artist.get_text().replace(".", "").isdigit()  # off-limits ticks exist
+                assert inside or ticks, artist.get_text()
+
+
+@pytest.mark.parametrize(
+    "kind", ["bandwidth", "timeline", "gap", "speedup", "sweep-line", "sweep-heatmap"]
+)
+def test_bound_is_named(data, kind):
+    ax = plot.KINDS[kind].function(kind)(data[plot.KINDS[kind].of])
+    assert "bound" in texts(ax)
+
+
+def test_functions_draw_on_given_axes_and_return_them(data):
+    _, axes = plt.subplots(1, 2)
+    assert hmsim.plot.bandwidth(data["run"], ax=axes[0]) is axes[0]
+    assert data["run"].plot.roofline(ax=axes[1]) is axes[1]
+    assert "timeline" in dir(data["run"].plot)
+    with pytest.raises(AttributeError, match="bandwidth"):
+        _ = data["run"].plot.bandwith
+
+
+def test_bandwidth_bars_are_the_results(data):
+    ax = plot.bandwidth(data["run"])
+    widths = [patch.get_width() for patch in ax.patches]
+    expected = data["run"].totals["aggregate_bandwidth_bytes_per_s"] / 1e9
+    assert np.allclose(widths, expected)
+
+
+def test_timeline_adds_up_to_the_run(data):
+    """Each bin's bandwidth times its time is its bytes; together, the run's."""
+    run = data["run"]
+    ax = plot.timeline(run, policy="reactive")
+    row = run.policies.index("reactive")
+    seconds = run.steps("time_s")[row].reshape(16, 4).sum(axis=1)
+    top = np.array([stack.get_paths()[0].vertices for stack in ax.collections][-1])
+    peak = (run.steps("attention_read_bytes") + run.steps("weight_read_bytes"))[row]
+    expected = peak.sum(axis=1).reshape(16, 4).sum(axis=1) / seconds / 1e9
+    assert np.isclose(top[:, 1].max(), expected.max())
+
+
+def test_roofline_is_above_every_analytic_policy(data):
+    ax = plot.roofline(data["run"])
+    roof = next(line for line in ax.lines if "min(HBM" in str(line.get_label()))
+    for line in ax.lines:
+        if len(line.get_xdata()) == 1:
+            share, achieved = line.get_xdata()[0], line.get_ydata()[0]
+            assert achieved <= np.interp(share, *roof.get_data()) * 1.001
+
+
+def test_sweep_line_cuts_where_it_is_told(data):
+    ax = plot.sweep_line(data["sweep"], x="sparsity", y="time_s", at={"capacity": "16.001 GB"})
+    (line,) = [line for line in ax.lines if line.get_label() == "static"]
+    expected = data["sweep"].time_s.isel(capacity=1).sel(policy="static")
+    assert np.array_equal(line.get_ydata(), expected)
+
+
+def test_heatmap_shows_failed_points(data):
+    assert "failed" in texts(plot.sweep_heatmap(data["sweep"]))
+
+
+@pytest.mark.parametrize(
+    ("draw", "said"),
+    [
+        (lambda data: plot.sweep_line(data["sweep"], x="sparsty"), "did you mean 'sparsity'"),
+        (lambda data: plot.sweep_line(data["sweep"], y="gaps"), "did you mean 'gap'"),
+        (lambda data: plot.sweep_heatmap(data["sweep"], policy="lru"), "no policy 'lru'"),
+        (lambda data: plot.timeline(data["run"], policy="statik"), "did you mean 'static'"),
+        (lambda data: plot.speedup(data["runs"], against="page"), "no policy 'page'"),
+    ],
+)
+def test_wrong_options_name_the_right_ones(data, draw, said):
+    with pytest.raises(InputError, match=said):
+        draw(data)
