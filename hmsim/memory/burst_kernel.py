@@ -56,6 +56,7 @@ from hmsim.memory.burst_state import (
     CLOCK_STOPS,
     CLOCK_WRITE,
     CLOCKED,
+    CLOCKED_LIST,
     CLOSE_AFTER,
     CLOSING,
     COLUMN_BUS,
@@ -787,7 +788,7 @@ def _single_bus_tick(p, s, c, now):
     b = s[c + CLOCKED]
     if b >= 0:
         s[c + CLOCKED] = -1
-        k = ACTIVE if s[b + OPENER] >= 0 else HIT
+        k = s[c + CLOCKED_LIST]
         i = s[b + PLACE + k - ACTIVE]
     elif activating and s[c + ACT2_DEADLINE] <= now:
         _activate_second(p, s, c, now)
@@ -814,6 +815,7 @@ def _single_bus_tick(p, s, c, now):
             command = CAS_RD + s[q + KIND]
             _record(p, s, c, now, command, bank, s[q + TARGET_ROW], s[q + LINE])
             s[c + CLOCKED] = bank
+            s[c + CLOCKED_LIST] = k
             return
         runs = p[CLOCK_WRITE] if s[q + KIND] else p[CLOCK_READ]
         s[c + CLOCK_STOPS] = max(s[c + CLOCK_STOPS], now + runs)

@@ -162,6 +162,7 @@ STATISTICS = (
     ACTIVATING,  # LPDDR: bank between ACT-1 and ACT-2, or -1
     ACT2_DEADLINE,
     CLOCKED,  # LPDDR: bank whose column command follows a CAS, or -1
+    CLOCKED_LIST,  # and the list it was chosen from
     CLOCK_STOPS,  # LPDDR: WCK runs until here
     LAST_DONE,
     DONE,  # requests completed
@@ -186,7 +187,7 @@ STATISTICS = (
     HISTOGRAM,
     LOG,  # tick, command, bank number, row, line
     CHANNEL_FIELDS,
-) = range(57)
+) = range(58)
 RING = 512  # two maintenance commands per bank at most
 LOG_FIELDS = 5
 
