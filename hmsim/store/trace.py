@@ -20,7 +20,7 @@ I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 
 FORMAT, VERSION = "hmsim-trace", 1
-SLAB_READS = 1 << 21
+SLAB_READS = 1 << 21  # reads of a slab, about
 _CHUNK = 1 << 18  # elements of one HDF5 chunk
 
 # Dataset: (type on disk, whether a file may lack it).
@@ -132,7 +132,7 @@ class _Column:
         self.count = 0  # values pending
 
     def extend(self, values: NDArray[Any]) -> None:
-        self.pending.append(values)
+        self.pending.append(values.astype(self.data.dtype))
         self.count += values.size
         if self.count >= _CHUNK:
             self._write(self.count // _CHUNK * _CHUNK)
@@ -143,7 +143,7 @@ class _Column:
     def _write(self, count: int) -> None:
         if count == 0:
             return
-        values = np.concatenate(self.pending).astype(self.data.dtype)
+        values = np.concatenate(self.pending)
         size = self.data.shape[0]
         self.data.resize(size + count, axis=0)
         self.data[size:] = values[:count]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import hmsim
-from hmsim.store.trace import Blocks, Header, Slab, TraceFile, write_trace
+from hmsim.store.trace import SLAB_READS, Blocks, Header, Slab, TraceFile, write_trace
 from hmsim.workload import trace_kernel
 from hmsim.workload.stream import CHUNK_BYTES, I64, U64, Chunk, Geometry, Workload
 
@@ -119,28 +119,42 @@ def save(workload: Workload, path: Path, progress: Callable[[int], None] | None 
 
     def slabs() -> Iterator[Slab]:
         for chunk in workload.chunks():
-            read_offset = np.zeros(chunk.reads.size + 1, np.int64)
-            np.cumsum(chunk.reads, out=read_offset[1:])
-            read = np.empty(read_offset[-1], np.int64)
-            base = chunk.lane * shape.slots
-            trace_kernel.unpack(chunk.bits, base, number, read)
-            step_of = np.repeat(np.arange(base.size), np.diff(chunk.append_offset))
-            yield Slab(
-                chunk.first,
-                chunk.token,
-                chunk.lane if shape.lanes == shape.layers else np.full_like(chunk.lane, -1),
-                chunk.hbm_bytes,
-                chunk.compute_s,
-                read_offset,
-                read,
-                chunk.append_offset,
-                number[base[step_of] + chunk.append_slot],
-                chunk.append_bytes,
-            )
+            yield from _listed(chunk, shape, number)
             if progress is not None:
                 progress(chunk.first + chunk.reads.size)
 
     write_trace(path, header, blocks, slabs())
+
+
+def _listed(chunk: Chunk, shape: Geometry, number: I64) -> Iterator[Slab]:
+    """The chunk with its blocks listed by trace number, cut so that the lists stay small."""
+    until = np.append(0, np.cumsum(chunk.reads))
+    base = chunk.lane * shape.slots
+    layer = chunk.lane if shape.lanes == shape.layers else np.full_like(chunk.lane, -1)
+    first = 0
+    while first < chunk.reads.size:
+        full = int(np.searchsorted(until, until[first] + SLAB_READS, side="right")) - 1
+        rows = slice(first, max(full, first + 1))
+        edges = slice(rows.start, rows.stop + 1)
+        read_offset = until[edges] - until[first]
+        read = np.empty(read_offset[-1], np.int64)
+        trace_kernel.unpack(chunk.bits[rows], base[rows], number, read)
+        append_offset = chunk.append_offset[edges]
+        appends = slice(append_offset[0], append_offset[-1])
+        to = np.repeat(base[rows], np.diff(append_offset)) + chunk.append_slot[appends]
+        yield Slab(
+            chunk.first + first,
+            chunk.token[rows],
+            layer[rows],
+            chunk.hbm_bytes[rows],
+            chunk.compute_s[rows],
+            read_offset,
+            read,
+            append_offset - append_offset[0],
+            number[to],
+            chunk.append_bytes[appends],
+        )
+        first = rows.stop
 
 
 def _lives(workload: Workload) -> tuple[I64, I64]:
