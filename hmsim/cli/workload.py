@@ -49,7 +49,8 @@ def add(commands: Any) -> None:
     give = verbs.add_parser("export", help="a trace to another tool's file", allow_abbrev=False)
     give.add_argument("source", metavar="TRACE.h5|SPEC.toml")
     give.add_argument("--to", required=True, metavar="FORMAT", dest="form",
-                      help="ramulator, ramulator-rw, dramsim3, dramsys, gem5, csv")  # fmt: skip
+                      help="ramulator, ramulator-rw, dramsim3, dramsys, gem5, csv; "
+                      "of a spec's requests: llmservingsim, vidur, mooncake")  # fmt: skip
     give.add_argument("-o", "--output", required=True, metavar="FILE")
     give.add_argument("--system", default="gh200-96gb", metavar="PRESET|FILE")
     give.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes")
@@ -69,19 +70,25 @@ def add(commands: Any) -> None:
 
 def open_source(path: str, changes: list[str]) -> Any:
     """The workload of a trace file, or of a TOML file with a `[workload]` table."""
-    from hmsim.config.run import changed, read_run
     from hmsim.workload import open_workload
-    from hmsim.workload.open import load_spec
     from hmsim.workload.trace import TraceWorkload
 
     if not path.endswith(".toml"):
         if changes:
             raise InputError(f"--set: {path} is a trace file, which has nothing to change")
         return TraceWorkload(Path(path))
+    return open_workload(_spec(path, changes))
+
+
+def _spec(path: str, changes: list[str]) -> Any:
+    """The `[workload]` table of a TOML file, with changes."""
+    from hmsim.config.run import changed, read_run
+    from hmsim.workload.open import load_spec
+
     data = read_run(path)
     for change in changes:
         data = changed(data, change)
-    return open_workload(load_spec(data, path))
+    return load_spec(data, path)
 
 
 def _generate(options: argparse.Namespace) -> int:
@@ -139,7 +146,14 @@ def _export(options: argparse.Namespace) -> int:
     from hmsim.replay.addresses import PolicyAddresses, levels
     from hmsim.workload.export import DRAM, HBM, Selected, estimate, export, format_of
     from hmsim.workload.formats import Target
+    from hmsim.workload.open import save_requests
+    from hmsim.workload.requests import WRITERS
 
+    if options.form in WRITERS:
+        path = writable(options.output)
+        assert path is not None
+        save_requests(_spec(options.source, options.changes), Path(), options.form, path)
+        return 0
     of_system = [change for change in options.changes if change.startswith("system")]
     rest = [change for change in options.changes if change not in of_system]
     format_of(options.form)
@@ -163,6 +177,7 @@ def _export(options: argparse.Namespace) -> int:
     path = writable(options.output)
     assert path is not None
     side = system.dram if options.tier == "dram" else system.hbm
+    mapping = side.mapping or side.spec.mapping
     target = Target(
         clock_hz=1 / side.spec.tCK,
         decode=levels(side),
@@ -170,7 +185,10 @@ def _export(options: argparse.Namespace) -> int:
     )
     where = PolicyAddresses(options.policy, workload, system, selected)
     with Progress(workload.geometry.steps, " steps", "export") as progress:
-        count = export(workload, options.form, path, selected, target, where, _increments(progress))
+        count = export(
+            workload, options.form, path, selected, target, where, _increments(progress),
+            {"policy": options.policy, "system": options.system, "mapping": mapping},
+        )  # fmt: skip
     print(f"{path}: {count:,} requests", file=sys.stderr)
     return 0
 

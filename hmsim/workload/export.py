@@ -95,13 +95,15 @@ def export(
     target: Target | None = None,
     addresses: Addresses | None = None,
     progress: Callable[[int], None] | None = None,
+    notes: dict[str, Any] | None = None,
 ) -> int:
     """Write `workload` as a trace of another tool; returns how many requests it holds.
 
     `form`: a key of FORMATS. `addresses`: None for `StaticAddresses`; else called once for every
     exported step, in order. The file is written beside `path` and moved there when complete,
-    gzipped if the name ends in .gz; a sidecar `NAME.meta.json` says where it comes from. Raises
-    InputError for an unknown format, an empty selection, or a place that cannot be written to.
+    gzipped if the name ends in .gz; a sidecar `NAME.meta.json` says where it comes from, with
+    `notes` (what `addresses` stands for, say). Raises InputError for an unknown format, a selection
+    that holds no request, or a place that cannot be written to.
     """
     kind, shape = format_of(form), workload.geometry
     granule, target = kind.granule, target or Target()
@@ -116,7 +118,10 @@ def export(
     try:
         with _opened(beside) as file:
             count = kind.write(file, batches, target)
+        if count == 0:
+            raise InputError("export: none of these steps' blocks lie in the chosen tier")
         meta = _provenance(workload, kind, form, granule, stride, selected, target, count)
+        meta |= notes or {"policy": "static, in order of birth"}
         path.with_name(path.name + ".meta.json").write_text(json.dumps(meta, indent=1) + "\n")
         os.replace(beside, path)
     except OSError as error:

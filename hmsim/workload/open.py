@@ -12,7 +12,12 @@ from hmsim.workload.batch import Schedule, alike, schedule
 from hmsim.workload.churn import Churn
 from hmsim.workload.generator import Generated
 from hmsim.workload.matrix import Matrix, read_matrix
-from hmsim.workload.requests import Requests, read_requests, synthetic_requests
+from hmsim.workload.requests import (
+    Requests,
+    read_requests,
+    synthetic_requests,
+    write_requests,
+)
 from hmsim.workload.scores import Scores, check_budget
 from hmsim.workload.selection import Selection
 from hmsim.workload.stream import Workload
@@ -102,6 +107,16 @@ def requests_of(given: RequestsSpec, base: Path, seed: int) -> Requests:
     if not given.share_prefixes:
         hashes = [[] for _ in hashes]
     return Requests(arrival - arrival[0], requests.prompt[kept], requests.output[kept], hashes)
+
+
+def save_requests(spec: WorkloadSpec, base: Path, form: str, path: Path) -> None:
+    """Write the requests of a spec for another tool: a key of `hmsim.workload.requests.WRITERS`.
+
+    Raises InputError for a spec without requests.
+    """
+    if spec.requests is None:
+        raise InputError(f"format {form!r}: needs a spec with [workload.requests]")
+    write_requests(requests_of(spec.requests, base, spec.seed), form, path)
 
 
 def _describe(spec: WorkloadSpec) -> str:

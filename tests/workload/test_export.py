@@ -230,10 +230,11 @@ def test_the_estimate_is_right_about_requests_and_close_about_bytes(tmp_path, wo
 
 
 def test_the_sidecar_says_where_the_file_comes_from(tmp_path, workload):
-    count = export(workload, "dramsim3", tmp_path / "t", selected(tier=HBM, first=3))
+    part = selected(tier=HBM, first=3)
+    count = export(workload, "dramsim3", tmp_path / "t", part, notes={"policy": "mine"})
     meta = json.loads((tmp_path / "t.meta.json").read_text())
     assert meta["requests"] == count
-    assert meta["transaction_bytes"] == 64
+    assert (meta["transaction_bytes"], meta["policy"]) == (64, "mine")
     assert (meta["tier"], meta["first_step"], meta["last_step"]) == ("hbm", 3, 12)
     again = WorkloadSpec(**tomllib.loads(meta["workload"])["workload"])
     assert open_workload(again).geometry == workload.geometry
@@ -244,6 +245,9 @@ def test_bad_calls_leave_nothing_behind(tmp_path, workload):
         export(workload, "dramsim", tmp_path / "t")
     with pytest.raises(InputError, match=r"steps 50 .. None: the trace has 12"):
         export(workload, "csv", tmp_path / "t", selected(first=50))
+    everything = selected(tier=DRAM, hbm_bytes=1 << 40)
+    with pytest.raises(InputError, match="none of these steps' blocks lie in the chosen tier"):
+        export(workload, "csv", tmp_path / "t", everything)
     with pytest.raises(InputError, match="cannot be written"):
         export(workload, "csv", Path(tmp_path, "none", "t"))
     assert list(tmp_path.iterdir()) == []
