@@ -256,6 +256,8 @@ class Memory:
         done = done[done > 0]
         if not len(done):  # the step missed these channels: simulate it all
             return self.replay_apart(pages, start, window, delay)
+        # Channels whose turn it was not catch up on refreshes: count those of this step alone.
+        counts["refreshes"] = sum(self._refreshes(start, start + ticks) for ticks in done.tolist())
         # Opening a row and the trip back are paid once, not once per sample.
         unloaded = min(int(done.min()), self.timing.read_latency + delay)
         busy = self.evened(float(done.mean()) - unloaded, counts, len(done))
@@ -263,6 +265,15 @@ class Memory:
         pace = busy / (seen / len(done))
         scaled = {name: int(count * total / seen) for name, count in counts.items()}
         return round(unloaded + pace * int(bursts.max())), scaled
+
+    def _refreshes(self, start: int, end: int) -> int:
+        """Refresh commands that fall due for a channel after tick `start` and up to `end`."""
+        if self._policy.refresh == kernel.NO_REFRESH:
+            return 0
+        if self._policy.refresh == kernel.ALL_BANK:
+            return (end // self.timing.refi - start // self.timing.refi) * self.timing.scopes
+        interval = self.timing.refi_bank
+        return (end // interval - start // interval) * self.timing.buses
 
     def evened(self, ticks: float, counts: dict[str, int], channels: int) -> float:
         """Ticks of a sample had it met its fair share of all-bank refreshes, no more or less.

@@ -17,9 +17,9 @@ from hmsim.memory.compiling import kernel
 
 I64 = NDArray[np.int64]
 
-BUDGET = 1 << 14  # bursts simulated per sampled channel and step: some five refresh intervals
-CHANNELS = 2  # channels sampled in a step
-CLUSTER_BYTES = 1 << 18  # consecutive traffic kept together, over all channels
+BUDGET = 1 << 13  # bursts simulated per sampled channel and step: two or three refresh intervals
+CHANNELS = 4  # channels sampled in a step
+CLUSTER_BYTES = 1 << 17  # consecutive traffic kept together, over all channels
 
 
 def clusters(size: I64, keep_one_in: int) -> NDArray[np.bool_]:

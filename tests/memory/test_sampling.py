@@ -60,8 +60,10 @@ def test_run_follows_burst(name, size, writes, refresh, interleave):
 @pytest.mark.parametrize("writes", [0.0, 0.3])
 def test_run_follows_burst_on_every_preset(name, size, writes):
     config = MemoryConfig(load_memory(name), 24, interleave=512, read_queue=64)
-    burst, run = rates(config, lambda memory, k: random_pages(memory, k, size, 24 << 20, writes))
-    assert run == pytest.approx(burst, rel=0.02 if size >= 1024 else 0.05)
+    # One step is a sample with an error of a per cent or two, much of which averages out over
+    # several; the worst of all these cases is at 2.6 %.
+    burst, run = rates(config, lambda memory, k: random_pages(memory, k, size, 12 << 20, writes), 8)
+    assert run == pytest.approx(burst, rel=0.03)
 
 
 @pytest.mark.nojit
