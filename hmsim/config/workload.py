@@ -2,11 +2,26 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from hmsim.config.base import BytesOrZero, SecondsOrZero, Strict
+from hmsim.config.base import BytesOrZero, SecondsOrZero, Strict, load
 from hmsim.config.model import LlmModel
+from hmsim.errors import InputError
 
+
+def _preset_or_table(value: object) -> object:
+    """A table is checked as such at once, so that its mistakes are named rather than the union's."""
+    if isinstance(value, dict):
+        try:
+            return load(LlmModel, value, "model")
+        except InputError as error:
+            raise ValueError(str(error).removeprefix("model: ")) from None
+    if not isinstance(value, (str, LlmModel)):
+        raise ValueError("expected the name of a preset, or a table")
+    return value
+
+
+ModelChoice = Annotated[str | LlmModel, BeforeValidator(_preset_or_table)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -121,7 +136,7 @@ class WorkloadSpec(Strict):
     kind: Literal["churn", "scores", "streaming", "dense", "matrix"] = "churn"
     title: str = ""
     source: str = ""  # where the numbers come from
-    model: str | LlmModel = "llama-3.1-8b"
+    model: ModelChoice = "llama-3.1-8b"
     layers: Count | None = None  # instead of the model's
     block_tokens: Count = 1
     index_bytes: BytesOrZero = 0.0  # read a past token and layer step to select, from HBM

@@ -10,6 +10,7 @@ from hmsim.config.base import load, read_toml
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
 from hmsim.workload import open_workload
+from hmsim.workload.open import save_requests
 from hmsim.workload.statistics import measure
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -136,7 +137,9 @@ def test_weights_grow_with_the_batch_and_the_index_with_the_context():
         (BASE | {"sparcity": 0.5}, "sparcity: unknown key; did you mean 'sparsity'"),
         ({"requests": {"batch": 3}}, "requests: give path"),
         ({"requests": {"path": "x"}, "copies": 2}, "copies goes with tokens"),
-        (BASE | {"model": {"layers": 3}}, "model"),
+        (BASE | {"model": {"layers": 3}}, "spec: model: give ffn, heads, hidden, vocab"),
+        (BASE | {"model": {"layers": 3, "hiden": 4}}, "hiden: unknown key; did you mean 'hidden'"),
+        (BASE | {"model": 5}, "model: 5: expected the name of a preset, or a table"),
     ],
 )
 def test_contradictory_specs_are_refused_in_one_line(table, complaint):
@@ -149,6 +152,20 @@ def test_churn_refuses_what_it_cannot_model():
     spec = WorkloadSpec(**(BASE | {"model": "gpt-oss-120b"}))
     with pytest.raises(InputError, match="'churn' knows no windowed layers"):
         open_workload(spec)
+
+
+def test_a_model_may_be_given_as_a_table():
+    sizes = {"kv_bytes_per_token_layer": "1 KiB", "weight_bytes_step": 5, "resident_bytes": 7}
+    workload = open_workload(WorkloadSpec(**(BASE | {"model": {"layers": 2} | sizes})))
+    assert (workload.geometry.block_bytes, workload.geometry.resident_bytes) == (4096, 7)
+
+
+def test_requests_of_a_spec_for_other_tools(tmp_path):
+    requests = {"synthetic": {"count": 5}, "skip": 2}
+    save_requests(WorkloadSpec(requests=requests), tmp_path, "vidur", tmp_path / "r.csv")
+    assert len((tmp_path / "r.csv").read_text().splitlines()) == 1 + 3
+    with pytest.raises(InputError, match=r"format 'vidur': needs a spec with"):
+        save_requests(WorkloadSpec(**BASE), tmp_path, "vidur", tmp_path / "s.csv")
 
 
 def test_skipping_every_request_is_refused():
