@@ -4,8 +4,6 @@ import argparse
 import sys
 from typing import Any
 
-from hmsim.errors import InputError
-
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
@@ -34,7 +32,7 @@ def add(commands: Any) -> None:
 
 def command(options: argparse.Namespace) -> int:
     from hmsim.cli.common import print_json
-    from hmsim.cli.workload import open_source
+    from hmsim.cli.inputs import open_source, system_of
     from hmsim.placement.bound import bound, format_table
     from hmsim.replay.engine import analytic_rates
 
@@ -60,24 +58,3 @@ def command(options: argparse.Namespace) -> int:
     else:
         print(format_table(result))
     return 0
-
-
-def system_of(given: str | None, changes: list[str], source: str) -> Any:
-    """The system of a preset, of a file (its `[system]` table, or all of it), or of the run."""
-    from hmsim.config.base import load, read_toml
-    from hmsim.config.run import changed
-    from hmsim.config.system import SystemSpec, with_preset
-
-    if given is None and not source.endswith(".toml"):
-        raise InputError("--system: a trace file has none; name a preset or a TOML file")
-    where = given or source
-    data: dict[str, Any] = {"system": where}
-    if where.endswith(".toml"):
-        data = read_toml(where)
-        if "system" not in data:
-            data = {"system": data}
-    if isinstance(data["system"], str):
-        data = {"system": {"preset": data["system"]}}
-    for change in changes:
-        data = changed(data, change)
-    return load(SystemSpec, with_preset(data["system"]), f"{where}: system")

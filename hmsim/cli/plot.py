@@ -49,7 +49,7 @@ OPTIONS = {  # which kinds take which option
 
 
 def command(options: argparse.Namespace) -> int:
-    from hmsim.cli.run import writable
+    from hmsim.cli.inputs import writable
     from hmsim.plot import KINDS, draw
     from hmsim.plot.style import check_format
 
@@ -112,7 +112,7 @@ def _sweep(paths: list[str], kind: str) -> Any:
 
 
 def _workload(paths: list[str], kind: str) -> Any:
-    from hmsim.cli.workload import open_source
+    from hmsim.cli.inputs import open_source
     from hmsim.workload.statistics import measure
 
     return measure(open_source(_one(paths, kind), []))

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    from hmsim.cli.run import writable
+    from hmsim.cli.inputs import writable
     from hmsim.report import markdown, page
     from hmsim.report.content import report_on
 

@@ -4,10 +4,7 @@ import argparse
 import shlex
 import signal
 import sys
-from pathlib import Path
 from typing import Any
-
-from hmsim.errors import InputError
 
 
 def add(commands: Any) -> None:
@@ -38,6 +35,7 @@ def add(commands: Any) -> None:
 
 def command(options: argparse.Namespace) -> int:
     from hmsim.cli.common import Progress, print_json
+    from hmsim.cli.inputs import writable
     from hmsim.config.base import load
     from hmsim.config.run import RunSpec, load_run
     from hmsim.replay import engine, summary
@@ -79,23 +77,6 @@ def command(options: argparse.Namespace) -> int:
         if path is not None:
             print(f"{what}: {path}", file=sys.stderr)
     return 0
-
-
-def writable(path: str | None) -> Path | None:
-    """The path, its folder made; InputError, before any work, if it cannot be written."""
-    if path is None:
-        return None
-    target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            raise IsADirectoryError(21, "is a folder")
-        probe = target.with_name(target.name + ".probe")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    return target
 
 
 def _interrupt(*_: object) -> None:

@@ -68,32 +68,9 @@ def add(commands: Any) -> None:
     fit.set_defaults(command=_calibrate)
 
 
-def open_source(path: str, changes: list[str]) -> Any:
-    """The workload of a trace file, or of a TOML file with a `[workload]` table."""
-    from hmsim.workload import open_workload
-    from hmsim.workload.trace import TraceWorkload
-
-    if not path.endswith(".toml"):
-        if changes:
-            raise InputError(f"--set: {path} is a trace file, which has nothing to change")
-        return TraceWorkload(Path(path))
-    return open_workload(_spec(path, changes))
-
-
-def _spec(path: str, changes: list[str]) -> Any:
-    """The `[workload]` table of a TOML file, with changes."""
-    from hmsim.config.run import changed, read_run
-    from hmsim.workload.open import load_spec
-
-    data = read_run(path)
-    for change in changes:
-        data = changed(data, change)
-    return load_spec(data, path)
-
-
 def _generate(options: argparse.Namespace) -> int:
     from hmsim.cli.common import Progress
-    from hmsim.cli.run import writable
+    from hmsim.cli.inputs import open_source, writable
     from hmsim.units import show_bytes
     from hmsim.workload.trace import save
 
@@ -111,6 +88,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _info(options: argparse.Namespace) -> int:
     from hmsim.cli.common import Progress, print_json
+    from hmsim.cli.inputs import open_source
     from hmsim.workload.statistics import measure
 
     workload = open_source(options.source, options.changes)
@@ -124,7 +102,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from hmsim.cli.run import writable
+    from hmsim.cli.inputs import writable
     from hmsim.config.run import changed
     from hmsim.workload.imports import import_file
 
@@ -140,9 +118,8 @@ def _import(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from hmsim import units
-    from hmsim.cli.bound import system_of
     from hmsim.cli.common import Progress
-    from hmsim.cli.run import writable
+    from hmsim.cli.inputs import open_source, spec_of, system_of, writable
     from hmsim.replay.addresses import PolicyAddresses, levels
     from hmsim.workload.export import DRAM, HBM, Selected, estimate, export, format_of
     from hmsim.workload.formats import Target
@@ -152,7 +129,7 @@ def _export(options: argparse.Namespace) -> int:
     if options.form in WRITERS:
         path = writable(options.output)
         assert path is not None
-        save_requests(_spec(options.source, options.changes), Path(), options.form, path)
+        save_requests(spec_of(options.source, options.changes), Path(), options.form, path)
         return 0
     of_system = [change for change in options.changes if change.startswith("system")]
     rest = [change for change in options.changes if change not in of_system]
@@ -204,7 +181,7 @@ def _steps(given: str | None) -> tuple[int, int | None]:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    from hmsim.cli.run import writable
+    from hmsim.cli.inputs import writable
     from hmsim.workload.calibrate import calibrate
 
     path = writable(options.output)

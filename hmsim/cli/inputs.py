@@ -1,0 +1,67 @@
+"""What the arguments of several commands name: workloads, systems, files to write."""
+
+from pathlib import Path
+from typing import Any
+
+from hmsim.errors import InputError
+
+
+def open_source(path: str, changes: list[str]) -> Any:
+    """The workload of a trace file, or of a TOML file with a `[workload]` table."""
+    from hmsim.workload import open_workload
+    from hmsim.workload.trace import TraceWorkload
+
+    if not path.endswith(".toml"):
+        if changes:
+            raise InputError(f"--set: {path} is a trace file, which has nothing to change")
+        return TraceWorkload(Path(path))
+    return open_workload(spec_of(path, changes))
+
+
+def spec_of(path: str, changes: list[str]) -> Any:
+    """The `[workload]` table of a TOML file, with changes."""
+    from hmsim.config.run import changed, read_run
+    from hmsim.workload.open import load_spec
+
+    data = read_run(path)
+    for change in changes:
+        data = changed(data, change)
+    return load_spec(data, path)
+
+
+def system_of(given: str | None, changes: list[str], source: str) -> Any:
+    """The system of a preset, of a file (its `[system]` table, or all of it), or of the run."""
+    from hmsim.config.base import load, read_toml
+    from hmsim.config.run import changed
+    from hmsim.config.system import SystemSpec, with_preset
+
+    if given is None and not source.endswith(".toml"):
+        raise InputError("--system: a trace file has none; name a preset or a TOML file")
+    where = given or source
+    data: dict[str, Any] = {"system": where}
+    if where.endswith(".toml"):
+        data = read_toml(where)
+        if "system" not in data:
+            data = {"system": data}
+    if isinstance(data["system"], str):
+        data = {"system": {"preset": data["system"]}}
+    for change in changes:
+        data = changed(data, change)
+    return load(SystemSpec, with_preset(data["system"]), f"{where}: system")
+
+
+def writable(path: str | None) -> Path | None:
+    """The path, its folder made; InputError, before any work, if it cannot be written."""
+    if path is None:
+        return None
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError(21, "is a folder")
+        probe = target.with_name(target.name + ".probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    return target
