@@ -20,7 +20,11 @@ from typing import Any
 import numpy as np
 
 from hmsim.config.run import load_run
+from hmsim.config.system import load_system
 from hmsim.config.workload import WorkloadSpec
+from hmsim.memory.device import MemoryConfig, Pages
+from hmsim.memory.replay import replay_trace
+from hmsim.memory.superchip import Superchip
 from hmsim.placement import policies, runs
 from hmsim.placement.window import windows
 from hmsim.replay.engine import analytic_rates
@@ -110,9 +114,71 @@ def run() -> Iterator[Row]:
             }
 
 
+def memory() -> Iterator[Row]:
+    """Burst and run fidelity by pattern, standard and threads, one process."""
+    rng = np.random.default_rng(0)
+    n = 1 << 20
+    for name in ("hbm3-6400", "lpddr5-6400"):
+        patterns = {
+            "sequential": np.arange(n) * 32,
+            "pages of 4 KiB": _page_bursts(rng, 4096, n),
+            "random 32 B": rng.integers(0, 1 << 25, n) * 32,
+        }
+        for pattern, address in patterns.items():
+            for fidelity in ("burst", "run"):
+
+                def replay(a: Any = address, m: str = name, f: str = fidelity) -> None:
+                    replay_trace((a, np.zeros(len(a), np.int64)), m, fidelity=f)
+
+                seconds = median_seconds(replay)
+                yield {
+                    "memory": name,
+                    "pattern": pattern,
+                    "fidelity": fidelity,
+                    "threads": 1,
+                    "M bursts/s": n / seconds / 1e6,
+                    "simulated GB/s": 32 * n / seconds / 1e9,
+                }
+    system = load_system("gh200-96gb")
+    for size in (4096, 16384, 65536):
+        total = 256 << 20
+        address = rng.integers(0, (64 << 30) // size, total // size) * size
+        pages = Pages(address, np.full(len(address), size), np.zeros(len(address), np.int64))
+        for fidelity, threads in (("burst", 1), ("burst", 2), ("run", 1), ("run", 2)):
+            chip = Superchip(
+                MemoryConfig.of(system.hbm),
+                system.link,
+                MemoryConfig.of(system.dram),
+                system.outstanding,
+                fidelity,
+                threads,
+            )
+            part = Pages(*(each[: len(address) // 8] for each in pages))
+
+            def step(c: Any = chip, p: Pages = pages, q: Pages = part) -> None:
+                c.step(p, q)
+
+            seconds = median_seconds(step)
+            yield {
+                "memory": "gh200-96gb",
+                "pattern": f"pages of {size >> 10} KiB",
+                "fidelity": fidelity,
+                "threads": threads,
+                "M bursts/s": total * 9 / 8 / 32 / seconds / 1e6,
+                "simulated GB/s": total * 9 / 8 / seconds / 1e9,
+            }
+
+
+def _page_bursts(rng: np.random.Generator, size: int, n: int) -> np.ndarray:
+    """Addresses of n bursts: random pages, each in order."""
+    pages = rng.integers(0, (1 << 30) // size, n * 32 // size)
+    return (pages[:, None] * size + np.arange(0, size, 32)).ravel()
+
+
 ROOMS: dict[str, Callable[[], Iterator[Row]]] = {
     "workload": workload,
     "policies": placement,
+    "memory": memory,
     "run": run,
 }
 
