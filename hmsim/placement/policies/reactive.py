@@ -11,9 +11,10 @@ itself is never evicted for another.
 Source: arXiv 2508.13231 section 4 (its authors' simulator flushes a whole layer instead: see
 `authors-reactive`) and, for the best share, its `unlimited`.
 
-The order costs by what changes: a block enters the list when its lane is visited again and does not
-read it, and leaves the list when it is read again. Blocks used at their lane's last visit are in no
-list: they are younger than all that are, and the lane visited longest ago holds the oldest of them.
+Last uses are kept in batches: the blocks that a step used and none since. A block's step is written
+down when its lane's next visit does not use it; until then the lane's bitset tells. Victims come
+from the oldest batch that is left, which is put together when its turn comes: once a step, on
+average.
 """
 
 import numpy as np
@@ -21,12 +22,13 @@ from numba import njit
 
 from hmsim.bits import lowest_bit, popcount
 from hmsim.errors import InputError
-from hmsim.placement.policies import links
 from hmsim.placement.policies.api import Own, Policy, policy_step
 from hmsim.placement.traffic import INCLUSIVE, dram_arms
 
-# Own.bits: `seen` [lanes, words], used at the lane's last visit; and a row of scratch.
-# Own.ints: last visit [lanes], then one list as in `links`, the oldest block first.
+# Own.bits: `seen` [lanes, words], used at the lane's last visit; `used` and `batch` [words].
+# Own.ints: place in the prompt, step of the batch, last visit [lanes], lane [steps] and last use
+# [blocks], or -1.
+PLACE, STEP, HEAD = range(3)
 # Own.floats of balanced: best split, block bytes.
 SPLIT, SIZE = 0, 1
 # Own.floats of slack: stretch, inclusive copies?, block bytes, HBM rate, arms [.., 4] of the DRAM.
@@ -34,80 +36,61 @@ STRETCH, COPIES, BLOCK, HBM, ARMS = range(5)
 
 
 @njit(cache=True, nogil=True)
-def _list(hbm, own):
-    """`ends`, `before` and `after` of the list."""
+def _parts(hbm, own):
+    """`visit`, `lane_of` and `last` of Own.ints."""
     lanes, words = hbm.resident.shape
-    blocks = lanes * words * 64
-    ends = own.ints[lanes : lanes + 2]
-    before = own.ints[lanes + 2 : lanes + 2 + blocks]
-    return ends, before, own.ints[lanes + 2 + blocks :]
+    last = own.ints.size - lanes * words * 64
+    return own.ints[HEAD : HEAD + lanes], own.ints[HEAD + lanes : last], own.ints[last:]
 
 
 @njit(cache=True, nogil=True)
 def _use(now, hbm, own):
-    """Bring the order of last use up to this step."""
-    lanes = hbm.resident.shape[0]
-    ends, before, after = _list(hbm, own)
-    links.record_use(now, hbm.resident, own.bits, own.bits[lanes], ends, before, after, 0)
-    own.ints[now.lane] = now.step
+    """Write down what this step uses, and when what it does not use any more was used last."""
+    lanes, words = hbm.resident.shape
+    visit, lane_of, last = _parts(hbm, own)
+    seen, used, batch = own.bits, own.bits[lanes], own.bits[lanes + 1]
+    lane = now.lane
+    one = np.uint64(1)
+    used[:] = now.bits[now.row]
+    for slot in now.appended:
+        used[slot >> 6] |= one << np.uint64(slot & 63)
+    for w in range(words):
+        leaving = seen[lane, w] & ~used[w] & hbm.resident[lane, w]
+        while leaving != 0:
+            last[(lane * words + w) * 64 + lowest_bit(leaving)] = visit[lane]
+            leaving &= leaving - one
+        seen[lane, w] = used[w]
+    if own.ints[STEP] >= 0 and lane_of[own.ints[STEP]] == lane:
+        for w in range(words):
+            batch[w] &= ~used[w]
+    lane_of[now.step] = lane
+    visit[lane] = now.step
 
 
 @njit(cache=True, nogil=True)
-def _promote(now, hbm, own, moves, most):
-    """Promote misses, in ascending order, as long as there is room or a victim; `most` of them."""
+def _next_batch(now, hbm, own):
+    """Put the next younger batch together; False if that is this step's."""
     lanes, words = hbm.resident.shape
-    seen, visit = own.bits, own.ints
-    ends, before, after = _list(hbm, own)
-    lane = now.lane
+    visit, lane_of, last = _parts(hbm, own)
+    batch = own.bits[lanes + 1]
+    if own.ints[STEP] + 1 >= now.step:
+        return False
+    own.ints[STEP] += 1
+    step = own.ints[STEP]
+    lane = lane_of[step]
     one = np.uint64(1)
-    room = hbm.capacity - hbm.used[0]
-    victim_lane, victim_word, victims = -1, 0, np.uint64(0)
-    oldest_visit = -1
     for w in range(words):
-        misses = now.bits[now.row, w] & ~hbm.resident[lane, w]
-        while misses != 0:
-            if moves.count[0] == most:
-                return
-            miss = (lane * words + w) * 64 + lowest_bit(misses)
-            misses &= misses - one
-            victim = ends[0]
-            while victim >= 0:  # drop those that died in the list
-                alive = hbm.resident[victim // (words * 64), victim // 64 % words]
-                if (alive >> np.uint64(victim & 63)) & one:
-                    break
-                links.remove(ends, before, after, 0, victim)
-                victim = ends[0]
-            if room > 0:
-                room -= 1
-            elif victim >= 0:
-                links.remove(ends, before, after, 0, victim)
-                moves.demote[moves.count[1]] = victim
-                moves.count[1] += 1
-            else:
-                while victims == 0:
-                    if victim_lane < 0 or victim_word == words:
-                        # The next lane by age of its last visit, this one excepted.
-                        youngest_visit = now.step
-                        victim_lane = -1
-                        for other in range(lanes):
-                            if oldest_visit < visit[other] < youngest_visit:
-                                youngest_visit = visit[other]
-                                victim_lane = other
-                        if victim_lane < 0:
-                            return
-                        oldest_visit = youngest_visit
-                        victim_word = 0
-                    victims = (
-                        hbm.resident[victim_lane, victim_word] & seen[victim_lane, victim_word]
-                    )
-                    victim_word += 1
-                moves.demote[moves.count[1]] = (
-                    victim_lane * words + victim_word - 1
-                ) * 64 + lowest_bit(victims)
-                moves.count[1] += 1
-                victims &= victims - one
-            moves.promote[moves.count[0]] = miss
-            moves.count[0] += 1
+        if visit[lane] == step:
+            batch[w] = own.bits[lane, w] & hbm.resident[lane, w]
+            continue
+        batch[w] = 0
+        idle = hbm.resident[lane, w] & ~own.bits[lane, w]
+        while idle != 0:
+            bit = lowest_bit(idle)
+            idle &= idle - one
+            if last[(lane * words + w) * 64 + bit] == step:
+                batch[w] |= one << np.uint64(bit)
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -118,6 +101,61 @@ def _demand(now, hbm):
         reads += popcount(now.bits[now.row, w])
         hits += popcount(now.bits[now.row, w] & hbm.resident[now.lane, w])
     return reads, hits
+
+
+@njit(cache=True, nogil=True)
+def _evict(now, hbm, own, moves, most):
+    """Demote the least recently used, `most` of them or as many as this step did not use."""
+    lanes, words = hbm.resident.shape
+    _, lane_of, last = _parts(hbm, own)
+    batch, ints = own.bits[lanes + 1], own.ints
+    one = np.uint64(1)
+    count = 0
+    while count < most and ints[PLACE] < lanes * words * 64:
+        # Of the prompt and never used: by slot, then lane.
+        slot, lane = ints[PLACE] // lanes, ints[PLACE] % lanes
+        ints[PLACE] += 1
+        idle = hbm.resident[lane, slot >> 6] & ~own.bits[lane, slot >> 6]
+        block = lane * words * 64 + slot
+        if (idle >> np.uint64(slot & 63)) & one and last[block] < 0:
+            moves.demote[count] = block
+            count += 1
+    while count < most:
+        if ints[STEP] >= 0:
+            lane = lane_of[ints[STEP]]
+            for w in range(words):
+                left = batch[w] & hbm.resident[lane, w]  # some may have died
+                while left != 0 and count < most:
+                    moves.demote[count] = (lane * words + w) * 64 + lowest_bit(left)
+                    left &= left - one
+                    count += 1
+                batch[w] = left
+                if count == most:
+                    break
+        if count < most and not _next_batch(now, hbm, own):
+            break
+    moves.count[1] = count
+
+
+@njit(cache=True, nogil=True)
+def _promote(now, hbm, own, moves, most):
+    """Promote misses, in ascending order, as long as there is room or a victim; `most` of them."""
+    words = hbm.resident.shape[1]
+    one = np.uint64(1)
+    reads, hits = _demand(now, hbm)
+    room = hbm.capacity - hbm.used[0]
+    _evict(now, hbm, own, moves, min(most, reads - hits) - room)
+    most = min(most, room + moves.count[1])
+    count = 0
+    for w in range(words):
+        misses = now.bits[now.row, w] & ~hbm.resident[now.lane, w]
+        while misses != 0:
+            if count == most:
+                break
+            moves.promote[count] = (now.lane * words + w) * 64 + lowest_bit(misses)
+            misses &= misses - one
+            count += 1
+    moves.count[0] = count
 
 
 @njit(cache=True, nogil=True)
@@ -198,13 +236,11 @@ class Reactive(Policy):
     step = step
 
     def own(self, geometry, capacity, rates, resident):
-        """The order of last use: the prompt's residents, oldest tokens first."""
-        lanes, blocks = geometry.lanes, geometry.lanes * geometry.slots
-        ints = np.concatenate([np.full(lanes, -1, np.int64), links.empty(1, blocks)])
-        ends, before, after = np.split(ints[lanes:], [2, 2 + blocks])
-        for block in links.oldest_first(resident):
-            links.append(ends, before, after, 0, block)
-        return Own(np.zeros((lanes + 1, geometry.words), np.uint64), ints, np.zeros(1))
+        """No block is used yet."""
+        lanes = geometry.lanes
+        ints = np.full(HEAD + lanes + geometry.steps + lanes * geometry.slots, -1, np.int64)
+        ints[PLACE] = 0
+        return Own(np.zeros((lanes + 2, geometry.words), np.uint64), ints, np.zeros(1))
 
 
 class Balanced(Reactive):
