@@ -83,7 +83,6 @@ TEXT = {name: Player(name) for name in ("unlimited", "static", "reactive", "page
 MORE = {name: Player(name) for name in ("interleaved", "balanced", "lfu", "ema", "belady")} | {
     "slack": Player("slack"),
     "slack, for code": Player("slack", variant="code"),
-    "slack 5 %": Player("slack", {"stretch": 0.05}),
 }
 
 
@@ -118,7 +117,7 @@ def passes() -> Iterator[Pass]:
         workload = REAL | {"sparsity": sparsity / 100}
         if case not in variation:
             yield Pass(case, "authors", workload, AUTHORS)
-            yield Pass(case, "text", workload, TEXT)
+            yield Pass(case, "text", workload, {name: TEXT[name] for name in STRATEGIES})
 
 
 def spec_of(workload: dict[str, Any], quick: bool) -> RunSpec:
