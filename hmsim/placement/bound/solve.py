@@ -9,14 +9,13 @@ anneal  the dual's after a short run, and the time to spend on schedules
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
 from hmsim import units
 from hmsim.errors import InputError
-from hmsim.placement import policies, runs
 from hmsim.placement.bound import anneal, lp
 from hmsim.placement.bound.ascent import Ascent, ascend, coarse_start
 from hmsim.placement.bound.certify import Certificate
@@ -42,6 +41,11 @@ PIECES, PIECE_PASSES = 32, 15  # of time, between which a sample's prices differ
 SAMPLED_PASSES = 60
 SAMPLED_RATES = (0.1, 1e-3)  # fewer passes, shorter steps
 MOVES = 500_000  # of the first stage's annealing
+# Policies that stand for a schedule where there are too many blocks to anneal.
+CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("static", {}),
+    ("lookahead", {"window": 4, "share": 0.5}),
+)
 
 
 class BoundResult(NamedTuple):
@@ -294,20 +298,22 @@ class _Search:
         )  # fmt: skip
 
     def _policies_time(self) -> float:
-        """Time of the better of two policies that need no foresight."""
-        best = np.inf
-        for name in ("static", "reactive"):
-            run = runs.start(
-                policies.make(name), self.workload, self.capacity, self.rates, self.variant
-            )
-            total = 0.0
-            for window, demand in windows(self.workload, 0):
+        """Time of the best of CANDIDATES, by one pass over the workload."""
+        from hmsim.placement import policies, runs
+
+        chosen = [policies.make(name, dict(options)) for name, options in CANDIDATES]
+        taken = [
+            runs.start(policy, self.workload, self.capacity, self.rates, self.variant)
+            for policy in chosen
+        ]
+        total = np.zeros(len(taken))
+        for window, demand in windows(self.workload, max(p.ahead_tokens for p in chosen)):
+            start = group_starts(demand.token, self.barrier)
+            steps = Steps(demand.hbm_bytes, demand.compute_s, start)
+            for k, run in enumerate(taken):
                 counts, _ = run.advance(window, demand, np.full(window.rows, -1, np.int64))
-                start = group_starts(demand.token, self.barrier)
-                steps = Steps(demand.hbm_bytes, demand.compute_s, start)
-                total += float(run.traffic(counts, steps).time_s.sum())
-            best = min(best, total)
-        return best
+                total[k] += run.traffic(counts, steps).time_s.sum()
+        return float(total.min())
 
 
 def _thinning(workload: Workload, cells: float) -> int:
