@@ -86,6 +86,11 @@ MORE = {name: Player(name) for name in ("interleaved", "balanced", "lfu", "ema",
 }
 
 
+def as_authors(strategy: str) -> str:
+    """The strategy of the paper's figures in its authors' simulator."""
+    return "authors-sa (3, 1.0)" if strategy == "sa" else f"authors-{strategy}"
+
+
 class Pass(NamedTuple):
     """One pass over one workload: policies to play, or (`bound`) latency models to bound."""
 
@@ -116,7 +121,8 @@ def passes() -> Iterator[Pass]:
     for sparsity, case in BY_SPARSITY.items():
         workload = REAL | {"sparsity": sparsity / 100}
         if case not in variation:
-            yield Pass(case, "authors", workload, AUTHORS)
+            shown = {as_authors(strategy): AUTHORS[as_authors(strategy)] for strategy in STRATEGIES}
+            yield Pass(case, "authors", workload, shown)
             yield Pass(case, "text", workload, {name: TEXT[name] for name in STRATEGIES})
 
 
@@ -264,6 +270,9 @@ def write_table(results: dict[str, Any], path: Path) -> None:
             mine = [row for row in found if row[:2] == (name, label)]
             cells = {row[2]: f"{row[3]:.3f}" for row in mine}
             paper = "" if mine[0][5] is None else f"{mine[0][5]:.3f}"
+            found_at = results["cases"][name]["policies"].get(label, {})
+            if "window" in found_at:
+                label = f"{label}: ({found_at['window']}, {found_at['share']})"
             lines.append(
                 f"| {label} | {paper} | " + " | ".join(cells.get(c, "") for c in columns) + " |"
             )
@@ -288,8 +297,10 @@ def draw_sparsity(results: dict[str, Any], path: Path) -> None:
         for k, strategy in enumerate(STRATEGIES):
             colour, marker = (style.INK, *style.CYCLE)[k], style.MARKERS[k]
             paper = [PAPER[case][k] for case in BY_SPARSITY.values()]
-            authors = "authors-sa (3, 1.0)" if strategy == "sa" else f"authors-{strategy}"
-            for ax, label, model in ((left, authors, "authors"), (right, strategy, "text")):
+            for ax, label, model in (
+                (left, as_authors(strategy), "authors"),
+                (right, strategy, "text"),
+            ):
                 x = [s for s, case in BY_SPARSITY.items() if has(results, case, label)]
                 y = [seconds(results, BY_SPARSITY[s], label, model) for s in x]
                 ax.plot(x, y, color=colour, marker=marker, markersize=4, label=strategy)
@@ -325,8 +336,7 @@ def draw_variation(results: dict[str, Any], path: Path) -> None:
                     ax.plot(times[model], labels.index(label), style.MARKERS[models.index(model)],
                             color=drawn, markersize=5, label=model if k in (0, 8) else None)  # fmt: skip
             for strategy, time_s in zip(STRATEGIES, PAPER[case], strict=True):
-                name = "authors-sa (3, 1.0)" if strategy == "sa" else f"authors-{strategy}"
-                ax.plot(time_s, labels.index(name), "o", markersize=9, color=style.INK,
+                ax.plot(time_s, labels.index(as_authors(strategy)), "o", markersize=9, color=style.INK,
                         markerfacecolor="none", label="paper" if strategy == "sa" else None)  # fmt: skip
             bounds = results["cases"][case]["bound_s"]
             for model, colour in (("text", style.BLUE), ("code", style.ORANGE)):
@@ -352,10 +362,9 @@ def draw_share(results: dict[str, Any], path: Path) -> None:
     with style.figure("page", 2.6, path, COMMAND) as figure:
         ax = figure.add_subplot()
         for k, (strategy, paper) in enumerate(PAPER_SHARE.items()):
-            authors = "authors-sa (3, 1.0)" if strategy == "sa" else f"authors-{strategy}"
             shown = [("paper", paper, style.MUTED)]
             for label, model, colour in (
-                (authors, "authors", style.GREEN), (strategy, "text", style.BLUE),
+                (as_authors(strategy), "authors", style.GREEN), (strategy, "text", style.BLUE),
                 (strategy, "code", style.ORANGE),
             ):  # fmt: skip
                 if has(results, case, label):
