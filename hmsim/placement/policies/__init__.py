@@ -18,6 +18,7 @@ BUILT_IN = {
     "lookahead": "lookahead:Lookahead",
     "sa": "sa:Sa",
     "belady": "belady:Belady",
+    "dual": "dual:Dual",
     "authors-unlimited": "authors:AuthorsUnlimited",
     "authors-static": "authors:AuthorsStatic",
     "authors-initonly": "authors:AuthorsInitOnly",
