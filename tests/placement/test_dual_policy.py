@@ -15,7 +15,7 @@ from tests.placement.bound_cases import random_blocks, random_rates
 from tests.placement.test_policies import RATES, take
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     capacity=st.integers(0, 12),

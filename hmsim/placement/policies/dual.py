@@ -68,6 +68,7 @@ class Dual(Policy):
         room = capacity * float(shape.block_bytes) + shape.resident_bytes
         how = (self._variant, self._barrier)
         prices = bound(workload, rates, room, *how, method="anneal").prices
+        assert prices is not None  # only `milp` has none
         problem = collect(workload, room)
         setting = Setting(scan(workload, 1, 1)[0], rates, *how, shape.block_bytes, problem.room)
         schedule = Schedule(problem, setting)
