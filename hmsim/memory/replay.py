@@ -52,6 +52,8 @@ class ReplayResult:
     p99_read_latency_ns: float
     mean_arrival_latency_ns: float
     wall_s: float
+    p50_read_latency_ns: float
+    latency_histogram: list[tuple[float, int]]  # (upper edge in ns, reads), powers of two
     row_hits: int
     row_misses: int
     row_conflicts: int
@@ -173,8 +175,9 @@ def _result(device: Memory, requests: int, simulated: int, wall: float) -> Repla
     total = requests * device.config.spec.organization.burst_bytes
     reads = max(1, counts["reads"] + counts["forwarded"])
     judged = max(1, counts["row_hits"] + counts["row_misses"] + counts["row_conflicts"])
-    seen = np.cumsum(device.histogram())
-    p99 = int(np.searchsorted(seen, 0.99 * seen[-1])) if seen[-1] else 0
+    latencies = device.histogram()
+    seen = np.cumsum(latencies)
+    p50, p99 = np.searchsorted(seen, [0.5 * seen[-1], 0.99 * seen[-1]]).tolist()
     bus_ticks = device.bus_ticks(counts, whole)
     return ReplayResult(
         requests=requests,
@@ -187,6 +190,8 @@ def _result(device: Memory, requests: int, simulated: int, wall: float) -> Repla
         p99_read_latency_ns=p99 * ns,
         mean_arrival_latency_ns=counts["arrival_latency_ticks"] / reads * ns,
         wall_s=wall,
+        p50_read_latency_ns=p50 * ns,
+        latency_histogram=_by_octave(latencies, ns, scale),
         row_hits=round(counts["row_hits"] * scale),
         row_misses=round(counts["row_misses"] * scale),
         row_conflicts=round(counts["row_conflicts"] * scale),
@@ -194,6 +199,19 @@ def _result(device: Memory, requests: int, simulated: int, wall: float) -> Repla
         refreshes=round(counts["refreshes"] * scale),
         bus_ticks={name: round(ticks * scale) for name, ticks in bus_ticks.items()},
     )
+
+
+def _by_octave(latencies: I64, ns: float, scale: float) -> list[tuple[float, int]]:
+    """Reads up to 1, 2, 4, ... ticks, in nanoseconds, without the empty ends."""
+    edges = 1 << np.arange(len(latencies).bit_length())
+    counts = np.diff(np.append(0, np.cumsum(latencies))[np.minimum(edges, len(latencies) - 1) + 1])
+    counts = np.append(latencies[:2].sum(), counts)
+    filled = np.flatnonzero(counts)
+    if not len(filled):
+        return []
+    span = slice(filled[0], filled[-1] + 1)
+    edge_ns = (edges[span] * ns).tolist()
+    return list(zip(edge_ns, np.round(counts[span] * scale).astype(int).tolist(), strict=True))
 
 
 def write_commands(device: Memory, path: str | Path) -> None:
@@ -240,7 +258,8 @@ def format_table(result: ReplayResult) -> str:
         ("row hits", f"{100 * result.row_hit_rate:.1f} %"),
         (
             "read latency",
-            f"mean {result.mean_read_latency_ns:.4g} ns, p99 {result.p99_read_latency_ns:.4g} ns",
+            f"mean {result.mean_read_latency_ns:.4g} ns, p50 {result.p50_read_latency_ns:.4g} ns,"
+            f" p99 {result.p99_read_latency_ns:.4g} ns",
         ),
     ]
     whole = sum(result.bus_ticks.values())

@@ -89,6 +89,11 @@ def test_result_adds_up_and_prints():
         assert word in text
     plain = json.loads(json.dumps(result.to_json()))
     assert plain["p99_read_latency_ns"] >= plain["mean_read_latency_ns"] > 0
+    assert plain["p99_read_latency_ns"] >= plain["p50_read_latency_ns"] > 0
+    edges, counts = zip(*plain["latency_histogram"], strict=True)
+    assert sum(counts) == result.requests
+    assert edges[0] < plain["mean_read_latency_ns"] * 2
+    assert edges[-1] >= plain["p99_read_latency_ns"]
 
 
 def test_limiters_are_named():
