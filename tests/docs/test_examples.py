@@ -29,6 +29,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_first_page_from_top_to_bottom(here):
     space: dict = {}
     for language, text in blocks("index.md"):

@@ -159,6 +159,7 @@ addEventListener("load", () => {
         assert "CONSOLE" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_browser_takes_a_picture_and_prints(page, tmp_path):
     picture, paper = tmp_path / "page.png", tmp_path / "page.pdf"

@@ -23,6 +23,9 @@ names = ["static", "reactive"]
 [base.replay]
 fidelity = "analytic"
 
+[base.bound]
+method = "split"
+
 [axes.sparsity]
 key = "workload.sparsity"
 values = [0.4, 0.6, 0.4]

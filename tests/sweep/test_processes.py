@@ -21,6 +21,7 @@ system = "gh200-paper"
 workload = {{ model = "llama-3.1-8b-paper", tokens = [2000, 2199], layers = 16 }}
 policies = {{ names = ["static", "reactive"] }}
 replay = {{ fidelity = "analytic" }}
+bound = {{ method = "split" }}
 
 [axes.seed]
 key = "workload.seed"
@@ -106,6 +107,7 @@ def test_killed_coordinator_loses_what_was_in_flight_at_most(tmp_path):
     assert_whole(tmp_path)
 
 
+@pytest.mark.slow
 def test_interrupt_writes_and_says_how_to_go_on(tmp_path):
     process = start(tmp_path, "--jobs", "2")
     wait_for(tmp_path, 4, process)
@@ -129,6 +131,7 @@ def background(*command: str) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_dask_workers_may_come_and_go(tmp_path):
     """A real scheduler and two worker processes on loopback, one killed in the middle."""
     pytest.importorskip("distributed")
