@@ -27,12 +27,12 @@ MODEL = {  # the founding paper's, with weights as much smaller as the context i
     "weight_bytes_step": 11e6,
     "resident_bytes": 1,
 }
-BASE: dict[str, Any] = {"model": MODEL, "block_tokens": 16, "tokens": (2400, 2439)}
+BASE: dict[str, Any] = {"model": MODEL, "block_tokens": 16, "tokens": (2400, 2415)}
 SPECS: dict[str, dict[str, Any]] = {
     "calm churn": {"kind": "churn", "drift": 0.1},
     "wild churn": {"kind": "churn", "drift": 0.9},
-    "window": {"kind": "streaming", "streaming": {"sink": 16, "window": 512}},
-    "phases": {"kind": "scores", "scores": {"keep": 0.3, "slow": 1.0, "phase_steps": 40}},
+    "window": {"kind": "streaming", "streaming": {"sink": 16, "window": 256}},
+    "phases": {"kind": "scores", "scores": {"keep": 0.3, "slow": 1.0, "phase_steps": 5}},
 }
 RATES = {"gh200": Rates(4.9e12, 450e9, 450e9, 500e9), "slow link": Rates(3.3e12, 60e9, 20e9, 200e9)}
 COLUMNS = ("workload", "capacity", "rates", "variant", "barrier", "cells", "lp_s", "dual_share",
@@ -72,7 +72,7 @@ def rows() -> Iterator[tuple]:
 
 def main() -> None:
     with open(sys.argv[1] if len(sys.argv) > 1 else "/dev/stdout", "w", newline="") as out:
-        writer = csv.writer(out)
+        writer = csv.writer(out, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in rows():
             writer.writerow(row)

@@ -44,7 +44,7 @@ MOVES = 500_000  # of the first stage's annealing
 # Policies that stand for a schedule where there are too many blocks to anneal.
 CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("static", {}),
-    ("lookahead", {"window": 4, "share": 0.5}),
+    ("lookahead", {"window": 6, "share": 0.5}),
 )
 
 
