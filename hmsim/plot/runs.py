@@ -217,13 +217,13 @@ def _replay_bars(
             label=f"memory kernels, {replays[0]['fidelity']}")  # fmt: skip
     for row, value, error, replay in zip(rows, values, errors, replays, strict=True):
         text = f"{value:,.0f}  ({100 * replay['gap']:.1f} % below pins)"
-        _label(ax, value + error, row + shift, text, peak)
+        _label(ax, value, row + shift, text, peak, error)
 
 
-def _label(ax: Any, value: float, row: float, text: str, peak: float) -> None:
-    """The number at a bar's end: inside where the bar is long."""
+def _label(ax: Any, value: float, row: float, text: str, peak: float, error: float = 0.0) -> None:
+    """The number at a bar's end, clear of its error bar: inside where the bar is long."""
     inside = value > 0.5 * peak
     ax.annotate(
-        text, (value, row), (-4 if inside else 4, 0), textcoords="offset points", fontsize="small",
+        text, (value - error if inside else value + error, row), (-4 if inside else 4, 0), textcoords="offset points", fontsize="small",
         va="center", ha="right" if inside else "left", color="white" if inside else style.INK,
     )  # fmt: skip

@@ -274,7 +274,13 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
         )  # fmt: skip
         if writer is not None:
             writer.finish(
-                [_totals(ran, outcome) for outcome in ran.outcomes], {"wall_s": ran.wall_s}
+                [_totals(ran, outcome) for outcome in ran.outcomes],
+                {
+                    "wall_s": ran.wall_s,
+                    "bound_s": ran.bounds.analytic_s,
+                    "bound_method": spec.bound.method,
+                    "bound_iterations": ran.iterations,
+                },
             )
     return ran
 
