@@ -50,8 +50,10 @@ def test_run_follows_burst(name, size, writes, refresh, interleave):
     config = MemoryConfig(
         load_memory(name), 12, interleave=interleave, read_queue=64, refresh=refresh
     )
-    burst, run = rates(config, lambda memory, k: random_pages(memory, k, size, 5 << 20, writes))
-    assert run == pytest.approx(burst, rel=0.03)
+    # A sample has noise: over six steps 0.8 % on average and 3 % at worst in 60 of these cases,
+    # without a bias (0.1 %).
+    burst, run = rates(config, lambda memory, k: random_pages(memory, k, size, 5 << 20, writes), 6)
+    assert run == pytest.approx(burst, rel=0.04)
 
 
 @pytest.mark.slow
