@@ -223,7 +223,8 @@ def _replay_bars(
 def _label(ax: Any, value: float, row: float, text: str, peak: float, error: float = 0.0) -> None:
     """The number at a bar's end, clear of its error bar: inside where the bar is long."""
     inside = value > 0.5 * peak
+    at = value - error if inside else value + error
     ax.annotate(
-        text, (value - error if inside else value + error, row), (-4 if inside else 4, 0), textcoords="offset points", fontsize="small",
+        text, (at, row), (-4 if inside else 4, 0), textcoords="offset points", fontsize="small",
         va="center", ha="right" if inside else "left", color="white" if inside else style.INK,
     )  # fmt: skip
