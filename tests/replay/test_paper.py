@@ -26,8 +26,8 @@ def test_low_variation():
     assert f"{found['unlimited']:.9f}" == "24.592106225"
     assert found["authors-static"] == pytest.approx(165.32, rel=0.002)
     assert found["static"] == pytest.approx(165.32, rel=0.002)
-    # The flush makes this one chaotic: seeds differ by several per cent (see results/paper).
-    assert 75 < found["authors-reactive"] < 100
+    # The flush makes this one chaotic: the file's seed is one of two in eight that are this close.
+    assert found["authors-reactive"] == pytest.approx(82.3, rel=0.01)
     assert found["unlimited"] < found["reactive"] < found["static"]
 
 
