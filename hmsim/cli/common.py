@@ -17,8 +17,17 @@ class Progress:
         self._began = time.perf_counter()
         self._done = 0
         self._bar: Any = None
+        self._interrupted = False
+
+    def interrupt(self, *_: object) -> None:
+        """A signal handler. What it raises is lost where Python happens to be in a destructor: so
+        it is raised again with the next report of progress."""
+        self._interrupted = True
+        raise KeyboardInterrupt
 
     def __call__(self, more: int) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
         self._done += more
         if self._bar is None:
             if time.perf_counter() - self._began < QUIET_SECONDS:

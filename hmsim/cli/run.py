@@ -60,8 +60,9 @@ def command(options: argparse.Namespace) -> int:
 
         check_format(figure)
 
-    signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends as Ctrl-C does
     with Progress(0, " steps", "replay") as progress:
+        for each in (signal.SIGINT, signal.SIGTERM):  # a polite kill ends as Ctrl-C does
+            signal.signal(each, progress.interrupt)
         ran = engine.execute(spec, result, progress)
     report = summary.as_dict(spec, ran)
     if options.json:
@@ -77,7 +78,3 @@ def command(options: argparse.Namespace) -> int:
         if path is not None:
             print(f"{what}: {path}", file=sys.stderr)
     return 0
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
