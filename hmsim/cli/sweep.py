@@ -63,11 +63,9 @@ def command(options: argparse.Namespace) -> int:
             return DaskPool(options.scheduler)
         return LocalPool(min(jobs, plan.size))
 
-    signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends as Ctrl-C does
-    with (
-        Folder(Path(options.output), sweep, options.resume) as folder,
-        Progress(plan.size, " points", "sweep") as progress,
-    ):
+    progress = Progress(plan.size, " points", "sweep")
+    signal.signal(signal.SIGTERM, progress.interrupt)  # a polite kill ends as Ctrl-C does
+    with Folder(Path(options.output), sweep, options.resume) as folder, progress:
         swept = sweep_into(folder, plan, sweep, pool, progress)
     if options.json:
         print_json(_as_dict(swept))
@@ -128,7 +126,3 @@ def _as_dict(swept: "Swept") -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -82,7 +82,6 @@ class Ran(NamedTuple):
     outcomes: list[Outcome]
     bounds: Bounds
     iterations: int  # passes of the search for a tighter bound; 0 for the cheap ones
-    achievable_s: float | None  # of the best schedule that the search for the bound found
     wall_s: float
 
 
@@ -112,7 +111,7 @@ class _Track:
         )
         self._size = workload.geometry.block_bytes
         self._pooled = isinstance(policy, Authors)
-        self._sums = np.zeros(5)
+        self._sums = np.zeros(4)
         self._sampling = sampling
         self._kernel_s: list[float] = []
         self._analytic_s: list[float] = []
@@ -153,7 +152,7 @@ class _Track:
         migrated = traffic.promotion_hbm + traffic.demotion_hbm
         # Times are added up plainly in step order, as the founding authors do.
         self._sums[0] = np.add.accumulate(np.append(self._sums[0], traffic.time_s))[-1]
-        self._sums[1:4] += [(from_hbm + from_dram).sum(), from_hbm.sum(), migrated.sum()]
+        self._sums[1:] += [(from_hbm + from_dram).sum(), from_hbm.sum(), migrated.sum()]
 
     def _replay(
         self,
@@ -188,7 +187,7 @@ class _Track:
         variables["activations"][rows.stop - 1] = timing.hbm_activations, timing.dram_activations
 
     def outcome(self) -> Outcome:
-        time_s, demand, from_hbm, migrated, _ = map(float, self._sums)
+        time_s, demand, from_hbm, migrated = map(float, self._sums)
         replay = None
         if self._kernel_s:
             replay = ratio_estimate(
@@ -204,7 +203,6 @@ class _Certifier:
 
     def __init__(self, spec: RunSpec, workload: Workload):
         self.iterations = 0
-        self.achievable_s: float | None = None
         self._certificate: Certificate | None = None
         self._value = 0.0
         if spec.bound.method == "split":
@@ -214,8 +212,7 @@ class _Certifier:
         if spec.bound.gap > 0:
             gap, time_s = spec.bound.gap, spec.bound.time
             found = bound(workload, rates, capacity, variant, barrier, gap=gap, time_s=time_s)
-            self._value, self.achievable_s = found.bound_s, found.achievable_s
-            self.iterations = found.iterations
+            self._value, self.iterations = found.bound_s, found.iterations
         else:
             setting, prices = quick_prices(workload, rates, capacity, variant, barrier)
             self._certificate = Certificate(setting, workload.geometry, prices, THREADS)
@@ -269,7 +266,7 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
         bounds[0] = max(bounds[0], certifier.value())
         ran = Ran(
             workload, tokens, decoded, [track.outcome() for track in tracks],
-            Bounds(*map(float, bounds)), certifier.iterations, certifier.achievable_s,
+            Bounds(*map(float, bounds)), certifier.iterations,
             time.perf_counter() - began,
         )  # fmt: skip
         if writer is not None:
