@@ -104,16 +104,23 @@ def _move(window, k, state, moves, out):
     """Carry out the moves decided at row k, and the deaths of row k + 1."""
     slots = window.bits.shape[1] * 64
     step = window.first + k
+    read_lane = window.lane[k]
+    deaths = window.death_offset[k + 2] > window.death_offset[k + 1]
     for i in range(window.death_offset[k + 1], window.death_offset[k + 2]):
         block = window.death_block[i]
         _set(state.dying, block // slots, block % slots)
+    # Blocks come lane by lane, mostly: divide where the lane changes only.
+    lane, base = read_lane, read_lane * slots
     for i in range(moves.count[1]):
         block = moves.demote[i]
-        lane, slot = block // slots, block % slots
+        if block < base or block >= base + slots:
+            lane = block // slots
+            base = lane * slots
+        slot = block - base
         if not _bit(state.resident, lane, slot):
             _fail(state, NOT_IN_HBM, step, block)
             return
-        if not _bit(state.dying, lane, slot):
+        if not (deaths and _bit(state.dying, lane, slot)):
             _clear(state.resident, lane, slot)
             state.used[0] -= 1
             out[DEMOTED] += 1
@@ -123,17 +130,20 @@ def _move(window, k, state, moves, out):
         if _bit(state.resident, lane, slot):
             _clear(state.resident, lane, slot)
             state.used[0] -= 1
-    read_lane = window.lane[k]
+    lane, base = read_lane, read_lane * slots
     for i in range(moves.count[0]):
         block = moves.promote[i]
-        lane, slot = block // slots, block % slots
+        if block < base or block >= base + slots:
+            lane = block // slots
+            base = lane * slots
+        slot = block - base
         if not _bit(state.alive, lane, slot):
             _fail(state, NOT_ALIVE, step, block)
             return
         if _bit(state.resident, lane, slot):
             _fail(state, ALREADY_IN_HBM, step, block)
             return
-        if not _bit(state.dying, lane, slot):
+        if not (deaths and _bit(state.dying, lane, slot)):
             _set(state.resident, lane, slot)
             state.used[0] += 1
             out[PROMOTED] += 1

@@ -9,29 +9,68 @@ Systems Journal 5(2), 1966; with a window, and with leave to pass a block by.
 """
 
 import numpy as np
+from numba import njit
 
 from hmsim.bits import lowest_bit
 from hmsim.errors import InputError
-from hmsim.placement.policies import links
 from hmsim.placement.policies.api import Own, Policy, policy_step
+
+
+@njit(cache=True, nogil=True)
+def _take_oldest(idle, last, visit, oldest, rest):
+    """Move those of `idle` whose last use is least to `oldest`; False if there are none.
+
+    A search from the highest plane down, for all blocks at once. `visit`: no last use is later.
+    """
+    found = np.uint64(0)
+    for w in range(idle.size):
+        oldest[w] = idle[w]
+        found |= idle[w]
+    if found == 0:
+        return False
+    plane = last.shape[0]
+    while plane > 0:
+        plane -= 1
+        if visit >> plane == 0:
+            continue
+        found = np.uint64(0)
+        for w in range(idle.size):
+            rest[w] = oldest[w] & ~last[plane, w]
+            found |= rest[w]
+        if found != 0:
+            oldest[:] = rest
+    for w in range(idle.size):
+        idle[w] &= ~oldest[w]
+    return True
 
 
 @policy_step
 def step(now, hbm, own, moves):
-    """Own.bits: `seen` [lanes, words], `used` and `wanted` [words], `first` [window, words].
-
-    Own.ints: one list a lane, as in `links`, of residents in the order of last use.
+    """Own.bits: `last` [lanes, planes, words], bit planes of the visit that used a block last,
+    lowest first; `wanted`, `idle`, `oldest`, `rest` [words] and `first` [window, words] of scratch.
+    Own.ints: number of planes, visits [lanes].
     """
     lanes, words = hbm.resident.shape
-    blocks = lanes * words * 64
-    lane = now.lane
-    ends = own.ints[: 2 * lanes]
-    before = own.ints[2 * lanes : 2 * lanes + blocks]
-    after = own.ints[2 * lanes + blocks :]
-    used, wanted, first = own.bits[lanes], own.bits[lanes + 1], own.bits[lanes + 2 :]
-    resident = hbm.resident[lane]
+    lane, planes = now.lane, own.ints[0]
+    last = own.bits[lane * planes : (lane + 1) * planes]
+    wanted, idle, oldest, rest = own.bits[lanes * planes : lanes * planes + 4]
+    first = own.bits[lanes * planes + 4 :]
+    read, resident = now.bits[now.row], hbm.resident[lane]
     one = np.uint64(1)
-    links.record_use(now, hbm.resident, own.bits, used, ends, before, after, lane)
+
+    # All blocks of a word at once: what is used now takes the number of this visit.
+    own.ints[1 + lane] += 1
+    visit = own.ints[1 + lane]
+    idle[:] = read
+    for slot in now.appended:
+        idle[slot >> 6] |= one << np.uint64(slot & 63)
+    for plane in range(planes):
+        if (visit >> plane) & 1:
+            for w in range(words):
+                last[plane, w] |= idle[w]
+        else:
+            for w in range(words):
+                last[plane, w] &= ~idle[w]
 
     # first[d]: the blocks that the lane's visit d from here needs, and none before it.
     wanted[:] = 0
@@ -45,46 +84,36 @@ def step(now, hbm, own, moves):
             first[known, w] = now.bits[row, w] & ~wanted[w]
             wanted[w] |= now.bits[row, w]
         known += 1
+    for w in range(words):
+        idle[w] = resident[w] & ~wanted[w]
 
     room = hbm.capacity - hbm.used[0]
-    unused = ends[2 * lane]  # next in the order of last use
-    stage = known + 1  # victims: the list; used in this step; needed at visit stage
-    victim_word = 0
+    stage = known + 1  # victims: the least recently used of `idle`; needed at visit `stage`
+    victim_word = words
     victims = np.uint64(0)
     for soon in range(known):
         for w in range(words):
-            misses = now.bits[now.row, w] & ~resident[w] & first[soon, w]
+            misses = read[w] & ~resident[w] & first[soon, w]
             while misses != 0:
                 miss = (lane * words + w) * 64 + lowest_bit(misses)
                 misses &= misses - one
-                victim = -1
                 if room > 0:
                     room -= 1
                 else:
-                    while unused >= 0 and victim < 0:
-                        block, unused = unused, after[unused]
-                        word, bit = block // 64 % words, np.uint64(block & 63)
-                        if not (resident[word] >> bit) & one:
-                            links.remove(ends, before, after, lane, block)  # it died
-                        elif not (wanted[word] >> bit) & one:
-                            victim = block
-                    while victim < 0 and (victims == 0 or stage <= soon + 1):
+                    while victims == 0 or stage <= soon + 1:
                         if victim_word == words:
-                            stage -= 1
                             victim_word = 0
+                            if stage <= known or not _take_oldest(idle, last, visit, oldest, rest):
+                                stage -= 1
                         if stage <= soon + 1:
                             return
-                        if stage == known + 1:
-                            victims = resident[victim_word] & used[victim_word]
-                            victims &= ~wanted[victim_word]
+                        if stage > known:
+                            victims = oldest[victim_word]
                         else:
                             victims = resident[victim_word] & first[stage - 1, victim_word]
                         victim_word += 1
-                    if victim < 0:
-                        victim = (lane * words + victim_word - 1) * 64 + lowest_bit(victims)
-                        victims &= victims - one
-                    if before[victim] != links.OUTSIDE:
-                        links.remove(ends, before, after, lane, victim)
+                    victim = (lane * words + victim_word - 1) * 64 + lowest_bit(victims)
+                    victims &= victims - one
                     moves.demote[moves.count[1]] = victim
                     moves.count[1] += 1
                 moves.promote[moves.count[0]] = miss
@@ -105,10 +134,8 @@ class Belady(Policy):
         self.ahead_tokens = window
 
     def own(self, geometry, capacity, rates, resident):
-        lanes, blocks = geometry.lanes, geometry.lanes * geometry.slots
-        ints = links.empty(lanes, blocks)
-        ends, before, after = np.split(ints, [2 * lanes, 2 * lanes + blocks])
-        for block in links.oldest_first(resident):
-            links.append(ends, before, after, block // geometry.slots, block)
-        bits = np.zeros((lanes + 2 + self.ahead_tokens, geometry.words), np.uint64)
-        return Own(bits, ints, np.zeros(1))
+        planes = geometry.steps.bit_length()
+        rows = geometry.lanes * planes + 4 + self.ahead_tokens
+        ints = np.zeros(1 + geometry.lanes, np.int64)
+        ints[0] = planes
+        return Own(np.zeros((rows, geometry.words), np.uint64), ints, np.zeros(1))
