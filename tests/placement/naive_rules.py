@@ -258,8 +258,7 @@ class Scored(Rule):
         self.game = game
         residents = game.prompt[: game.capacity]
         self.score, self.visits, self.seen = {}, {}, {}
-        self.waiting = {block: (0, i) for i, block in enumerate(residents)}
-        self.entered = len(residents)
+        self.waiting = {block: (0, block) for block in residents}
         return residents
 
     def level(self, block, visit):
@@ -277,8 +276,7 @@ class Scored(Rule):
         visit = self.visits[lane] = self.visits.get(lane, 0) + 1
         for block in sorted(self.seen.get(lane, set()) - used):
             if block in game.resident:
-                self.waiting[block] = (self.level(block, visit - 1), self.entered)
-                self.entered += 1
+                self.waiting[block] = (self.level(block, visit - 1), block)
         self.seen[lane] = used
         for block in used:
             self.waiting.pop(block, None)

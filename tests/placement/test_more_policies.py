@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from hmsim.errors import InputError
 from hmsim.placement import policies, runs
+from hmsim.placement.policies import scored
 from hmsim.placement.policies.sa import anneal
 from hmsim.placement.traffic import VARIANTS, Steps, variant_traffic
 from hmsim.placement.window import windows
@@ -118,6 +119,19 @@ def test_ema(seed, capacity, rows, weight):
     """With these weights, averages over so few visits are exact in floating point."""
     workload, rates = case(seed, rows, blocks=30)
     agree("ema", {"weight": weight}, naive_rules.Scored(weight), workload, rates, capacity)
+
+
+@CASES
+@given(seed=seeds, capacity=capacities, rows=tokens, weight=st.sampled_from([0.5, 0.75]))
+def test_ema_brings_scores_near_one_again(seed, capacity, rows, weight):
+    """Exact still: with these weights, that multiplies by powers of two."""
+    workload, rates = case(seed, rows, blocks=30, steps=40)
+    far = scored.FAR
+    scored.FAR = 40.0  # every few visits
+    try:
+        agree("ema", {"weight": weight}, naive_rules.Scored(weight), workload, rates, capacity)
+    finally:
+        scored.FAR = far
 
 
 def test_annealing_finds_the_bottom_of_a_valley():

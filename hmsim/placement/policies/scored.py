@@ -5,13 +5,16 @@ ema  an exponential moving average: at every visit of its lane, score := (1 - we
      weight if the block is used; compared in whole factors of 1 - weight
 
 A block read from DRAM is promoted into free room, or for the resident of lowest score if that is
-lower than its own. Blocks that their lane's last visit used are spared; among equals, the one that
-fell out of use first goes. Misses are taken in ascending order.
+lower than its own. Blocks that their lane's last visit used are spared; among equals, the lowest
+number (lane, then slot) goes first. Misses are taken in ascending order.
 Sources: least frequently used is folklore, the comparison before admission TinyLFU's (G. Einziger,
 R. Friedman, B. Manes, ACM Transactions on Storage 13(4), 2017).
 
-The cost is by what changes: a block's score is brought up to date when a run of uses begins or
-ends, and those out of use wait in one list a score, in which the time that passes moves nobody.
+The cost is by what changes. Nothing fades: with `growth` = 1 / (1 - weight), a use at visit v adds
+weight * growth ** v, so that a score stands still while its block is out of use, and a run of uses
+at visits a .. b adds growth ** b - growth ** (a - 1) at once (lfu: b - (a - 1)). Scores in one
+factor of `growth` are a level. Victims are found by a hand that sweeps over the words of 64 blocks,
+level by level, and skips words whose lowest score is known to lie above.
 """
 
 import math
@@ -21,110 +24,182 @@ from numba import njit
 
 from hmsim.bits import lowest_bit
 from hmsim.errors import InputError
-from hmsim.placement.policies import links
 from hmsim.placement.policies.api import Own, Policy, policy_step
 
+FAR = 1e100  # scores are brought near 1 again when uses weigh as much
 
-@njit(cache=True, nogil=True)
-def _grown(score, uses, power):
-    """The score after so many more visits with a use. `power[n]` = (1 - weight) ** n, or empty."""
-    if power.size == 0:
-        return score + uses
-    return 1.0 - (1.0 - score) * power[uses]
-
-
-@njit(cache=True, nogil=True)
-def _faded(score, visits, power):
-    """The score after so many more visits without one."""
-    return score if power.size == 0 else score * power[visits]
+# Own.ints: level and word that the hand is at, visit that scores are relative to, visits between
+# two such, level of score 1 at visit 0, visits [lanes].
+LEVEL, HAND, EPOCH, SPAN, UNIT, VISITS = range(6)
+# Own.floats: growth, scores [blocks], least score that the idle residents of a word may have, and
+# least of 64 words [both, flat, as long as it takes].
 
 
 @njit(cache=True, nogil=True)
-def _list_of(score, visit, decay, offset):
-    """The list for a score as of a visit; the lowest is 0, of what was never used."""
-    if score == 0.0:
-        return 0
-    if decay == 0.0:
+def _parts(hbm, own):
+    """`score`, `least` and `least64` of Own.floats."""
+    blocks = hbm.resident.size * 64
+    groups = (own.floats.size - 1 - blocks) // 65
+    score, least = own.floats[1 : blocks + 1], own.floats[blocks + 1 :]
+    return score, least[: groups * 64], least[groups * 64 :]
+
+
+@njit(cache=True, nogil=True)
+def _edge(level, own):
+    """The least score of a level; level 0 is of what was never used."""
+    growth = own.floats[0]
+    if level <= 0 or growth == 1.0:
+        return np.float64(level)
+    return growth ** (level - own.ints[UNIT] - own.ints[EPOCH])
+
+
+@njit(cache=True, nogil=True)
+def _level(score, own):
+    """The level that a score is in."""
+    growth = own.floats[0]
+    if score <= 0.0 or growth == 1.0:
         return np.int64(score)
-    return visit + offset + np.int64(np.floor(np.log(score) / decay))
+    level = own.ints[UNIT] + own.ints[EPOCH]
+    level += np.int64(np.floor(np.log(score) / np.log(growth)))
+    while level > 1 and score < _edge(level, own):  # a logarithm is not exact
+        level -= 1
+    while score >= _edge(level + 1, own):
+        level += 1
+    return level
+
+
+@njit(cache=True, nogil=True)
+def _count_uses(now, hbm, own, before):
+    """Bring the scores up to date, and the hand back to what fell out of use below it.
+
+    `before`: what uses in all of the lane's visits before this one would add up to.
+    """
+    lanes, words = hbm.resident.shape
+    score, least, least64 = _parts(hbm, own)
+    seen, used = own.bits, own.bits[lanes]
+    lane = now.lane
+    one = np.uint64(1)
+    used[:] = now.bits[now.row]
+    for slot in now.appended:
+        used[slot >> 6] |= one << np.uint64(slot & 63)
+    edge, limit = _edge(own.ints[LEVEL], own), _edge(own.ints[LEVEL] + 1, own)
+    for w in range(words):
+        word = lane * words + w
+        begins = used[w] & ~seen[lane, w]
+        while begins != 0:
+            score[word * 64 + lowest_bit(begins)] -= before
+            begins &= begins - one
+        ends = seen[lane, w] & ~used[w]
+        gone = ends & ~hbm.resident[lane, w]
+        ends ^= gone
+        while gone != 0:
+            score[word * 64 + lowest_bit(gone)] += before
+            gone &= gone - one
+        found = least[word]
+        while ends != 0:
+            block = word * 64 + lowest_bit(ends)
+            ends &= ends - one
+            score[block] += before
+            found = min(found, score[block])
+        if found < least[word]:
+            least[word] = found
+            least64[word >> 6] = min(found, least64[word >> 6])
+            if found < limit:
+                own.ints[HAND] = min(own.ints[HAND], word)
+            if found < edge:
+                own.ints[LEVEL] = _level(found, own)
+                edge, limit = _edge(own.ints[LEVEL], own), _edge(own.ints[LEVEL] + 1, own)
+        seen[lane, w] = used[w]
+
+
+@njit(cache=True, nogil=True)
+def _next_victims(hbm, own):
+    """The next word of 64 blocks with idle residents of the lowest level: these, or 0.
+
+    The hand moves behind the word, to the next level after the last. What is taken in this very
+    step is below the level by then.
+    """
+    words = hbm.resident.shape[1]
+    score, least, least64 = _parts(hbm, own)
+    one = np.uint64(1)
+    edge, limit = _edge(own.ints[LEVEL], own), _edge(own.ints[LEVEL] + 1, own)
+    while True:
+        if own.ints[HAND] == least.size:
+            lowest = least64.min()
+            if lowest == np.inf:
+                return np.uint64(0)
+            own.ints[LEVEL], own.ints[HAND] = _level(lowest, own), 0
+            edge, limit = _edge(own.ints[LEVEL], own), _edge(own.ints[LEVEL] + 1, own)
+        word = own.ints[HAND]
+        if word & 63 == 0 and least64[word >> 6] >= limit:
+            own.ints[HAND] += 64
+            continue
+        own.ints[HAND] += 1
+        victims = np.uint64(0)
+        if least[word] < limit:
+            lane, w = word // words, word % words
+            idle = hbm.resident[lane, w] & ~own.bits[lane, w]
+            above = np.inf
+            while idle != 0:
+                bit = lowest_bit(idle)
+                idle &= idle - one
+                found = score[word * 64 + bit]
+                if found >= limit:
+                    above = min(above, found)
+                elif found >= edge:
+                    victims |= one << np.uint64(bit)
+            least[word] = above
+        if word & 63 == 63:
+            least64[word >> 6] = least[word - 63 : word + 1].min()
+        if victims != 0:
+            return victims
 
 
 @policy_step
 def step(now, hbm, own, moves):
-    """Own.bits: `seen` [lanes, words], used at the lane's last visit; and `used` of this one.
-
-    Own.ints: number of lists, lowest one in use, offset of `_list_of`, visits [lanes], lists as in
-    `links`, and for every block the list it is in and the visit that its score is as of.
-    Own.floats: -log(1 - weight) or 0, scores [blocks], `power`.
-    """
-    lanes, words = hbm.resident.shape
-    blocks = lanes * words * 64
-    ints, seen, used = own.ints, own.bits, own.bits[lanes]
-    lists, offset = ints[0], ints[2]
-    ends = ints[3 + lanes : 3 + lanes + 2 * lists]
-    before, after, kept_in, as_of = ints[3 + lanes + 2 * lists :].reshape(4, blocks)
-    decay, score, power = own.floats[0], own.floats[1 : blocks + 1], own.floats[blocks + 1 :]
-    lane = now.lane
-    resident = hbm.resident[lane]
+    """Own.bits: `seen` [lanes, words], used at the lane's last visit; and `used` of this one."""
+    words = hbm.resident.shape[1]
+    growth = own.floats[0]
+    score, least, least64 = _parts(hbm, own)
+    lane, ints = now.lane, own.ints
     one = np.uint64(1)
-    ints[3 + lane] += 1
-    visit = ints[3 + lane]
-    lowest = ints[1]
-
-    used[:] = now.bits[now.row]
-    for slot in now.appended:
-        used[slot >> 6] |= one << np.uint64(slot & 63)
-    for w in range(words):
-        changed = seen[lane, w] ^ used[w]
-        while changed != 0:
-            bit = np.uint64(lowest_bit(changed))
-            changed &= changed - one
-            block = (lane * words + w) * 64 + np.int64(bit)
-            visits = visit - 1 - as_of[block]
-            as_of[block] = visit - 1
-            if (used[w] >> bit) & one:  # a run of uses begins
-                score[block] = _faded(score[block], visits, power)
-                if before[block] != links.OUTSIDE:
-                    links.remove(ends, before, after, kept_in[block], block)
-            else:
-                score[block] = _grown(score[block], visits, power)
-                if (resident[w] >> bit) & one:
-                    which = _list_of(score[block], visit - 1, decay, offset)
-                    kept_in[block] = which
-                    links.append(ends, before, after, which, block)
-                    lowest = min(lowest, which)
-        seen[lane, w] = used[w]
+    ints[VISITS + lane] += 1
+    if growth != 1.0 and ints[VISITS + lane] - ints[EPOCH] > ints[SPAN]:
+        ints[EPOCH] += ints[SPAN]
+        for i in range(1, own.floats.size):
+            own.floats[i] *= growth ** -ints[SPAN]
+    visit = np.float64(ints[VISITS + lane] - ints[EPOCH])
+    before, upto = visit - 1, visit
+    if growth != 1.0:
+        before, upto = growth**before, growth**upto
+    _count_uses(now, hbm, own, before)
 
     room = hbm.capacity - hbm.used[0]
+    victims = np.uint64(0)
+    limit = 0.0
     for w in range(words):
-        misses = now.bits[now.row, w] & ~resident[w]
+        misses = now.bits[now.row, w] & ~hbm.resident[lane, w]
         while misses != 0:
             miss = (lane * words + w) * 64 + lowest_bit(misses)
             misses &= misses - one
             if room > 0:
                 room -= 1
             else:
-                victim = -1
-                while lowest < lists and victim < 0:
-                    victim = ends[2 * lowest]
-                    if victim < 0:
-                        lowest += 1
-                        continue
-                    alive = hbm.resident[victim // (words * 64), victim // 64 % words]
-                    if not (alive >> np.uint64(victim & 63)) & one:  # it died in the list
-                        links.remove(ends, before, after, lowest, victim)
-                        victim = -1
-                if victim < 0:
-                    break
-                own_score = _grown(score[miss], visit - as_of[miss], power)
-                if _list_of(own_score, visit, decay, offset) <= lowest:
+                if victims == 0:
+                    victims = _next_victims(hbm, own)
+                    if victims == 0:
+                        return
+                    limit = _edge(ints[LEVEL] + 1, own)
+                if score[miss] + upto < limit:
                     continue
-                links.remove(ends, before, after, lowest, victim)
-                moves.demote[moves.count[1]] = victim
+                moves.demote[moves.count[1]] = (ints[HAND] - 1) * 64 + lowest_bit(victims)
                 moves.count[1] += 1
+                victims &= victims - one
             moves.promote[moves.count[0]] = miss
             moves.count[0] += 1
-    ints[1] = lowest
+    if victims != 0:  # the hand stays where some are left
+        ints[HAND] -= 1
+        least[ints[HAND]] = least64[ints[HAND] >> 6] = _edge(ints[LEVEL], own)
 
 
 class Lfu(Policy):
@@ -135,25 +210,18 @@ class Lfu(Policy):
     weight = 0.0
 
     def own(self, geometry, capacity, rates, resident):
-        """Scores of 0, and the prompt's residents in the lowest list, oldest tokens first."""
-        lanes, blocks = geometry.lanes, geometry.lanes * geometry.slots
-        decay, offset, power = 0.0, 0, np.zeros(0)
+        """All scores are 0."""
+        ints = np.zeros(VISITS + geometry.lanes, np.int64)
         if self.weight:
             decay = -math.log1p(-self.weight)
-            # The least score of what was used in the last visit is `weight`.
-            offset = 1 + math.ceil(-math.log(self.weight) / decay)
-            power = (1.0 - self.weight) ** np.arange(geometry.steps + 1)
-        lists = geometry.steps + offset + 2
-        linked = links.empty(lists, blocks)
-        ends, before, after = np.split(linked, [2 * lists, 2 * lists + blocks])
-        for block in links.oldest_first(resident):
-            links.append(ends, before, after, 0, block)
-        head = np.array([lists, 0, offset, *[0] * lanes], np.int64)
-        return Own(
-            np.zeros((lanes + 1, geometry.words), np.uint64),
-            np.concatenate([head, linked, np.zeros(2 * blocks, np.int64)]),
-            np.concatenate([[decay], np.zeros(blocks), power]),
-        )
+            ints[SPAN] = math.floor(math.log(FAR) / decay)
+            ints[UNIT] = 1 + math.ceil(-math.log(self.weight) / decay)
+        words = geometry.lanes * geometry.words
+        groups = -(-words // 64)
+        floats = np.zeros(1 + 64 * words + 65 * groups)
+        floats[0] = 1 / (1 - self.weight)
+        floats[1 + 65 * words : 1 + 64 * (words + groups)] = np.inf  # words that are not there
+        return Own(np.zeros((geometry.lanes + 1, geometry.words), np.uint64), ints, floats)
 
 
 class Ema(Lfu):
