@@ -8,26 +8,25 @@ Source: arXiv 2508.13231 section 4, the heuristic under its simulated annealing 
 
 import numpy as np
 
-from hmsim.bits import lowest_bit
+from hmsim.bits import lowest_bit, popcount
 from hmsim.errors import InputError
 from hmsim.placement.policies.api import Own, Policy, policy_step
 
 
 @policy_step
 def step(now, hbm, own, moves):
-    """Own.bits: bit planes [.., words] of the number of reads, lowest first.
+    """Own.bits: bit planes [.., words] of the number of reads, lowest first; `carry`, `missing`,
+    `victims` and `ranked` [words] of scratch. Own.ints: window; Own.floats: share.
 
-    Own.ints: window, then [window + 1] and 2 x [slots] of scratch; Own.floats: share.
+    All blocks of a word are counted, and picked out by their count, at once.
     """
     words = hbm.resident.shape[1]
     lane, window = now.lane, own.ints[0]
     resident, alive = hbm.resident[lane], hbm.alive[lane]
-    start = own.ints[1 : window + 2]
-    found, ranked = own.ints[window + 2 :].reshape(2, 64 * words)
-    planes = own.bits
+    planes = own.bits[:-4]
+    carry, missing, victims, ranked = own.bits[-4:]
     one = np.uint64(1)
 
-    # Count the reads of all blocks at once, one plane of bits after another.
     planes[:] = 0
     visits = 0
     for row in range(now.row + 1, now.rows):
@@ -36,61 +35,53 @@ def step(now, hbm, own, moves):
         if visits == window:
             break
         visits += 1
-        for w in range(words):
-            carry = now.bits[row, w]
-            plane = 0
-            while carry != 0:
-                over = planes[plane, w] & carry
-                planes[plane, w] ^= carry
-                carry = over
-                plane += 1
+        carry[:] = now.bits[row]
+        plane = 0
+        while visits >> plane != 0:
+            for w in range(words):
+                over = planes[plane, w] & carry[w]
+                planes[plane, w] ^= carry[w]
+                carry[w] = over
+            plane += 1
 
-    # Rank by counting: start[c] is where those with c reads begin.
-    start[:] = 0
-    total = 0
+    wanted = 0
     for w in range(words):
-        wanted = np.uint64(0)
+        read = np.uint64(0)
         for plane in range(planes.shape[0]):
-            wanted |= planes[plane, w]
-        missing = wanted & alive[w] & ~resident[w]
-        while missing != 0:
-            bit = lowest_bit(missing)
-            missing &= missing - one
-            count = np.int64(0)
-            for plane in range(planes.shape[0]):
-                count += np.int64((planes[plane, w] >> np.uint64(bit)) & one) << plane
-            found[total] = (w * 64 + bit) * (window + 1) + count
-            start[count] += 1
-            total += 1
-    behind = 0
-    for reads in range(window, 0, -1):
-        here = start[reads]
-        start[reads] = behind
-        behind += here
-    for i in range(total):
-        slot, count = found[i] // (window + 1), found[i] % (window + 1)
-        ranked[start[count]] = slot
-        start[count] += 1
+            read |= planes[plane, w]
+        missing[w] = read & alive[w] & ~resident[w]
+        victims[w] = resident[w] & ~read
+        wanted += popcount(missing[w])
 
     room = hbm.capacity - hbm.used[0]
-    victim_word = -1
-    victims = np.uint64(0)
-    for i in range(np.int64(np.ceil(own.floats[0] * total))):
-        if room > 0:
-            room -= 1
-        else:
-            while victims == 0:
-                victim_word += 1
-                if victim_word == words:
+    left = np.int64(np.ceil(own.floats[0] * wanted))
+    victim_word = 0
+    for count in range(visits, 0, -1):  # the most often read come first
+        ranked[:] = missing
+        for plane in range(planes.shape[0]):
+            flip = np.uint64(0) if (count >> plane) & 1 else ~np.uint64(0)
+            for w in range(words):
+                ranked[w] &= planes[plane, w] ^ flip
+        for w in range(words):
+            while ranked[w] != 0:
+                if left == 0:
                     return
-                victims = resident[victim_word]
-                for plane in range(planes.shape[0]):
-                    victims &= ~planes[plane, victim_word]
-            moves.demote[moves.count[1]] = (lane * words + victim_word) * 64 + lowest_bit(victims)
-            moves.count[1] += 1
-            victims &= victims - one
-        moves.promote[moves.count[0]] = lane * words * 64 + ranked[i]
-        moves.count[0] += 1
+                left -= 1
+                if room > 0:
+                    room -= 1
+                else:
+                    while victim_word < words and victims[victim_word] == 0:
+                        victim_word += 1
+                    if victim_word == words:
+                        return
+                    moves.demote[moves.count[1]] = (lane * words + victim_word) * 64 + lowest_bit(
+                        victims[victim_word]
+                    )
+                    moves.count[1] += 1
+                    victims[victim_word] &= victims[victim_word] - one
+                moves.promote[moves.count[0]] = (lane * words + w) * 64 + lowest_bit(ranked[w])
+                moves.count[0] += 1
+                ranked[w] &= ranked[w] - one
 
 
 class Lookahead(Policy):
@@ -109,8 +100,6 @@ class Lookahead(Policy):
         self.ahead_tokens, self.share = window, float(share)
 
     def own(self, geometry, capacity, rates, resident):
-        window = self.ahead_tokens
-        planes = np.zeros((window.bit_length(), geometry.words), np.uint64)
-        ints = np.zeros(window + 2 + 2 * geometry.slots, np.int64)
-        ints[0] = window
-        return Own(planes, ints, np.array([self.share]))
+        rows = self.ahead_tokens.bit_length() + 4
+        ints = np.array([self.ahead_tokens])
+        return Own(np.zeros((rows, geometry.words), np.uint64), ints, np.array([self.share]))
