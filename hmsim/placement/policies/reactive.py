@@ -218,6 +218,7 @@ def slack_step(now, hbm, own, moves):
         if inclusive or not here:
             appended += now.appended_bytes[i]
     limit = _seconds(now, own, fixed, appended, reads, hits, 0, 0) * (1 + own.floats[STRETCH])
+    limit *= 1 + 1e-12  # a tie fits, however its sum was rounded
     most, too_many = 0, reads - hits + 1
     while too_many - most > 1:  # the time grows with the moves
         middle = (most + too_many) // 2
