@@ -122,10 +122,14 @@ def _make_page_resident(resident, page, cur, limit):
 
 
 @njit(cache=True, nogil=True)
-def _drop_lowest_page(resident, below_page, cur):
-    """Drop the lowest page under `below_page` whose first token layer 0 holds; False if none."""
+def _drop_lowest_page(resident, below_page, cur, first_word):
+    """Drop the lowest page under `below_page` whose first token layer 0 holds, if there is one.
+
+    There is none in the words before `first_word`. Returns where to search from the next time, and
+    whether a page was dropped.
+    """
     firsts = np.uint64(0x0001000100010001)
-    for w in range((below_page >> 2) + 1):
+    for w in range(first_word, (below_page >> 2) + 1):
         word = resident[0, w] & firsts & _below(below_page * PAGE_TOKENS, w)
         if word != 0:
             shift = np.uint64(lowest_bit(word))
@@ -133,14 +137,15 @@ def _drop_lowest_page(resident, below_page, cur):
             for lane in range(resident.shape[0]):
                 cur[0] -= popcount(resident[lane, w] & mask)
                 resident[lane, w] &= ~mask
-            return True
-    return False
+            return w, True
+    return max(first_word, below_page >> 2), False
 
 
 @njit(cache=True, nogil=True)
 def _page(read, coming, held, resident, cur, limit, out):
     """Bring in the pages that the layer's next step reads, dropping lower ones for room."""
     whole = PAGE_TOKENS * resident.shape[0]
+    first_word = 0
     for w in range(coming.size):
         word = coming[w] & ~held[w]
         while word != 0:
@@ -154,8 +159,11 @@ def _page(read, coming, held, resident, cur, limit, out):
                         out[PROMOTED] += whole
                         if _has(read, token):
                             out[EXTRA] += whole
+                        first_word = min(first_word, w)
                     break
-                if not _drop_lowest_page(resident, token // PAGE_TOKENS, cur):
+                page = token // PAGE_TOKENS
+                first_word, dropped = _drop_lowest_page(resident, page, cur, first_word)
+                if not dropped:
                     break
 
 
