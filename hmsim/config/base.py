@@ -1,6 +1,7 @@
 """What every configuration model shares: strictness, units, and errors of one clear line."""
 
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -63,15 +64,21 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid TOML: {error}") from None
 
 
+@cache
 def preset_names(kind: str) -> list[str]:
     """Names of the presets of a kind: 'memory', 'system' or 'model'."""
     return sorted(path.stem for path in (PRESETS / kind).glob("*.toml"))
 
 
 def preset(kind: str, name: str) -> dict[str, Any]:
-    """The preset's plain data; InputError names the nearest known one."""
+    """The preset's plain data, not to be changed; InputError names the nearest known one."""
     if name not in preset_names(kind):
         raise InputError(f"{kind} {name!r} is no preset{did_you_mean(name, preset_names(kind))}")
+    return _shipped(kind, name)
+
+
+@cache
+def _shipped(kind: str, name: str) -> dict[str, Any]:
     return read_toml(PRESETS / kind / f"{name}.toml")
 
 

@@ -5,6 +5,7 @@ A new standard that speaks one of the known command protocols is one TOML file i
 tables with `n` for "number of clocks"; `nREFI` and the like follow the same rule.
 """
 
+from functools import cache
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -164,6 +165,7 @@ class LinkSpec(Strict):
     credits: BytesOrZero = 0.0  # bytes in flight at most; 0 = no limit but the requester's
 
 
+@cache
 def load_memory(name: str) -> MemorySpec:
     """The memory preset `name`; InputError names the nearest known one."""
     return load(MemorySpec, preset("memory", name), f"memory {name}")

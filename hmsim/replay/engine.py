@@ -6,11 +6,10 @@ kernels as they come by.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -33,6 +32,7 @@ from hmsim.placement.traffic import (
     split_bound,
 )
 from hmsim.placement.window import Demand, Window, windows
+from hmsim.replay import overlap
 from hmsim.replay.estimate import Estimate, ratio_estimate
 from hmsim.replay.memories import AddressMap
 from hmsim.store.result import ResultWriter
@@ -40,11 +40,9 @@ from hmsim.workload.open import open_workload
 from hmsim.workload.stream import I64, Geometry, Workload
 
 DEFAULT_SAMPLE = 16  # groups replayed where the configuration does not say
-THREADS = 2
 SAMPLE_BYTES = 128e6  # of sampled placements that a policy holds at once
 
 Progress = Callable[[int], None]  # more steps done
-Item = TypeVar("Item")
 
 
 class Outcome(NamedTuple):
@@ -215,7 +213,7 @@ class _Certifier:
             self._value, self.iterations = found.bound_s, found.iterations
         else:
             setting, prices = quick_prices(workload, rates, capacity, variant, barrier)
-            self._certificate = Certificate(setting, workload.geometry, prices, THREADS)
+            self._certificate = Certificate(setting, workload.geometry, prices, overlap.threads())
 
     def feed(self, window: Window) -> None:
         if self._certificate is not None:
@@ -244,8 +242,10 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
     certifier = _Certifier(spec, workload)
     tokens = decoded = 0
     with _writer(spec, path, geometry, [track.name for track in tracks]) as writer:
-        with ThreadPoolExecutor(THREADS) as pool:
-            for window, demand in _ahead(windows(workload, ahead, _most_rows(spec, geometry))):
+        with overlap.pool() as pool:
+            for window, demand in overlap.ahead(
+                windows(workload, ahead, _most_rows(spec, geometry))
+            ):
                 steps = Steps(
                     demand.hbm_bytes, demand.compute_s, group_starts(demand.token, barrier)
                 )
@@ -445,12 +445,3 @@ def _totals(ran: Ran, outcome: Outcome) -> dict[str, float]:
             "replay_gap": gap(outcome.replay.time_s, rigorous),
         }
     return totals
-
-
-def _ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The items, each made in the background while the one before is in use."""
-    with ThreadPoolExecutor(1) as maker:
-        coming = maker.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = maker.submit(next, items, None)
-            yield item
