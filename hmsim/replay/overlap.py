@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 def threads() -> int:
     """How many threads a run's policies share."""
-    return min(MOST, numba.config.NUMBA_NUM_THREADS)
+    return min(MOST, numba.get_num_threads())
 
 
 def pool() -> Executor:

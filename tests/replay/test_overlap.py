@@ -1,6 +1,5 @@
 """A run in one thread or in several: the same items, the same errors."""
 
-import numba
 import pytest
 
 from hmsim.replay import overlap
@@ -8,7 +7,7 @@ from hmsim.replay import overlap
 
 @pytest.fixture(params=[1, 2])
 def threads(request, monkeypatch):
-    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", request.param)
+    monkeypatch.setattr(overlap, "threads", lambda: request.param)
     return request.param
 
 
