@@ -10,6 +10,7 @@ _HOMES = {
     "Result": "hmsim.result",
     "open_sweep": "hmsim.sweep.dataset",
     "run": "hmsim.result",
+    "run_sweep": "hmsim.sweep.run",
 }
 
 

@@ -37,6 +37,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the sweep in DIR")
     parser.add_argument("--dry-run", action="store_true", help="list the points and run nothing")
     parser.add_argument("--yes", action="store_true", help=f"more than {MANY:,} points are meant")
+    parser.add_argument(
+        "--parquet", action="store_true", help="the table as sweep.parquet too (needs pyarrow)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.set_defaults(command=command)
 
@@ -45,28 +48,24 @@ def command(options: argparse.Namespace) -> int:
     from hmsim.cli.common import Progress, print_json
     from hmsim.config.sweep import load_sweep
     from hmsim.sweep.coordinator import plan_of, sweep_into
-    from hmsim.sweep.executors import DaskPool, LocalPool, Pool
+    from hmsim.sweep.executors import pool_for
     from hmsim.sweep.folder import Folder
+    from hmsim.sweep.table import need_pyarrow
 
-    jobs = options.jobs if options.jobs is not None else len(os.sched_getaffinity(0))
-    if jobs < 1:
-        raise InputError(f"--jobs: {jobs}: at least 1")
     sweep = load_sweep(options.sweep)
     plan = plan_of(sweep, options.sweep, None if options.yes else MANY)
+    pool = pool_for(options.scheduler, options.jobs, plan.size)
     if options.dry_run:
-        return _dry_run(plan, jobs)
+        return _dry_run(plan, options.jobs or len(os.sched_getaffinity(0)))
     if options.output is None:
         raise InputError("-o DIR: missing; where shall the results go?")
-
-    def pool() -> Pool:
-        if options.scheduler is not None:
-            return DaskPool(options.scheduler)
-        return LocalPool(min(jobs, plan.size))
+    if options.parquet:
+        need_pyarrow("--parquet")
 
     progress = Progress(plan.size, " points", "sweep")
     signal.signal(signal.SIGTERM, progress.interrupt)  # a polite kill ends as Ctrl-C does
     with Folder(Path(options.output), sweep, options.resume) as folder, progress:
-        swept = sweep_into(folder, plan, sweep, pool, progress)
+        swept = sweep_into(folder, plan, sweep, pool, progress, parquet=options.parquet)
     if options.json:
         print_json(_as_dict(swept))
     else:
@@ -113,7 +112,8 @@ def _report(swept: "Swept", options: argparse.Namespace) -> None:
         f"{swept.points:,} points: {swept.computed:,} computed, {swept.known:,} known before, "
         f"{len(swept.failures):,} failed; took {swept.wall_s:.1f} s"
     )
-    print(f"{options.output}/sweep.h5, {options.output}/sweep.csv")
+    written = ["sweep.h5", "sweep.csv", *(["sweep.parquet"] if options.parquet else [])]
+    print(", ".join(f"{options.output}/{name}" for name in written))
     if not swept.finished:
         again = shlex.join(["hmsim", "sweep", options.sweep, "-o", options.output, "--resume"])
         print(f"interrupted; go on with: {again}", file=sys.stderr)

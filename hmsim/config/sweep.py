@@ -89,17 +89,22 @@ class Sweep(NamedTuple):
 
 def load_sweep(path: str | Path) -> Sweep:
     """The sweep that the file at `path` describes; InputError says what is wrong with it."""
-    spec = load(SweepSpec, read_toml(path), str(path))
+    return sweep_of(read_toml(path), Path(path).parent, str(path))
+
+
+def sweep_of(data: dict[str, Any], folder: Path, source: str) -> Sweep:
+    """The sweep of a file's plain data, whose paths start at `folder`."""
+    spec = load(SweepSpec, data, source)
     if isinstance(spec.base, str):
-        base = read_run(Path(path).parent / spec.base)
+        base = read_run(folder / spec.base)
     else:
-        base = anchored(spec.base, Path(path).parent)
+        base = anchored(spec.base, folder)
     if isinstance(base.get("system"), str):
         base = base | {"system": {"preset": base["system"]}}  # a table, that keys can go into
     for key, value in spec.set.items():
         base = replaced(base, key, value)
     for table in ("system", "workload"):
         if not isinstance(base.get(table), dict):
-            raise InputError(f"{path}: base: no [{table}], which a run needs")
-    title = spec.title or base.get("title") or Path(path).stem
+            raise InputError(f"{source}: base: no [{table}], which a run needs")
+    title = spec.title or base.get("title") or Path(source).stem
     return Sweep(str(title), base, spec.axes)

@@ -4,7 +4,6 @@ The dataset is HDF5 that xarray opens as it is. A policy's numbers have a dimens
 the axes, unless an axis is over `policies.names`, which then takes its place.
 """
 
-import csv
 import json
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from hmsim.config import toml
 from hmsim.sweep.axes import POLICY_NAMES, quantity
 from hmsim.sweep.folder import read_journal
 from hmsim.sweep.points import Plan
+from hmsim.sweep.table import PARQUET, write_csv, write_parquet
 
 FORMAT, VERSION = "hmsim-sweep", 1
 DATASET, TABLE = "sweep.h5", "sweep.csv"
@@ -41,15 +41,28 @@ class Coordinate(NamedTuple):
     unit: str
 
 
-def collect(path: Path, plan: Plan, hashes: dict[tuple[int, ...], str], title: str) -> None:
+def collect(
+    path: Path,
+    plan: Plan,
+    hashes: dict[tuple[int, ...], str],
+    title: str,
+    parquet: bool = False,
+) -> None:
     """Write `sweep.h5` and `sweep.csv` in the directory `path` from its journal.
 
     `hashes`: the points' names by their place on each axis; a place that lacks one is unfinished.
+    With `parquet`, `sweep.parquet` too; without, an older one goes.
     """
     policies, columns = _columns(path, plan, hashes)
     coordinates = _coordinates(plan)
     _write_dataset(path, plan, policies, columns, coordinates, title)
-    _write_table(path, plan, policies, columns, coordinates)
+    table = _table(plan, policies, columns, coordinates)
+    write_csv(path / TABLE, table)
+    if parquet:
+        units = {name: each.unit for name, each in coordinates.items()}
+        write_parquet(path / PARQUET, table, {name: unit_of(name) for name in columns} | units)
+    else:
+        (path / PARQUET).unlink(missing_ok=True)
 
 
 def policy_axis(plan: Plan) -> int | None:
@@ -188,44 +201,27 @@ def unit_of(name: str) -> str:
     return next((unit for ending, unit in UNITS if name.endswith(ending)), "1")
 
 
-def _write_table(
-    path: Path,
-    plan: Plan,
-    policies: list[str],
-    columns: dict[str, Column],
-    coordinates: dict[str, Coordinate],
-) -> None:
-    """A row for every point and policy; what is missing is an empty field."""
-    part = path / (TABLE + ".part")
-    single = policy_axis(plan)
-    head = [name for name, each in coordinates.items() if len(each.values)]
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*head, *([] if single is not None else ["policy"]), *columns])
-        for index in np.ndindex(*plan.shape):
-            at = dict(zip((axis.name for axis in plan.axes), index, strict=True))
-            key = [_field(coordinates[name].values[at[coordinates[name].axis]]) for name in head]
-            for place, policy in _rows(policies, columns, single):
-                row = [
-                    _field(values[(*index, place)] if by_policy else values[index])
-                    for values, by_policy in columns.values()
-                ]
-                writer.writerow([*key, *([] if single is not None else [policy]), *row])
-    part.replace(path / TABLE)
+def _table(
+    plan: Plan, policies: list[str], columns: dict[str, Column], coordinates: dict[str, Coordinate]
+) -> dict[str, np.ndarray]:
+    """Flat columns, a row for every point and policy; what is missing is NaN or ''."""
+    single = policy_axis(plan) is not None
+    rows = [""] if single or not policies else policies
+    shape = (*plan.shape, len(rows))
 
+    def along(values: np.ndarray, axis: int) -> np.ndarray:
+        shaped = values.reshape([-1 if k == axis else 1 for k in range(len(shape))])
+        return np.broadcast_to(shaped, shape).ravel()
 
-def _rows(
-    policies: list[str], columns: dict[str, Column], single: int | None
-) -> Iterator[tuple[int, str]]:
-    """Places and names of the policies that a point has a row for."""
-    if single is not None or not policies:
-        return iter([(0, "")])
-    return iter(enumerate(policies))
-
-
-def _field(value: Any) -> Any:
-    if isinstance(value, (float, np.floating)):
-        if np.isnan(value):
-            return ""
-        return int(value) if float(value).is_integer() else float(value)
-    return value
+    names = [axis.name for axis in plan.axes]
+    table = {
+        name: along(each.values, names.index(each.axis))
+        for name, each in coordinates.items()
+        if len(each.values)
+    }
+    if not single:
+        table["policy"] = along(np.array(rows, object), len(plan.shape))
+    for name, (values, by_policy) in columns.items():
+        full = values if by_policy else values[..., None]
+        table[name] = np.broadcast_to(full, shape).ravel()
+    return table

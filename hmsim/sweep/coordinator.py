@@ -51,8 +51,9 @@ def sweep_into(
     sweep: Sweep,
     pool: Callable[[], Pool],
     progress: Callable[[int], None],
+    parquet: bool = False,
 ) -> Swept:
-    """Compute every point that the folder lacks, then write its dataset and table.
+    """Compute every point that the folder lacks, then write its dataset and table(s).
 
     `pool` makes the pool once it is needed. A KeyboardInterrupt stops the workers, writes what is
     finished and returns with `finished` False. Points that failed before are tried again.
@@ -64,7 +65,7 @@ def sweep_into(
         run.drive(pool)
     except KeyboardInterrupt:
         finished = False
-    collect(folder.path, plan, run.hashes, sweep.title)
+    collect(folder.path, plan, run.hashes, sweep.title, parquet)
     return Swept(
         plan.size, run.computed, run.known, run.failures, finished, time.perf_counter() - began
     )

@@ -5,6 +5,7 @@ what to do when a worker has died, and how to stop at once.
 """
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -64,6 +65,23 @@ class LocalPool:
             for child in set(multiprocessing.active_children()) - self._others:
                 child.terminate()
         self._pool.shutdown(wait=True, cancel_futures=at_once)
+
+
+def pool_for(scheduler: str | None, jobs: int | None, points: int) -> Callable[[], Pool]:
+    """Makes the pool for so many points: on a Dask `scheduler`, or of `jobs` processes here.
+
+    As many jobs as there are cores, unless given. InputError for a number below 1.
+    """
+    jobs = jobs if jobs is not None else len(os.sched_getaffinity(0))
+    if jobs < 1:
+        raise InputError(f"--jobs: {jobs}: at least 1")
+
+    def pool() -> Pool:
+        if scheduler is not None:
+            return DaskPool(scheduler)
+        return LocalPool(min(jobs, points))
+
+    return pool
 
 
 class DaskPool:

@@ -4,7 +4,7 @@ sweep.toml    the sweep, complete in itself
 base.toml     its base run: `hmsim run base.toml --set KEY=VALUE...` repeats a point
 points.jsonl  a line for every finished point, written as it finishes
 sweep.h5      all points, the axes as dimensions
-sweep.csv     the same, a row for every point and policy
+sweep.csv     the same, a row for every point and policy; sweep.parquet likewise, if asked for
 
 The journal has one writer. A kill can cut off its last line at most, which then does not count.
 """
