@@ -343,9 +343,10 @@ def _accept(p, s, c, b, kind, line, t, intended):
 
 @inlined
 def _start_buses(p, s, n, start):
-    """What channel n's (-1: every channel's) data buses did not do before `start` is no loss."""
-    channels = len(s) // p[CHANNEL_SIZE]
-    for m in range(max(n, 0), n + 1 if n >= 0 else channels):
+    """What the data buses of the channel in place n (-1: all) did not do before `start` is no
+    loss."""
+    held = len(s) // p[CHANNEL_SIZE]
+    for m in range(max(n, 0), n + 1 if n >= 0 else held):
         bus = s[m * p[CHANNEL_SIZE] + FIRST_BUS]
         for each in range(bus, bus + p[BUSES] * BUS_SIZE, BUS_SIZE):
             s[each + BUS_FREE] = max(s[each + BUS_FREE], start)
@@ -362,21 +363,24 @@ def _drain(p, s, c):
 
 @kernel
 def replay(
-    p, s, first, last, address, size, write, intended, start, width, window, delay, stripe, burst
-):
-    """Requests, in order, from tick `start`, until all are complete.
+    p, s, channels, first, last, address, size, write, intended, start, width, window, delay,
+    stripe, burst, drain,
+):  # fmt: skip
+    """Requests, in order, from tick `start`, until all are complete (or, without `drain`, taken).
 
     address, size, write: int64 [n], bytes; intended: int64 [n], earliest ticks, or [0] for none.
-    Channels `first` .. `last` - 1 run each on its own, accepting `width` bursts a tick; with
-    first = -1 and last = 0 all run together, and a full queue holds back all that follows.
+    Channels `first` .. `last` - 1 of so many `channels` run each on its own, accepting `width`
+    bursts a tick; with first = -1 and last = 0 all run together, and a full queue holds back all
+    that follows. The state may hold one channel only: then that one plays them all, in turn.
     A channel has at most `window` bursts in flight and hears of a completion `delay` ticks late.
     2^stripe bytes in a row belong to one channel, 2^burst bytes are one request.
     """
-    channels = len(s) // p[CHANNEL_SIZE]
+    held = len(s) // p[CHANNEL_SIZE]
     for n in range(first, last):
         t = start
         accepted = 0
-        _start_buses(p, s, n, start)
+        place = n % held if n >= 0 else -1
+        _start_buses(p, s, place, start)
         for j in range(len(address)):
             low = address[j]
             high = low + size[j]
@@ -385,7 +389,7 @@ def replay(
                 chunk += (n - chunk) % channels
             while chunk << stripe < high:
                 above = chunk // channels if channels > 1 else chunk
-                c = (chunk - above * channels) * p[CHANNEL_SIZE]
+                c = (place if n >= 0 else chunk - above * channels) * p[CHANNEL_SIZE]
                 moved = (above - chunk) << stripe
                 line = (max(low, chunk << stripe) + moved) >> burst
                 end = (min(high, (chunk + 1) << stripe) + moved + (1 << burst) - 1) >> burst
@@ -404,5 +408,6 @@ def replay(
                     t = at
                     line += 1
                 chunk += channels if n >= 0 else 1
-        for m in range(max(n, 0), n + 1 if n >= 0 else channels):
-            _drain(p, s, m * p[CHANNEL_SIZE])
+        if drain:
+            for m in range(max(place, 0), place + 1 if n >= 0 else held):
+                _drain(p, s, m * p[CHANNEL_SIZE])

@@ -142,7 +142,6 @@ class Memory:
         self._policy = config.policy(posted_writes)
         self._sizes = kernel.Sizes(bins=bins, window=window, log=log)
         self._shifts = (config.stripe.bit_length() - 1, burst.bit_length() - 1)
-        self._turn = 0
         self._threads = max(1, min(threads, config.channels))
         self.parameters = kernel.pack(self.timing, self._policy, self.mapping, self._sizes)
         self.reset()
@@ -150,6 +149,10 @@ class Memory:
     def reset(self) -> None:
         """Closed rows, empty queues, tick 0."""
         self.state = kernel.allocate(self.timing, self._policy, self._sizes, self.config.channels)
+        self._sampler = sampling.Sampler(
+            self.timing, self._policy, self.parameters, self._sizes,
+            self.config.spec.organization.columns, self.config.channels, *self._shifts,
+        )  # fmt: skip
 
     @property
     def buses(self) -> int:
@@ -224,10 +227,15 @@ class Memory:
         what was counted meanwhile.
 
         A channel has at most `window` bursts in flight and hears of completions `delay` late.
-        `sampled`: simulate a sample and scale, see sampling.py.
+        `sampled`: learn what such traffic takes from samples, see sampling.py.
         """
         if sampled:
-            return self._sample(pages, start, window, delay)
+            seen = sampling.survey(pages, self.config.channels, *self._shifts)
+            if int(seen.bursts.sum()) >= sampling.EXACT:
+                known = self._sampler.step(pages, seen, start, window, delay)
+                if known is not None:
+                    return known
+            start = self.last_done + 1  # these channels know nothing of the sampled steps
         channels = self.config.channels
         bounds = np.linspace(0, channels, self._threads + 1).astype(int).tolist()
         parts = list(pairwise(bounds))
@@ -236,44 +244,6 @@ class Memory:
         after = self.statistics()
         counts = {name: after[name] - before[name] for name in after}
         return max(0, self.last_done - start), counts
-
-    def _sample(
-        self, pages: Pages, start: int, window: int, delay: int
-    ) -> tuple[int, dict[str, int]]:
-        channels = self.config.channels
-        bursts = np.zeros(channels, np.int64)
-        sampling.count_bursts(pages.address, pages.size, *self._shifts, bursts)
-        total = int(bursts.sum())
-        keep = sampling.clusters(pages.size, max(1, -(-total // (channels * sampling.BUDGET))))
-        few = pages if keep.all() else Pages(*(each[keep] for each in pages))
-        shares = min(channels, sampling.CHANNELS)
-        picked = [(self._turn + n * channels // shares) % channels for n in range(shares)]
-        self._turn += 1
-        before = self._counts(picked)
-        self._replay_parts([(c, c + 1) for c in picked], few, start, window, delay)
-        counts = dict(zip(kernel.STATISTICS, (self._counts(picked) - before).tolist(), strict=True))
-        done = self._rows()[picked, kernel.LAST_DONE] - start
-        done = done[done > 0]
-        if not len(done):  # the step missed these channels: simulate it all
-            return self.replay_apart(pages, start, window, delay)
-        # Channels whose turn it was not catch up on refreshes: count those of this step alone.
-        counts["refreshes"] = sum(self._refreshes(start, start + ticks) for ticks in done.tolist())
-        # Opening a row and the trip back are paid once, not once per sample.
-        unloaded = min(int(done.min()), self.timing.read_latency + delay)
-        busy = self.evened(float(done.mean()) - unloaded, counts, len(done))
-        seen = sum(counts[name] for name in ("reads", "writes", "forwarded", "merged"))
-        pace = busy / (seen / len(done))
-        scaled = {name: int(count * total / seen) for name, count in counts.items()}
-        return round(unloaded + pace * int(bursts.max())), scaled
-
-    def _refreshes(self, start: int, end: int) -> int:
-        """Refresh commands that fall due for a channel after tick `start` and up to `end`."""
-        if self._policy.refresh == kernel.NO_REFRESH:
-            return 0
-        if self._policy.refresh == kernel.ALL_BANK:
-            return (end // self.timing.refi - start // self.timing.refi) * self.timing.scopes
-        interval = self.timing.refi_bank
-        return (end // interval - start // interval) * self.timing.buses
 
     def evened(self, ticks: float, counts: dict[str, int], channels: int) -> float:
         """Ticks of a sample had it met its fair share of all-bank refreshes, no more or less.
@@ -306,8 +276,9 @@ class Memory:
 
     def _replay(self, first: int, last: int, pages: Pages, intended: I64, *how: int) -> None:
         burst_kernel.replay(
-            self.parameters, self.state, first, last, *pages, intended, *how, *self._shifts
-        )
+            self.parameters, self.state, self.config.channels, first, last, *pages, intended, *how,
+            *self._shifts, True,
+        )  # fmt: skip
 
     def _counts(self, channels: list[int]) -> I64:
         return self._rows()[channels, : len(kernel.STATISTICS)].sum(axis=0)

@@ -14,13 +14,14 @@ from hmsim.errors import InputError, did_you_mean
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
 from hmsim.memory.device import Memory, MemoryConfig, Pages
-from hmsim.memory.sampling import clusters
+from hmsim.memory.sampling import cut
 from hmsim.memory.trace import read_trace
 from hmsim.units import show_bytes, show_seconds
 
 I64 = NDArray[np.int64]
 FIDELITIES = ("burst", "run")
 _SAMPLE = 1 << 16  # requests that `run` simulates
+_CLUSTER = 1 << 17  # in clusters of so many bytes
 REASONS = {
     "data": "data",
     "no_request": "no request in flight",
@@ -115,8 +116,11 @@ def replay_trace(
     pages = Pages(address & -burst, np.full(len(address), burst), write)
     _check(source, pages, Memory(config).capacity)
     if fidelity == "run" and len(address) > _SAMPLE:
-        keep = clusters(pages.size, -(-len(address) // _SAMPLE))
-        pages = Pages(*(each[keep] for each in pages))
+        wanted = _SAMPLE * burst // _CLUSTER
+        starts = (2 * np.arange(wanted) + 1) * len(address) * burst // (2 * wanted)
+        position = np.arange(len(address) + 1) * burst
+        parts = [cut(pages, position, at - _CLUSTER // 2, _CLUSTER) for at in starts.tolist()]
+        pages = Pages(*map(np.concatenate, zip(*parts, strict=True)))
     started = time.perf_counter()
     room = 6 * len(pages.size) + 1024 if commands else 0
     device = _simulate(config, pages, load, poisson, seed, room)

@@ -1,47 +1,447 @@
-"""`run` fidelity: the burst engine on a systematic sample, with the rest counted and scaled.
+"""`run` fidelity: what a step's traffic costs is learned from samples of it, not from all of it.
 
-Between two barriers the channels of a memory see statistically the same traffic, and so do the
-beginning and the end of a long stream. So a few channels, in turn, are simulated burst by burst on
-clusters of consecutive pages spread evenly over the step; the others' bursts are only counted. A
-channel's time is the unloaded latency plus its own bursts at the sampled pace, and the slowest
-channel ends the step. Queues, row conflicts, turnarounds and refresh are thus the burst engine's
-own on every map and mix, the pace never beats the pins, and the cost is that of counting.
+A step costs channel c
 
-This is the sampling of R. Wunderlich et al., "SMARTS" (ISCA 2003), applied to memory channels.
+    time(c) = lead + pace * bursts(c) + noise,    and the slowest channel ends the step.
+
+bursts(c) is counted exactly, in closed form, page by page. Lead (filling and draining the queues)
+and pace are properties of a *class* of traffic: its share of writes, and how many bursts in a row
+a channel gets. Both are measured with the burst engine, so queues, conflicts, turnarounds and
+refresh are its own on every map and mix:
+
+- pace on a channel that never drains: it is fed rounds of consecutive pages, now of one channel
+  and now of another, from all over the step, step after step;
+- lead on a channel that plays short steps, from the first request to the last completion.
+
+Every step adds to what is known of its class: rounds until its time is known to TARGET, within a
+budget; later only a short step, and a round every so often. A short step that contradicts what was
+known makes the class start anew. So a new kind of traffic costs milliseconds, and one that is known
+costs little more than counting.
+
+The slowest channel is expected from the noise of a channel, and from how much the paces of sampled
+channels differ beyond noise: pages that do not cover all channels alike may favour some.
+
+This is the sampling of R. Wunderlich et al., "SMARTS" (ISCA 2003), applied to memory channels, with
+ratio estimators (Cochran, Sampling Techniques, chapter 6).
 """
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hmsim.memory import burst_kernel
+from hmsim.memory import burst_state as state
 from hmsim.memory.compiling import kernel
+from hmsim.memory.timing import Timing
 
 I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+Traffic = tuple[I64, I64, I64]  # address, size, write: see device.Pages
+Play = Callable[[I64, int, int, int, bool], I64]  # see Sampler._play
 
-BUDGET = 1 << 13  # bursts simulated per sampled channel and step: two or three refresh intervals
-CHANNELS = 4  # channels sampled in a step
-CLUSTER_BYTES = 1 << 17  # consecutive traffic kept together, over all channels
+EXACT = 1 << 13  # steps of fewer bursts are simulated whole
+ROUND = 1 << 12  # bursts of a round: about a refresh interval
+LEAST_PART = 1 << 10  # of a round; where channels have less, several make one
+CHANNELS = 8  # sampled for a class, two rounds in turn
+TARGET = 0.005  # standard error of a step's time, relative
+BUDGET = 1 << 17, 1 << 18  # bursts simulated for a small step and for any, at most
+CHECK = 1 << 12  # a class that is known gets a round every so many rounds' traffic
+FORGET = 1 / 256  # what is known loses so much weight with every round
+LEAST = 7.5  # observations that tell noise
+SIGNIFICANT = 6.0  # ratio of variances between and within channels (F) that means something
+CONTRADICTION = 5.0  # standard deviations
+CLASSES = 256  # remembered, the latest used
+PARTS = 16  # of a round at most
+GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly
 
 
-def clusters(size: I64, keep_one_in: int) -> NDArray[np.bool_]:
-    """Which pages to keep: whole clusters, one in so many, evenly spread; all of them for 1."""
-    position = np.cumsum(size) - size
-    return position // CLUSTER_BYTES % keep_one_in == keep_one_in // 2
+class Survey(NamedTuple):
+    """What a step's pages come to. position: bytes before each page, and in all: int64 [n + 1];
+    bursts: int64 [channels]."""
+
+    position: I64
+    bursts: I64
+    written: int  # bursts that are writes
+    runs: int  # of bytes in a row
+    visits: int  # channels that these touch, one by one
+
+
+def survey(pages: Traffic, channels: int, stripe: int, burst: int) -> Survey:
+    """Count a step's bursts by channel; 2^stripe bytes in a row belong to one channel."""
+    position = np.empty(len(pages[0]) + 1, np.int64)
+    counts = np.zeros((2, channels), np.int64)
+    extra = np.zeros(3, np.int64)
+    _survey(*pages, stripe, burst, position, counts[0], counts[1], extra)
+    bursts = counts[0] + (np.cumsum(counts[1]) << stripe - burst)
+    return Survey(position, bursts, *extra.tolist())
 
 
 @kernel
-def count_bursts(address, size, stripe, burst, counts):
-    """Add each channel's bursts of 2^burst bytes to counts: int64 [channels]; see replay."""
+def _survey(address, size, write, stripe, burst, position, counts, rises, extra):
+    """bursts = counts + cumsum(rises) * bursts of a stripe; see `survey`."""
     channels = len(counts)
+    total = 0
+    written = 0
+    runs = 0
+    visits = 0
+    end = -1
+    began = 0
+    touched = 0
     for j in range(len(address)):
         low = address[j]
         high = low + size[j]
-        chunk = low >> stripe
-        c = chunk % channels
-        while chunk << stripe < high:
-            first = max(low, chunk << stripe) >> burst
-            last = (min(high, (chunk + 1) << stripe) - 1) >> burst
-            counts[c] += last - first + 1
-            chunk += 1
-            c += 1
-            if c == channels:
-                c = 0
+        position[j] = total
+        total += size[j]
+        if high == low:
+            continue
+        first = low >> stripe
+        last = (high - 1) >> stripe
+        if low == end:
+            visits -= touched
+        else:
+            runs += 1
+            began = first
+        touched = min(last - began + 1, channels)
+        visits += touched
+        end = high
+        lines = ((high - 1) >> burst) - (low >> burst) + 1
+        written += lines * write[j]
+        c = first % channels
+        if first == last:
+            counts[c] += lines
+            continue
+        # Whole chunks all the way, less what the first and the last one lack.
+        chunks = last - first + 1
+        if chunks >= channels:
+            whole = chunks // channels
+            rises[0] += whole
+            chunks -= whole * channels
+        if chunks > 0:
+            rises[c] += 1
+            c += chunks
+            if c >= channels:
+                c -= channels
+                rises[0] += 1
+            rises[c] -= 1
+        before = (low >> burst) - (first << (stripe - burst))
+        after = ((last + 1) << (stripe - burst)) - ((high - 1) >> burst) - 1
+        counts[first % channels] -= before
+        counts[last % channels] -= after
+    position[len(address)] = total
+    extra[0] = written
+    extra[1] = runs
+    extra[2] = visits
+
+
+def cut(pages: Traffic, position: I64, start: int, length: int) -> Traffic:
+    """The pages that begin in `length` bytes from `start` on of the step's bytes in a row; those
+    that are not much smaller than that are cut where it begins and ends."""
+    first, last = np.searchsorted(position, [start, start + length - 1], "right") - 1
+    last = min(last, len(pages[0]) - 1)
+    late = start - position[first]
+    if pages[1][first] <= length // 4 and late:
+        first, late = first + 1, 0
+    address, size, write = (each[first : last + 1].copy() for each in pages)
+    address[0] += late
+    size[0] -= late
+    if pages[1][last] > length // 4:
+        size[-1] -= max(0, position[last + 1] - (start + length))
+    return address, size, write
+
+
+class _Sums:
+    """Sums over observations (bursts, ticks) of several groups, older ones fading."""
+
+    def __init__(self, groups: int = 1) -> None:
+        self.sums = np.zeros((groups, 6))  # 1, n, t, n n, n t, t t
+
+    def add(self, bursts: float, ticks: float, group: int = 0) -> None:
+        self.sums *= 1 - FORGET
+        self.sums[group] += [1, bursts, ticks, bursts * bursts, bursts * ticks, ticks * ticks]
+
+    @property
+    def total(self) -> F64:
+        """Observations, bursts, ticks."""
+        return self.sums[:, :3].sum(axis=0)
+
+    @property
+    def pace(self) -> float:
+        _, bursts, ticks = self.total.tolist()
+        return ticks / bursts
+
+    def squares(self, pace: F64) -> float:
+        """Sum of (ticks - pace of its group * bursts) squared."""
+        _, _, _, nn, nt, tt = self.sums.T
+        return max(0.0, float((tt - 2 * pace * nt + pace * pace * nn).sum()))
+
+
+class _Class:
+    """What is known of a class of traffic."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.flow = _Sums(CHANNELS)  # rounds of the channel that never drains
+        self.steps = _Sums()  # short steps
+        self.counts = np.zeros(len(state.STATISTICS))  # of the rounds
+        self.rounds = 0
+        self.since = 0  # bursts of all steps since the last round
+
+    @property
+    def variances(self) -> tuple[float, float]:
+        """Of a channel's time, per burst; and of the pace from channel to channel."""
+        sums = self.flow.sums[self.flow.sums[:, 0] > 0]
+        seen, bursts, ticks = sums[:, :3].T
+        groups, all_bursts = len(sums), bursts.sum()
+        squares = self.flow.squares(self.flow.sums[:, 2] / np.maximum(self.flow.sums[:, 1], 1))
+        noise = squares / all_bursts * seen.sum() / max(seen.sum() - groups, 0.5)
+        between = float((bursts * (ticks / bursts - self.flow.pace) ** 2).sum())
+        if between < SIGNIFICANT * (groups - 1) * noise:
+            return noise, 0.0
+        spread = all_bursts - (bursts**2).sum() / all_bursts
+        return noise, (between - (groups - 1) * noise) / max(spread, 1.0)
+
+    def ways(self) -> F64:
+        """By how much the sampled channels' paces differ from the mean, beyond noise."""
+        noise, spread = self.variances
+        seen = self.flow.sums[self.flow.sums[:, 0] > 0]
+        off = seen[:, 2] / seen[:, 1] - self.flow.pace
+        return off * spread / (spread + noise / seen[:, 1]) if spread else np.zeros(1)
+
+    @property
+    def step_noise(self) -> float:
+        """Variance of a short step's time."""
+        seen, bursts, ticks = self.steps.total.tolist()
+        pace = self.flow.pace
+        off = (ticks - pace * bursts) / seen
+        return (self.steps.squares(np.array([pace])) / seen - off**2) * seen / (seen - 1)
+
+    def step(self) -> tuple[float, float]:
+        """Bursts and ticks of a short step."""
+        seen, bursts, ticks = self.steps.total.tolist()
+        return bursts / seen, ticks / seen
+
+    def error(self, bursts: float) -> float:
+        """Standard error of the time of so many bursts, relative; infinite if not known."""
+        if min(self.flow.total[0], self.steps.total[0]) < LEAST:
+            return np.inf
+        short, ticks = self.step()
+        noise, spread = self.variances
+        each = self.flow.sums[:, 1] / self.flow.sums[:, 1].sum()
+        variance = noise / self.flow.sums[:, 1].sum() + spread * (each**2).sum()
+        variance = (bursts - short) ** 2 * variance + self.step_noise / self.steps.total[0]
+        return float(np.sqrt(variance) / (ticks + self.flow.pace * (bursts - short)))
+
+    def contradicts(self, bursts: float, ticks: float) -> bool:
+        """Whether a short step is beyond what noise explains."""
+        if self.error(bursts) == np.inf or bursts <= 0:
+            return False
+        short, usual = self.step()
+        off = abs(ticks - usual - self.flow.pace * (bursts - short))
+        return off > CONTRADICTION * np.sqrt(self.step_noise) + 0.1 * usual
+
+
+class Sampler:
+    """Times of a memory's steps, learned as they come; see above."""
+
+    def __init__(
+        self,
+        timing: Timing,
+        policy: state.Policy,
+        parameters: I64,
+        sizes: state.Sizes,
+        columns: int,
+        channels: int,
+        stripe: int,
+        burst: int,
+    ):
+        self._timing, self._policy, self._parameters = timing, policy, parameters
+        self._channels, self._stripe, self._burst = channels, stripe, burst
+        self._flow = state.allocate(timing, policy, sizes, 1)
+        self._short = state.allocate(timing, policy, sizes, 1)
+        self._classes: OrderedDict[tuple[int, ...], _Class] = OrderedDict()
+        self._latest: tuple[int, ...] = ()
+        self._row_set = timing.banks * columns  # bursts that all rows hold at a time
+        self._short_bursts = 2 * (policy.read_queue + policy.write_queue)
+        self._turn = 0
+
+    def step(
+        self, pages: Traffic, seen: Survey, start: int, window: int, delay: int
+    ) -> tuple[int, dict[str, int]] | None:
+        """Ticks of a step that starts at tick `start`, and counts; see device.replay_apart.
+
+        None where samples miss the traffic.
+        """
+        total = int(seen.bursts.sum())
+        mean = total / self._channels
+        key = (
+            round(32 * seen.written / total),
+            round(8 * np.log2(total / seen.visits)),
+            round(2 * np.log2(min(max(mean, 1), self._short_bursts))),
+        )
+        play = partial(self._play, pages, seen, window, delay)
+        known = self._classes.pop(key, None) or _Class()
+        spent = 0
+        budget = min(max(BUDGET[0], total // 8), BUDGET[1])
+        while spent < budget:
+            spent += self._short_step(known, play)
+            if known.error(mean) < TARGET and known.since < CHECK * ROUND:
+                break
+            if key != self._latest:  # what the last class left in the queues goes first
+                self._latest = key
+                play(self._flow, LEAST_PART, 0, 0, False)
+            spent += self._round(known, play)
+        if known.error(mean) == np.inf:
+            return None
+        known.since += total
+        self._classes[key] = known
+        if len(self._classes) > CLASSES:
+            self._classes.popitem(last=False)
+        return self._time(known, seen, start), self._scaled(known, total)
+
+    def _round(self, known: _Class, play: Play) -> int:
+        """Feed the channel that never drains; the bursts that it played."""
+        row = self._flow
+        total = np.zeros(state.DONE + 1, np.int64)
+        turn = known.rounds // 2
+        for part in range(PARTS):
+            wanted = ROUND - int(total[state.DONE])
+            total += play(row, wanted, turn + part, 0, False)
+            if total[state.DONE] > ROUND - LEAST_PART:
+                break
+        bursts = int(total[state.DONE])
+        if bursts:
+            ticks = self._evened(known, float(total[state.NOW]), total)
+            known.counts = known.counts * (1 - FORGET) + total[: len(state.STATISTICS)]
+            known.flow.add(bursts, ticks, turn % CHANNELS)
+        known.rounds += 1
+        known.since = 0
+        return ROUND + self._row_set
+
+    def _short_step(self, known: _Class, play: Play) -> int:
+        """Play a short step from first to last; its bursts. What is known is forgotten if this
+        contradicts it."""
+        row = self._short
+        began = max(int(row[state.LAST_DONE]), int(row[state.NOW])) + 1
+        seen = play(row, self._short_bursts, self._turn, began, True)
+        bursts = int(seen[state.DONE])
+        if bursts:
+            ticks = self._evened(known, float(row[state.LAST_DONE] - began), seen)
+            if known.contradicts(bursts, ticks):
+                known.forget()
+            known.steps.add(bursts, ticks)
+        return max(bursts, 1)
+
+    def _play(
+        self,
+        pages: Traffic,
+        seen: Survey,
+        window: int,
+        delay: int,
+        row: I64,
+        bursts: int,
+        turn: int,
+        start: int,
+        drain: bool,
+    ) -> I64:
+        """Put so many bursts in a row of one of the step's channels through the one in `row`; if it
+        is not to drain, after some more that open the rows. Its first fields, less what they were
+        before the bursts."""
+        upto = np.cumsum(seen.bursts)
+        channel = int(np.searchsorted(upto, turn % CHANNELS * GOLDEN % 1 * upto[-1], "right"))
+
+        def play(part: Traffic) -> None:
+            burst_kernel.replay(
+                self._parameters, row, self._channels, channel, channel + 1, *part, _NONE, start,
+                1, window, delay, self._stripe, self._burst, drain,
+            )  # fmt: skip
+
+        part = pages
+        total = int(seen.position[-1])
+        bytes_per_burst = total / seen.bursts[channel]
+        length = int(bursts * bytes_per_burst)
+        if length < total:
+            first = int(self._spread() * (total - length))
+            part = cut(pages, seen.position, first, length)
+            before = min(first, int(self._row_set * bytes_per_burst))
+            if before and not drain:
+                play(cut(pages, seen.position, first - before, before))
+        then = row[: state.DONE + 1].copy()
+        play(part)
+        return row[: state.DONE + 1] - then
+
+    def _spread(self) -> float:
+        """Evenly spread over 0 to 1 from call to call."""
+        self._turn += 1
+        return self._turn * GOLDEN % 1
+
+    # ------------------------------------------------------------ refresh
+
+    @property
+    def _all_bank(self) -> bool:
+        return self._policy.refresh == state.ALL_BANK
+
+    def _refresh_ticks(self, counts: F64 | I64) -> float:
+        """What one all-bank refresh costs, by the time that data buses lost to so many."""
+        met = counts[state.REFRESHES] / self._timing.scopes
+        if met < 4:
+            return self._timing.rfc
+        return float(counts[state.LOST_REFRESH] / self._timing.buses / met)
+
+    def _evened(self, known: _Class, ticks: float, counts: I64) -> float:
+        """Ticks had a sample met its fair share of all-bank refreshes, no more or less."""
+        if not self._all_bank:
+            return ticks
+        met = counts[state.REFRESHES] / self._timing.scopes
+        return ticks + self._refresh_ticks(known.counts) * (ticks / self._timing.refi - met)
+
+    def _time(self, known: _Class, seen: Survey, start: int) -> int:
+        """Expected ticks until the slowest channel is done."""
+        pace = known.flow.pace
+        short, ticks = known.step()
+        noise, _ = known.variances
+        beyond = np.maximum(seen.bursts - short, 0)
+        # Channels under one page see the same rows come and go.
+        own = 1 - min(1.0, seen.visits / seen.runs / self._channels)
+        deviation = np.sqrt(own * (noise * beyond + known.step_noise))
+        usual = ticks + pace * (seen.bursts - short)
+        time = _expected_maximum(usual + known.ways()[:, None] * beyond, deviation)
+        if self._all_bank:  # they all refresh at the same ticks
+            cost, refi = self._refresh_ticks(known.counts), self._timing.refi
+            time *= 1 - cost / refi
+            phase = start % refi
+            while phase + time >= refi:
+                phase -= refi
+                time += cost
+        pins = int(seen.bursts.max()) * self._timing.burst // self._timing.buses
+        return max(round(time), pins)
+
+    def _scaled(self, known: _Class, total: int) -> dict[str, int]:
+        """The step's counts by what its class has shown."""
+        done = known.counts[[state.READS, state.WRITES, state.FORWARDED, state.MERGED]].sum()
+        scaled = (known.counts * (total / done)).astype(np.int64)
+        return dict(zip(state.STATISTICS, scaled.tolist(), strict=True))
+
+
+_NONE = np.zeros(0, np.int64)
+
+
+def _expected_maximum(mean: F64, deviation: F64) -> float:
+    """Expected largest of independent variables, normal about any of several means alike: the
+    integral of 1 - P(all are below). mean: [ways, variables], deviation: [variables]."""
+    high = float(mean.max())
+    if not deviation.any() and len(mean) == 1:
+        return high
+    from scipy.special import ndtr
+
+    deviation = np.maximum(deviation, 1e-6 * high)
+    low = float((mean - 5 * deviation).min(axis=0).max())
+    high = float((mean + 5 * deviation).max())
+    grid, step = np.linspace(low, high, 65, retstep=True)
+    below = ndtr((grid[:, None, None] - mean) / deviation).mean(axis=1).prod(axis=1)
+    return high - float((below[1:] + below[:-1]).sum()) * float(step) / 2
