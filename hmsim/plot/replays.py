@@ -21,8 +21,10 @@ def lost_cycles(data: dict[str, dict[str, Any]], ax: Any) -> Any:
             continue
         colour = style.BLUE if reason == "data" else style.LOSSES[shown % len(style.LOSSES)]
         shown += reason != "data"
-        ax.barh(range(len(ticks)), shares, 0.66, left=left, color=colour, label=text,
-                edgecolor="white", linewidth=0.4)  # fmt: skip
+        bars = ax.barh(range(len(ticks)), shares, 0.66, left=left, color=colour, label=text,
+                       edgecolor="white", linewidth=0.4)  # fmt: skip
+        style.tip(bars, [f"{label}: {text}, {share:.3f} %"
+                         for label, share in zip(ticks, shares, strict=True)])  # fmt: skip
         ink = "white" if reason == "data" else style.INK
         for row in np.flatnonzero(shares >= 4):
             middle = (left[row] + shares[row] / 2, row)

@@ -33,8 +33,13 @@ def bandwidth(data: Any, ax: Any, title: str | None = None) -> Any:
     height = 0.36 if replayed else 0.62
     shift = height / 2 + 0.02 if replayed else 0.0
 
-    ax.barh([row - shift for row in rows], analytic, height, color=style.BLUE,
-            label=f"analytic, {report['bound']['variant']}")  # fmt: skip
+    bars = ax.barh([row - shift for row in rows], analytic, height, color=style.BLUE,
+                   label=f"analytic, {report['bound']['variant']}")  # fmt: skip
+    style.tip(bars, [
+        f"{name}: {policy['aggregate_bandwidth_GBps']:,.1f} GB/s, {policy['time_s']:.6g} s, "
+        f"gap {100 * policy['gap']:.3f} %"
+        for name, policy in policies.items()
+    ])  # fmt: skip
     for row, (policy, value) in enumerate(zip(policies.values(), analytic, strict=True)):
         _label(ax, value, row - shift, f"{value:,.0f}  ({100 * policy['gap']:.1f} % gap)", peak)
     if replayed:
@@ -59,9 +64,15 @@ def split(data: Any, ax: Any) -> Any:
     best = _memories(data)[2]
     shares = [policy["hbm_read_share"] for policy in policies.values()]
     rows = range(len(policies))
-    ax.barh(rows, shares, 0.62, color=style.BLUE, label="from HBM")
-    ax.barh(rows, [1 - share for share in shares], 0.62, left=shares, color=style.ORANGE,
-            label="from DRAM, over the link")  # fmt: skip
+    here = ax.barh(rows, shares, 0.62, color=style.BLUE, label="from HBM")
+    there = ax.barh(rows, [1 - share for share in shares], 0.62, left=shares, color=style.ORANGE,
+                    label="from DRAM, over the link")  # fmt: skip
+    for bars, side, parts in (
+        (here, "HBM", shares),
+        (there, "DRAM", [1 - share for share in shares]),
+    ):
+        style.tip(bars, [f"{name}: {100 * part:.3f} % from {side}"
+                         for name, part in zip(policies, parts, strict=True)])  # fmt: skip
     for row, share in enumerate(shares):
         ax.annotate(f"{100 * share:.1f} %", (0, row), (5, 0), textcoords="offset points",
                     fontsize="small", va="center", color="white")  # fmt: skip
@@ -91,7 +102,10 @@ def roofline(data: Any, ax: Any) -> Any:
                label=f"best split, {100 * best:.1f} % from HBM")  # fmt: skip
     for k, (name, policy) in enumerate(policies.items()):
         look = {"marker": style.MARKERS[k % 7], "color": style.CYCLE[k % 7], "linestyle": "none"}
-        ax.plot(policy["hbm_read_share"], policy["aggregate_bandwidth_GBps"], label=name, **look)
+        point = ax.plot(policy["hbm_read_share"], policy["aggregate_bandwidth_GBps"], label=name,
+                        **look)  # fmt: skip
+        style.tip(point, [f"{name}: {policy['aggregate_bandwidth_GBps']:,.1f} GB/s, "
+                          f"{100 * policy['hbm_read_share']:.3f} % from HBM"])  # fmt: skip
         if "replay" in policy:
             ax.plot(policy["hbm_read_share"], policy["replay"]["aggregate_bandwidth_GBps"],
                     fillstyle="none", **look)  # fmt: skip
@@ -152,8 +166,9 @@ def speedup(data: Sequence[Any], ax: Any, against: str = "static") -> Any:
             for report in reports
         ]  # fmt: skip
         places = [run - 0.4 + (k + 0.5) * width for run in range(len(reports))]
-        ax.bar(places, heights, 0.92 * width, color=style.CYCLE[k % 7], label=name,
-               hatch=("", "///")[k // 7 % 2])  # fmt: skip
+        bars = ax.bar(places, heights, 0.92 * width, color=style.CYCLE[k % 7], label=name,
+                      hatch=("", "///")[k // 7 % 2])  # fmt: skip
+        style.tip(bars, [f"{name}: {height:.4f} times {against}" for height in heights])
         for place, height in zip(places, heights, strict=True):
             if not np.isnan(height):
                 ax.annotate(f"{height:.2f}", (place, height), (0, 2), textcoords="offset points",
@@ -212,9 +227,11 @@ def _replay_bars(
         value * (replay["ci95_s"] or 0.0) / replay["time_s"]
         for value, replay in zip(values, replays, strict=True)
     ]
-    ax.barh([row + shift for row in rows], values, height, xerr=errors, color=style.ORANGE,
-            error_kw={"elinewidth": 0.8, "capsize": 1.5, "ecolor": style.INK},
-            label=f"memory kernels, {replays[0]['fidelity']}")  # fmt: skip
+    bars = ax.barh([row + shift for row in rows], values, height, xerr=errors, color=style.ORANGE,
+                   error_kw={"elinewidth": 0.8, "capsize": 1.5, "ecolor": style.INK},
+                   label=f"memory kernels, {replays[0]['fidelity']}")  # fmt: skip
+    style.tip(bars, [f"{value:,.1f} ± {error:,.1f} GB/s, {replay['time_s']:.6g} s"
+                     for value, error, replay in zip(values, errors, replays, strict=True)])  # fmt: skip
     for row, value, error, replay in zip(rows, values, errors, replays, strict=True):
         text = f"{value:,.0f}  ({100 * replay['gap']:.1f} % below pins)"
         _label(ax, value, row + shift, text, peak, error)

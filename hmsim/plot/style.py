@@ -1,5 +1,6 @@
 """One look for every figure: sizes, colours, markers, and byte-stable files."""
 
+import re
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 # Of losses, none of which is blue: data are.
 LOSSES = (ORANGE, SKY, GREEN, RED, PURPLE, YELLOW, "#999999", "#8C6BB1", "#A6761D")
+TIP = "tip: "  # opens the id of an artist that has a text for the pointer
 INK, MUTED, FAINT = "#222222", "#666666", "#D9D9D9"
 
 _RC: Any = {
@@ -133,6 +135,19 @@ def legend_beside(ax: Any) -> None:
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, handlelength=1.6)
 
 
+def tip(artists: Any, texts: Any) -> None:
+    """What a pointer over each of some artists (bars, points, a line) shows in an SVG."""
+    for artist, text in zip(artists, texts, strict=True):
+        artist.set_gid(f"{TIP}{text}")
+
+
+def _tips_as_titles(path: Path) -> None:
+    """Turn the groups that `tip` marked into groups with a <title>, which viewers show."""
+    svg = path.read_text(encoding="utf-8")
+    svg = re.sub(f'<g id="{TIP}([^"]*)">', r"<g><title>\1</title>", svg)
+    path.write_text(svg, encoding="utf-8")
+
+
 @contextmanager
 def figure(width: str, height: float, path: Path | None, command: str) -> Iterator[Any]:
     """A figure of a named width, `height` inches high on a page, saved on leaving if `path` is given.
@@ -151,6 +166,8 @@ def figure(width: str, height: float, path: Path | None, command: str) -> Iterat
             yield drawn
             if path is not None:
                 drawn.savefig(path, metadata=_metadata(path, command))
+                if path.suffix.lower() == ".svg":
+                    _tips_as_titles(path)
         finally:
             plt.close(drawn)
 

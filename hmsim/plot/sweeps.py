@@ -46,8 +46,10 @@ def sweep_line(
         ax.plot(values, bound, color=style.INK, linestyle="--", linewidth=1.2,
                 label=f"optimum ({method} bound)")  # fmt: skip
     for k, (name, line) in enumerate(_lines(numbers, x)):
-        ax.plot(values, line, color=style.CYCLE[k % 7], marker=style.MARKERS[k % 7], markersize=4,
-                linewidth=1.2, label=name)  # fmt: skip
+        drawn = ax.plot(values, line, color=style.CYCLE[k % 7], marker=style.MARKERS[k % 7],
+                        markersize=4, linewidth=1.2, label=name)  # fmt: skip
+        style.tip(drawn, ["\n".join([name, *(f"{_short(at)}: {number:.6g}" for at, number
+                                             in zip(values, line, strict=True))])])  # fmt: skip
     if _is_geometric(values):
         _log_axis(ax, values)
     style.x_label(ax, label)

@@ -14,8 +14,10 @@ def reuse(data: Any, ax: Any) -> Any:
     seen = np.flatnonzero((np.cumsum(counts) > 0.001) & (np.cumsum(counts[::-1])[::-1] > 0))
     first, last = (int(seen[0]), int(seen[-1])) if len(seen) else (0, 0)
     bins = range(first, last + 1)
-    ax.bar(bins, 100 * counts[first : last + 1], 0.9, color=style.BLUE)
+    bars = ax.bar(bins, 100 * counts[first : last + 1], 0.9, color=style.BLUE)
     reach = np.cumsum(counts)[first : last + 1]
+    shares = zip(100 * counts[first : last + 1], 100 * reach, strict=True)
+    style.tip(bars, [f"{one:.3f} % of the reads; {all_:.3f} % up to here" for one, all_ in shares])
     ax.plot([k + 0.45 for k in bins], 100 * reach, color=style.ORANGE, marker="o", markersize=3,
             linewidth=1.2, label="hit rate of an LRU buffer up to here")  # fmt: skip
     ax.set_xticks(list(bins), [_size((1 << k) - 1 if k else 0, data.block_bytes) for k in bins])

@@ -1,5 +1,7 @@
 """Every kind of figure: that it draws its data, names its bound, and is the same file each time."""
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,24 @@ def test_files_are_byte_stable_and_say_what_made_them(data, tmp_path, kind, suff
     assert first == second
     if suffix != ".pdf":  # whose metadata are compressed
         assert f"hmsim plot --kind {kind}".encode() in first
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts"),
+    [
+        ("bandwidth", 3), ("split", 6), ("roofline", 3), ("speedup", 4), ("sweep-line", 2),
+        ("lost-cycles", 2), ("reuse", 1),
+    ],
+)  # fmt: skip
+def test_svg_shows_values_to_a_pointer(data, tmp_path, kind, texts):
+    path = tmp_path / "figure.svg"
+    plot.draw(kind, data[plot.KINDS[kind].of], path, "command")
+    title = "{http://www.w3.org/2000/svg}title"
+    found = [group.findtext(title) for group in ElementTree.parse(path).getroot().iter()]
+    titles = [text for text in found if text is not None]
+    assert len(titles) >= texts
+    assert all(any(letter.isdigit() for letter in title) for title in titles)
+    assert "tip:" not in path.read_text()
 
 
 @pytest.mark.parametrize("kind", plot.KINDS)
