@@ -89,8 +89,8 @@ class Result:
             totals = {
                 name: dataset[()]
                 for name, dataset in file.items()
-                if dataset.shape == (len(policies),) and name != "policy" and name != "step"
-                and dataset.dtype.kind == "f"
+                if isinstance(dataset, h5py.Dataset) and dataset.shape == (len(policies),)
+                and name not in ("policy", "step") and dataset.dtype.kind == "f"
             }  # fmt: skip
         if not attributes["complete"] and not partial:
             raise InputError(
@@ -124,6 +124,15 @@ class Result:
             if name not in file:
                 raise InputError(f"{self.path}: no variable {name!r}{did_you_mean(name, file)}")
             return file[name][()]
+
+    def bound_history(self) -> np.ndarray:
+        """How the bound was found, [passes, 3]: pass, best dual value so far in s, seconds taken.
+
+        Empty where nothing was searched for, as with `bound.method = "split"`.
+        """
+        with h5py.File(self.path, "r") as file:
+            found = file.get("bound/history")
+            return np.zeros((0, 3)) if found is None else found[()]
 
     def total(self, policy: str, name: str) -> float:
         """One of a policy's totals, in the file's unit; NaN where the run has none."""

@@ -124,8 +124,15 @@ def roofline(data: Any, ax: Any) -> Any:
 
 @style.kind(height=lambda data: 1.25 + 0.26 * _rows(data))
 def gap(data: Any, ax: Any) -> Any:
-    """Decode time of every policy as a multiple of what no placement can beat."""
+    """Decode time of every policy as a multiple of what no placement can beat.
+
+    Beside it, how the search for the bound went, where the result holds that and `ax` is one of a
+    figure's subplots.
+    """
     report = _report(data)
+    history = np.zeros((0, 3)) if isinstance(data, dict) else data.bound_history()
+    if len(history) > 1 and ax.get_subplotspec() is not None:
+        ax = _convergence(ax, history, report["bound"]["time_s"])
     names, ratios = [], []
     for name, policy in report["policies"].items():
         if policy["bound_s"] > 0:
@@ -186,6 +193,24 @@ def speedup(data: Sequence[Any], ax: Any, against: str = "static") -> Any:
     style.title(ax, f"Speed-up over {against}")
     style.legend_below(ax, columns=5)
     return ax
+
+
+def _convergence(ax: Any, history: np.ndarray, bound_s: float) -> Any:
+    """Puts the dual's values by pass at the right of `ax`'s place; what is left of it at the left."""
+    figure = ax.get_figure()
+    grid = ax.get_subplotspec().subgridspec(1, 2, width_ratios=(1.9, 1))
+    ax.remove()
+    left, right = (figure.add_subplot(place) for place in grid)
+    passes, values, _ = history.T
+    drawn = right.plot(passes, 100 * values / bound_s, color=style.BLUE, linewidth=1.2)
+    style.tip(drawn, [f"{len(passes)} passes, {values[-1]:.6g} s"])
+    right.axhline(100, color=style.INK, linewidth=1.2, linestyle="--")
+    right.set_xlabel("pass")
+    right.set_ylabel("dual / bound, %")
+    low = max(0.0, 100 * float(np.median(values)) / bound_s - 5)
+    right.set_ylim(min(low, 95), 101)
+    right.grid()
+    return left
 
 
 def _against(report: dict[str, Any], name: str) -> float:

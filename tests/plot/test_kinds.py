@@ -2,6 +2,7 @@
 
 from xml.etree import ElementTree
 
+import h5py
 import numpy as np
 import pytest
 
@@ -115,6 +116,20 @@ def test_bandwidth_bars_are_the_results(data):
     widths = [patch.get_width() for patch in ax.patches]
     expected = data["run"].totals["aggregate_bandwidth_bytes_per_s"] / 1e9
     assert np.allclose(widths, expected)
+
+
+def test_gap_shows_how_the_bound_was_found_where_the_result_tells(data, tmp_path):
+    run = made.result(tmp_path, **{"workload.seed": "3"})
+    assert len(run.bound_history()) == 0
+    assert len(plot.gap(run).get_figure().axes) == 1
+    values = float(run.attributes["bound_s"]) * np.array([0.5, 0.9, 1.0])
+    with h5py.File(run.path, "a") as file:
+        file["bound/history"] = np.stack([np.arange(3), values, np.arange(3) / 10], axis=1)
+    run = hmsim.Result.open(run.path)
+    ax = plot.gap(run)
+    left, right = ax.get_figure().axes
+    assert left is ax
+    assert np.allclose(right.lines[0].get_ydata(), [50, 90, 100])
 
 
 def test_timeline_adds_up_to_the_run(data):
