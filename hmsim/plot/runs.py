@@ -185,7 +185,8 @@ def speedup(data: Sequence[Any], ax: Any, against: str = "static") -> Any:
         ax.hlines(best, run - 0.42, run + 0.42, color=style.INK, linewidth=1.2, linestyle="--",
                   label=f"optimum ({_bound_name(report)})" if run == 0 else None)  # fmt: skip
     ax.axhline(1, color=style.MUTED, linewidth=0.8)
-    titles = [style.wrapped(_title(each), 26) for each in data]
+    letters = int(11.5 * ax.get_figure().get_figwidth() / len(data)) - 2
+    titles = [style.wrapped(_title(each), max(letters, 8)) for each in data]
     ax.set_xticks(range(len(reports)), titles)
     ax.tick_params(axis="x", length=0)
     ax.set_ylabel(f"tokens per second / {against}")

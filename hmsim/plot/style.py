@@ -1,5 +1,6 @@
 """One look for every figure: sizes, colours, markers, and byte-stable files."""
 
+import math
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -117,7 +118,7 @@ def legend_below(ax: Any, columns: int) -> None:
     from matplotlib import rcParams
     from matplotlib.transforms import ScaledTranslation
 
-    labels = max((label.get_text().count("\n") + 1 for label in ax.get_xticklabels()), default=1)
+    labels = max((_lines(label) for label in ax.get_xticklabels()), default=1)
     label = ax.get_xlabel().count("\n") + 1 if ax.get_xlabel() else 0
     depth = (0.9 + 1.25 * labels + 1.3 * label) * rcParams["font.size"] / 72  # inches
     below = ax.transAxes + ScaledTranslation(0, -depth, ax.get_figure().dpi_scale_trans)
@@ -125,6 +126,12 @@ def legend_below(ax: Any, columns: int) -> None:
     fitting = max(1, int(columns * room + 0.05))
     ax.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=fitting,
               borderaxespad=0, columnspacing=1.4, handlelength=1.6)  # fmt: skip
+
+
+def _lines(label: Any) -> float:
+    """How many lines high a tick's label is, turned as it may be."""
+    turned = 0.6 * len(label.get_text()) * math.sin(math.radians(label.get_rotation()))
+    return max(turned, label.get_text().count("\n") + 1)
 
 
 def legend_beside(ax: Any) -> None:

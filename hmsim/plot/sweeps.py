@@ -91,10 +91,14 @@ def sweep_heatmap(
     up, y_label = _along(data, y)
     image = ax.pcolormesh(np.arange(len(across) + 1), np.arange(len(up) + 1), grid,
                           cmap="viridis", edgecolors="white", linewidth=0.5)  # fmt: skip
-    ax.set_xticks(np.arange(len(across)) + 0.5, [_short(each) for each in across])
-    ax.set_yticks(np.arange(len(up)) + 0.5, [_short(each) for each in up])
+    names = _names(across)
+    ax.set_xticks(np.arange(len(across)) + 0.5, names)
+    ax.set_yticks(np.arange(len(up)) + 0.5, _names(up))
     ax.tick_params(length=0)
-    if grid.size <= 150:
+    letters = 11.5 * ax.get_figure().get_figwidth() / len(across)  # in a cell's width, about
+    if max(map(len, names)) + 1 > letters:
+        ax.tick_params(axis="x", labelrotation=90)
+    if grid.size <= 150 and letters >= 7:
         middle = (np.nanmin(grid) + np.nanmax(grid)) / 2
         for (row, column), number in np.ndenumerate(grid):
             text = "failed" if np.isnan(number) else f"{number:.3g}"
@@ -221,6 +225,15 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else f"{float(value):.4g}"
 
 
+def _names(values: np.ndarray) -> list[str]:
+    """Ticks of an axis: no more digits than tell them apart, four at least."""
+    for digits in range(4, 16):
+        names = [each if isinstance(each, str) else f"{float(each):.{digits}g}" for each in values]
+        if len(set(names)) == len(set(values)):
+            break
+    return names
+
+
 def _is_geometric(values: np.ndarray) -> bool:
     if values.dtype.kind not in "fi" or len(values) < 3 or values.min() <= 0:
         return False
@@ -231,5 +244,5 @@ def _is_geometric(values: np.ndarray) -> bool:
 def _log_axis(ax: Any, values: np.ndarray) -> None:
     ax.set_xscale("log")
     shown = values[:: -(-len(values) // 8)]
-    ax.set_xticks(shown, [_short(each) for each in shown])
+    ax.set_xticks(shown, _names(shown))
     ax.minorticks_off()

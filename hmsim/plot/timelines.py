@@ -56,12 +56,16 @@ def timeline(data: Any, ax: Any, policy: str | None = None) -> Any:
                            linewidth=0, label=label)  # fmt: skip
     moves.axhline(0, color=style.MUTED, linewidth=0.8)
     moves.set_ylabel("migrated, GB/s")
+    if not any(rate(name, memory).any() for name, memory, *_ in MOVES):
+        moves.set_ylim(-1, 1)
 
     held = np.maximum.reduceat(data.steps("resident_bytes")[row], start) / 1e9
     room.plot(token, held, color=style.BLUE, drawstyle="steps-mid", label="KV in HBM")
     room.set_ylabel("resident, GB")
     room.set_ylim(0, 1.08 * max(held.max(), 1e-9))
     room.set_xlabel("token step")
+    room.ticklabel_format(axis="x", useOffset=False)
+    room.locator_params(axis="x", nbins=max(3, int(1.3 * room.get_figure().get_figwidth())))
     room.set_xlim(token[0], token[-1] if token[-1] > token[0] else token[0] + 1)
     for panel in (reads, moves, room):
         panel.grid(axis="y")
