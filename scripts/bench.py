@@ -1,6 +1,6 @@
 """Throughput, cost as the work grows, and peak memory: `python scripts/bench.py [ROOM ...]`.
 
-Rooms: workload, policies, memory, run. Kernels are compiled before they are timed; figures are
+Rooms: workload, policies, memory, run, sweep. Kernels are compiled before they are timed; figures are
 medians of three. Prints a table for each room; `--json FILE` writes all figures.
 """
 
@@ -114,6 +114,40 @@ def run() -> Iterator[Row]:
             }
 
 
+SWEEP = """
+[base]
+system = "gh200-96gb"
+workload = { model = "llama-3.1-8b", layers = 8, block_tokens = 16, tokens = [1600, 1724] }
+replay = { fidelity = "analytic" }
+[axes.capacity]
+key = "system.hbm.capacity"
+range = { from = "16.065 GB", to = "16.09 GB", count = 10 }
+[axes.link]
+key = ["system.link.read_bandwidth", "system.link.write_bandwidth"]
+log = { from = "100 GB/s", to = "900 GB/s", count = 10 }
+[axes.sparsity]
+key = "workload.sparsity"
+range = { from = 0.3, to = 0.9, count = 10 }
+"""
+
+
+def sweep() -> Iterator[Row]:
+    """1,000 points of 10^5 pages and steps each, default settings, start-up included."""
+    for jobs in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "sweep.toml"
+            path.write_text(SWEEP)
+            call = [sys.executable, "-m", "hmsim", "sweep", str(path), "-o", f"{folder}/out",
+                    "--jobs", str(jobs)]  # fmt: skip
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            began = time.perf_counter()
+            subprocess.run(call, check=True, capture_output=True)
+            wall = time.perf_counter() - began
+            now = resource.getrusage(resource.RUSAGE_CHILDREN)
+            cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
+            yield {"jobs": jobs, "wall s": wall, "CPU s": cpu, "points/s": 1000 / wall}
+
+
 def memory() -> Iterator[Row]:
     """Burst and run fidelity by pattern, standard and threads, one process."""
     rng = np.random.default_rng(0)
@@ -180,6 +214,7 @@ ROOMS: dict[str, Callable[[], Iterator[Row]]] = {
     "policies": placement,
     "memory": memory,
     "run": run,
+    "sweep": sweep,
 }
 
 
