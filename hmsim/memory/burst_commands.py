@@ -86,6 +86,7 @@ from hmsim.memory.burst_state import (
     OPENER,
     PER_BANK,
     PLACE,
+    PLACE_BITS,
     PRE,
     PRE_AB,
     PRE_PB,
@@ -177,21 +178,18 @@ def oldest_ready(p, s, k, rising, now):
     """
     banks = p[BANKS]
     first = k + LIST_HEAD
-    best = -1
-    oldest = FAR
+    oldest = FAR  # its age and place in one number, so that the loop has no branches
     bound = FAR
-    for i in range(first, first + s[k + COUNT]):
+    ready = 0
+    for n in range(s[k + COUNT]):
+        i = first + n
         t = max(s[i], s[s[i + banks]]) | rising
-        if t > now:
-            bound = min(bound, t)
-            continue
-        if best >= 0:
-            bound = now + 1
-        if s[i + 2 * banks] < oldest:
-            oldest = s[i + 2 * banks]
-            best = i
-    s[k + BOUND] = bound
-    return best
+        late = t > now
+        bound = min(bound, t if late else FAR)
+        oldest = min(oldest, FAR if late else (s[i + 2 * banks] << PLACE_BITS) + n)
+        ready += not late
+    s[k + BOUND] = now + 1 if ready > 1 else bound
+    return first + (oldest & ((1 << PLACE_BITS) - 1)) if ready else -1
 
 
 @inlined
@@ -303,10 +301,14 @@ def keeps_kind(p, s, c):
     return writes <= p[DRAIN_ABOVE] and reads > 0
 
 
-@kernel
+@inlined
 def choose_kind(p, s, c):
-    if keeps_kind(p, s, c):
-        return
+    if not keeps_kind(p, s, c):
+        _switch_kind(p, s, c)
+
+
+@kernel
+def _switch_kind(p, s, c):
     s[c + SERVING] = 1 - s[c + SERVING]
     first = s[c + FIRST_BANK]
     for b in range(first, first + p[BANKS] * BANK_SIZE, BANK_SIZE):

@@ -312,14 +312,15 @@ def _must_run(p, s, c, b, kind, line, t, window, delay):
         if heard > t:
             t = heard
             s[c + WAITED_FOR] = 2
+    size = p[READ_QUEUE + kind]
+    full = s[c + QUEUED_READS + kind] >= size and _queued_write(s, b, line) < 0
+    if full:
+        s[c + STOP_KIND] = kind
+        s[c + STOP_QUEUED] = size
     if s[c + NOW] < t:
         s[c + STOP_TICK] = t
         return True, t
-    size = p[READ_QUEUE + kind]
-    if s[c + QUEUED_READS + kind] >= size and _queued_write(s, b, line) < 0:
-        s[c + STOP_KIND] = kind
-        s[c + STOP_QUEUED] = size
-        s[c + WAITED_FOR] = 1
+    if full:
         return True, t
     return False, s[c + NOW]
 
@@ -401,6 +402,8 @@ def replay(
                     wait, at = _must_run(p, s, c, b, write[j], line, at, window, delay)
                     while wait:
                         _run(p, s, c)
+                        if s[c + STOP_QUEUED] < FAR and s[c + NOW] > s[c + STOP_TICK]:
+                            s[c + WAITED_FOR] = 1
                         wait, at = _must_run(p, s, c, b, write[j], line, at, window, delay)
                     wanted = intended[j] if len(intended) > 0 else at
                     _accept(p, s, c, b, write[j], line, at, wanted)

@@ -62,6 +62,7 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
 
 # A list: ready, group, age, member arrays of BANKS entries follow.
 COUNT, BOUND, LIST_HEAD = range(3)
+PLACE_BITS = 12  # of an entry's place in its list
 # A bank; the first fields are its ready times, by follower.
 (
     ROW,  # open row or -1

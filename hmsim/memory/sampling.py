@@ -52,7 +52,7 @@ BUDGET = 1 << 17, 1 << 18  # bursts simulated for a small step and for any, at m
 CHECK = 1 << 12  # a class that is known gets a round every so many rounds' traffic
 FORGET = 1 / 256  # what is known loses so much weight with every round
 LEAST = 7.5  # observations that tell noise
-SIGNIFICANT = 6.0  # ratio of variances between and within channels (F) that means something
+SIGNIFICANT = 4.0  # ratio of variances between and within channels (F) that means something
 CONTRADICTION = 5.0  # standard deviations
 CLASSES = 256  # remembered, the latest used
 PARTS = 16  # of a round at most
@@ -287,7 +287,7 @@ class Sampler:
         play = partial(self._play, pages, seen, window, delay)
         known = self._classes.pop(key, None) or _Class()
         spent = 0
-        budget = min(max(BUDGET[0], total // 8), BUDGET[1])
+        budget = min(max(BUDGET[0], total // 4), BUDGET[1])
         while spent < budget:
             spent += self._short_step(known, play)
             if known.error(mean) < TARGET and known.since < CHECK * ROUND:
