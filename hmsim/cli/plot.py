@@ -119,8 +119,13 @@ def _workload(paths: list[str], kind: str) -> Any:
 
 
 def _replays(paths: list[str], kind: str) -> Any:
+    from hmsim.plot.replays import of_run
+
     replays = {}
     for path in paths:
+        if kind == "lost-cycles" and Path(path).suffix == ".h5":
+            replays |= of_run(_run([path], kind))
+            continue
         try:
             found = json.loads(Path(path).read_text())
         except OSError as error:

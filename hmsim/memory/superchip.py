@@ -44,7 +44,8 @@ class StepTiming:
     dram_row_hits: int
     dram_row_misses: int
     dram_activations: int
-    hbm_bus_ticks: dict[str, int]  # what the data buses' time went into; see replay.REASONS
+    # What the data buses' time of the whole step went into; see replay.REASONS.
+    hbm_bus_ticks: dict[str, int]
     dram_bus_ticks: dict[str, int]
 
 
@@ -95,13 +96,15 @@ class Superchip:
         hbm_s, hbm_counts, hbm_bus = self._hbm.run(hbm, self._now)
         dram_s, dram_counts, dram_bus = self._dram.run(dram, self._now)
         read, write = self._wire_bytes(dram)
+        late = 0.0
         if len(dram.size):
             wire_s = max(read / self.link.read_bandwidth, write / self.link.write_bandwidth)
             late = max(0.0, wire_s + self.link.latency - dram_s)
             dram_s += late
-            dram_bus["link"] = self._dram.bus_time(late)
         seconds = max(hbm_s, dram_s)
         self._now += seconds
+        self._hbm.fill(hbm_bus, seconds, 0.0)
+        self._dram.fill(dram_bus, seconds, late)
         return StepTiming(
             seconds=seconds,
             hbm_s=hbm_s,
@@ -152,9 +155,13 @@ class _Part:
         ticks, counts = memory.replay_apart(pages, start, self.window, delay, self.sampled)
         return ticks * tick + self.latency, counts, memory.bus_ticks(counts, ticks)
 
-    def bus_time(self, seconds: float) -> int:
-        """So many seconds of all data buses, in ticks."""
-        return round(seconds / self.memory.tick_s) * self.memory.buses
+    def fill(self, bus_ticks: dict[str, int], seconds: float, late: float) -> None:
+        """Extend what the buses did to a whole step of so many seconds, by which they waited for
+        the link, `late`, and then for the step to end."""
+        left = round(seconds / self.memory.tick_s) * self.memory.buses - sum(bus_ticks.values())
+        waited = min(left, round(late / self.memory.tick_s) * self.memory.buses)
+        bus_ticks["link"] += waited
+        bus_ticks["no_request"] += left - waited
 
 
 def _bytes(name: str, pages: Pages) -> dict[str, int]:

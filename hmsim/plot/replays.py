@@ -1,11 +1,25 @@
-"""Figures of plain replays. `data`: by label, what `hmsim replay --json` prints."""
+"""Figures of replays. `data`: by label, what `hmsim replay --json` prints; see also `of_run`."""
 
 from typing import Any
 
 import numpy as np
 
+from hmsim.errors import InputError
 from hmsim.memory.replay import REASONS
 from hmsim.plot import style
+
+
+def of_run(result: Any) -> dict[str, dict[str, Any]]:
+    """What the data buses of each memory did in a run's replayed steps, by policy and memory."""
+    ticks = np.maximum(result.steps("bus_ticks"), 0).sum(axis=1)
+    if not ticks.any():
+        raise InputError(f"{result.path}: no step went through the memory kernels (analytic)")
+    return {
+        f"{policy}, {memory}": {"bus_ticks": dict(zip(REASONS, ticks[n, m].tolist(), strict=True))}
+        for n, policy in enumerate(result.policies)
+        for m, memory in enumerate(("HBM", "DRAM"))
+        if ticks[n, m].any()
+    }
 
 
 @style.kind(height=lambda data: 1.6 + 0.3 * len(data))

@@ -18,6 +18,7 @@ from hmsim.config.run import RunSpec
 from hmsim.config.system import SystemSpec
 from hmsim.memory.device import MemoryConfig, Pages
 from hmsim.memory.superchip import Superchip
+from hmsim.memory.timing import tick_seconds
 from hmsim.placement import policies, runs
 from hmsim.placement.bound import bound, quick_prices
 from hmsim.placement.bound.certify import Certificate
@@ -35,7 +36,7 @@ from hmsim.placement.window import Demand, Window, windows
 from hmsim.replay import overlap
 from hmsim.replay.estimate import Estimate, ratio_estimate
 from hmsim.replay.memories import AddressMap
-from hmsim.store.result import ResultWriter
+from hmsim.store.result import REASONS, ResultWriter
 from hmsim.workload.open import open_workload
 from hmsim.workload.stream import I64, Geometry, Workload
 
@@ -183,6 +184,11 @@ class _Track:
         variables["activations"][group] = 0
         variables["row_hits"][rows.stop - 1] = timing.hbm_row_hits, timing.dram_row_hits
         variables["activations"][rows.stop - 1] = timing.hbm_activations, timing.dram_activations
+        variables["bus_ticks"][group] = 0
+        variables["bus_ticks"][rows.stop - 1] = [
+            [ticks[reason] for reason in REASONS]
+            for ticks in (timing.hbm_bus_ticks, timing.dram_bus_ticks)
+        ]
 
     def outcome(self) -> Outcome:
         time_s, demand, from_hbm, migrated = map(float, self._sums)
@@ -402,6 +408,7 @@ def _variables(traffic: Traffic, resident: I64) -> dict[str, np.ndarray]:
         "replay_time_s": np.full(rows, np.nan),
         "row_hits": np.full((rows, 2), -1),
         "activations": np.full((rows, 2), -1),
+        "bus_ticks": np.full((rows, 2, len(REASONS)), -1),
     }
 
 
@@ -418,6 +425,14 @@ def _writer(
         "barrier": spec.replay.barrier,
         "fidelity": spec.replay.fidelity,
         "peak_bandwidth_bytes_per_s": peak_bandwidth(spec.system),
+        **{
+            f"{name}_{key}": value
+            for name, side in (("hbm", spec.system.hbm), ("dram", spec.system.dram))
+            for key, value in (
+                ("tick_s", tick_seconds(side.spec)),
+                ("data_buses", side.channels * side.spec.organization.pseudo_channels),
+            )
+        },
         "numba": numba.__version__,
         "numpy": np.__version__,
     }

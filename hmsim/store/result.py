@@ -1,8 +1,8 @@
 """Result files: per-step traffic and times of every policy, as HDF5 that xarray opens as it is.
 
-Dimensions `policy`, `step`, `memory` (hbm, dram); units stand on every variable. A file is written
-step block by step block and is readable at any time; its attribute `complete` is 1 once everything
-is in it.
+Dimensions `policy`, `step`, `memory` (hbm, dram), `reason` (what data buses did); units stand on
+every variable. A file is written step block by step block and is readable at any time; its
+attribute `complete` is 1 once everything is in it.
 """
 
 import os
@@ -17,6 +17,12 @@ from hmsim.errors import InputError
 
 FORMAT, VERSION = "hmsim-result", 1
 BLOCK = 32_768  # steps a chunk: whole chunks are written at once
+# What a data bus does with a tick: carry data, or the reason why not (see hmsim.memory.replay).
+REASONS = (
+    "data", "no_request", "queue_full", "in_flight_limit", "row_cycle", "activation_rate",
+    "refresh", "turnaround", "spacing", "command_bus", "link",
+)  # fmt: skip
+SIZES = {"memory": 2, "reason": len(REASONS)}
 
 # Per policy and step: name -> (further dimensions, type, unit, meaning)
 STEP_VARIABLES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
@@ -32,8 +38,14 @@ STEP_VARIABLES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "replay_time_s": ((), "f8", "s", "time by the memory kernels; NaN where not replayed"),
     "row_hits": (("memory",), "i8", "1", "bursts that found their row open; missing: not replayed"),
     "activations": (("memory",), "i8", "1", "rows opened; missing: not replayed"),
-}
-COUNTED = ("row_hits", "activations")  # -1 is "not replayed"
+    "bus_ticks": (
+        ("memory", "reason"), "i8", "1",
+        "ticks of all data buses of a memory, by reason, in a replayed step (summed over a barrier "
+        "group, at its last step); missing: not replayed",
+    ),
+}  # fmt: skip
+COUNTED = ("row_hits", "activations", "bus_ticks")  # -1 is "not replayed"
+SPARSE = {"bus_ticks": 256}  # few steps have it: only those are written, in chunks of so many
 
 # Per policy: name -> (unit, meaning)
 TOTALS = {
@@ -99,6 +111,7 @@ class ResultWriter:
             "policy": np.array(policies, dtype=object),
             "step": np.arange(self._steps),
             "memory": np.array(["hbm", "dram"], dtype=object),
+            "reason": np.array(REASONS, dtype=object),
         }
         for name, values in axes.items():
             kind = text if values.dtype == object else values.dtype
@@ -112,9 +125,10 @@ class ResultWriter:
             dataset.attrs["units"] = "1"
         block = min(BLOCK, max(self._steps, 1))
         for name, (further, kind, unit, meaning) in STEP_VARIABLES.items():
-            tail = (2,) * len(further)
+            tail = tuple(SIZES[each] for each in further)
+            rows = min(SPARSE.get(name, block), block)
             dataset = file.create_dataset(
-                name, (len(policies), self._steps, *tail), kind, chunks=(1, block, *tail),
+                name, (len(policies), self._steps, *tail), kind, chunks=(1, rows, *tail),
                 compression="gzip", compression_opts=1, shuffle=kind[0] == "i",
                 fillvalue=-1 if kind[0] == "i" else np.nan,
             )  # fmt: skip
@@ -162,11 +176,22 @@ class ResultWriter:
         start = self._written[policy]
         for name, parts in pending.items():
             values = np.concatenate(parts)
-            self._file[name][policy, start : start + whole] = values[:whole]
+            self._write(name, policy, start, values[:whole])
             pending[name] = [values[whole:]]
         self._written[policy] = start + whole
         self._file.attrs["steps_done"] = min(self._written)
         self._file.flush()
+
+    def _write(self, name: str, policy: int, start: int, values: np.ndarray) -> None:
+        dataset = self._file[name]
+        if name not in SPARSE:
+            dataset[policy, start : start + len(values)] = values
+            return
+        filled = np.flatnonzero((values != -1).reshape(len(values), -1).any(axis=1))
+        for run in np.split(filled, np.flatnonzero(np.diff(filled) > 1) + 1):
+            if len(run):
+                rows = slice(start + run[0], start + run[-1] + 1)
+                dataset[policy, rows] = values[run[0] : run[-1] + 1]
 
 
 def check(path: str | Path) -> None:

@@ -153,10 +153,7 @@ def test_consecutive_cuts_make_the_whole(sizes, data):
     pages = (position[:-1] * 7, size, size % 2)
     total = int(position[-1])
     ends = sorted({0, total, *data.draw(st.lists(st.integers(1, total), max_size=4))})
-    found = [
-        sampling.cut(pages, position, low, high - low)
-        for low, high in pairwise(ends)
-    ]
+    found = [sampling.cut(pages, position, low, high - low) for low, high in pairwise(ends)]
     assert abs(sum(int(part[1].sum()) for part in found) - total) <= total / 2
     for address, length, write in found:
         page = np.searchsorted(pages[0], address, "right") - 1

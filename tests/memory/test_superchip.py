@@ -4,7 +4,9 @@ import pytest
 from hmsim.config.memory import LinkSpec, load_memory
 from hmsim.errors import InputError
 from hmsim.memory.device import MemoryConfig, Pages
+from hmsim.memory.replay import REASONS
 from hmsim.memory.superchip import Superchip
+from hmsim.store import result as store
 
 NOTHING = Pages(*np.zeros((3, 0), np.int64))
 LINK = LinkSpec(
@@ -40,6 +42,7 @@ def test_bytes_are_conserved_and_the_slower_side_ends_the_step():
     assert step.dram_write_bytes == (dram.size * dram.write).sum()
     for ticks in (step.hbm_bus_ticks, step.dram_bus_ticks):
         assert min(ticks.values()) >= 0
+        assert tuple(ticks) == tuple(REASONS) == store.REASONS
     touched = step.hbm_row_hits + step.hbm_row_misses
     assert touched <= hbm.size.sum() / 32
     assert step.hbm_activations <= touched
@@ -57,6 +60,20 @@ def test_no_step_beats_the_pins_or_the_link(fidelity):
         assert step.dram_s >= total / peak.dram
         assert step.dram_s >= step.dram_read_bytes / peak.link_read
         assert step.dram_s >= step.dram_write_bytes / peak.link_write
+
+
+@pytest.mark.parametrize("fidelity", ["burst", "run"])
+def test_the_parts_of_the_buses_time_add_up_to_the_step(fidelity):
+    machine = chip(fidelity)
+    for n, writes in ((300, 0.0), (300, 0.4), (0, 0.0), (2000, 1.0)):
+        step = machine.step(pages(300, writes=0.2), pages(n, writes=writes))
+        for ticks, memory in (
+            (step.hbm_bus_ticks, machine._hbm.memory),
+            (step.dram_bus_ticks, machine._dram.memory),
+        ):
+            assert min(ticks.values()) >= 0
+            assert sum(ticks.values()) == round(step.seconds / memory.tick_s) * memory.buses
+        assert step.dram_bus_ticks["data"] >= step.dram_read_bytes / 32 * 2
 
 
 def test_the_link_limits_writes_by_their_headers():

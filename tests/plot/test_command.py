@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from hmsim.cli import main
@@ -27,6 +28,28 @@ def test_plot_every_source(tmp_path, capsys):
         call = ["plot", str(source), "--kind", kind, "-o", str(figure), *options]
         assert main(call) == 0, capsys.readouterr().err
         assert figure.stat().st_size > 5000
+
+
+def test_lost_cycles_of_a_run(tmp_path, capsys):
+    result = made.result(tmp_path, **{"replay.fidelity": "burst", "replay.sample": "16"})
+    figure = tmp_path / "lost.svg"
+    call = ["plot", str(result.path), "--kind", "lost-cycles", "-o", str(figure)]
+    assert main(call) == 0, capsys.readouterr().err
+    assert "static, DRAM" in figure.read_text()
+    ticks, seconds = result.steps("bus_ticks"), result.steps("replay_time_s")
+    replayed = ~np.isnan(seconds)
+    assert replayed.any()
+    assert np.array_equal(replayed, ticks[:, :, 0, 0] >= 0)
+    # The parts add up to all of the buses' time in the step, but where computing takes longer.
+    whole = ticks[replayed].sum(axis=-1)
+    for m, side in enumerate(("hbm", "dram")):
+        tick, buses = (result.attributes[f"{side}_{key}"] for key in ("tick_s", "data_buses"))
+        assert (whole[:, m] % buses == 0).all()
+        assert whole[:, m] / buses * tick == pytest.approx(seconds[replayed], rel=1e-4)
+    analytic = made.result(tmp_path, "analytic.h5")
+    call = ["plot", str(analytic.path), "--kind", "lost-cycles", "-o", str(figure)]
+    assert main(call) == 2
+    assert "no step went through the memory kernels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

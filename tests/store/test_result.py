@@ -6,13 +6,13 @@ import pytest
 
 from hmsim.errors import InputError
 from hmsim.store import result
-from hmsim.store.result import STEP_VARIABLES, TOTALS, ResultWriter, check
+from hmsim.store.result import SIZES, STEP_VARIABLES, TOTALS, ResultWriter, check
 
 
 def variables(rows, scale=1):
     """Something for every variable."""
     return {
-        name: np.full((rows, *(2 for _ in further)), scale, dtype=kind)
+        name: np.full((rows, *(SIZES[each] for each in further)), scale, dtype=kind)
         for name, (further, kind, _, _) in STEP_VARIABLES.items()
     }
 
@@ -31,7 +31,7 @@ def test_xarray_opens_it_with_named_dimensions_and_units(tmp_path):
     xarray = pytest.importorskip("xarray")
     write(tmp_path / "r.h5")
     with xarray.open_dataset(tmp_path / "r.h5", engine="h5netcdf") as data:
-        assert data.sizes == {"policy": 2, "step": 9, "memory": 2}
+        assert data.sizes == {"policy": 2, "step": 9, "memory": 2, "reason": 11}
         assert list(data.policy.values) == ["static", "reactive"]
         assert list(data.memory.values) == ["hbm", "dram"]
         for name in (*STEP_VARIABLES, *TOTALS):
@@ -48,6 +48,17 @@ def test_blocks_of_any_size_hold_the_same(tmp_path, monkeypatch, block):
         assert file.attrs["steps_done"] == 9
         assert (file["time_s"][0] == 1).all()
         assert (file["promotion_bytes"][1] == 2).all()
+        assert (file["bus_ticks"][1] == 2).all()
+
+
+def test_only_replayed_steps_of_a_sparse_variable_are_written(tmp_path):
+    values = variables(9)
+    values["bus_ticks"][:] = -1
+    values["bus_ticks"][[2, 3, 7]] = 5
+    with ResultWriter(tmp_path / "r.h5", ["static"], 9, {}) as writer:
+        writer.append(0, values)
+    with h5py.File(tmp_path / "r.h5") as file:
+        assert np.array_equal(file["bus_ticks"][0], values["bus_ticks"])
 
 
 def test_interruption_keeps_what_is_done_and_says_so(tmp_path):
