@@ -55,10 +55,10 @@ PAPER_SHARE = {"static": 0.583, "reactive": 0.755, "page": 0.887, "sa": 0.913}  
 BY_SPARSITY = {40: "sparsity 40 %", 50: "sparsity 50 %", 60: "real-like", 80: "sparsity 80 %",
                85: "sparsity 85 %", 90: "sparsity 90 %"}  # fmt: skip
 BY_VARIATION = ("low", "real-like", "high")
-LOW = {"tokens": [31299, 41537], "sparsity": 0.6, "drift": 0.1}
-REAL = {"tokens": [31299, 41538], "sparsity": 0.6, "drift": 0.5}
-HIGH = {"tokens": [31346, 41584], "sparsity": 0.6, "drift": 0.9}
-SEEDS = range(1, 9)
+LOW = {"tokens": [31299, 41537], "sparsity": 0.6, "drift": 0.1, "seed": 5}
+REAL = {"tokens": [31299, 41538], "sparsity": 0.6, "drift": 0.5, "seed": 5}
+HIGH = {"tokens": [31346, 41584], "sparsity": 0.6, "drift": 0.9, "seed": 1}
+SEEDS = range(1, 9)  # of what depends on the seed most
 
 
 class Player(NamedTuple):
@@ -220,9 +220,10 @@ def evaluate(path: Path, quick: bool) -> dict[str, Any]:
     if path.exists():
         results = json.loads(path.read_text())
     for each in passes():
-        case = results["cases"].setdefault(
-            each.case, {"workload": each.workload, "policies": {}, "bound_s": {}, "cpu_s": {}}
-        )
+        fresh = {"workload": each.workload, "policies": {}, "bound_s": {}, "cpu_s": {}}
+        case = results["cases"].setdefault(each.case, fresh)
+        if case["workload"] != each.workload:  # of another version of this script
+            case = results["cases"][each.case] = fresh
         if each.what in case["cpu_s"]:
             continue
         began = time.process_time()
@@ -294,8 +295,8 @@ def write_table(results: dict[str, Any], path: Path) -> None:
 
 
 def draw_sparsity(results: dict[str, Any], path: Path) -> None:
-    """Fig 3: decode time by sparsity, the paper's hollow and dashed."""
-    with style.figure("page", 3.4, path, COMMAND) as figure:
+    """Fig 3: decode time by sparsity, with the certified bound; the paper's hollow and dotted."""
+    with style.figure("page", 4.0, path, COMMAND) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         for k, strategy in enumerate(STRATEGIES):
             colour, marker = (style.INK, *style.CYCLE)[k], style.MARKERS[k]
@@ -309,16 +310,27 @@ def draw_sparsity(results: dict[str, Any], path: Path) -> None:
                 ax.plot(x, y, color=colour, marker=marker, markersize=4, label=strategy)
                 ax.plot([*BY_SPARSITY], paper, color=colour, marker=marker, markersize=6,
                         markerfacecolor="none", linestyle=":", linewidth=0.8)  # fmt: skip
+        for ax, model in ((left, "code"), (right, "text")):
+            bounds = {s: results["cases"].get(case, {}).get("bound_s", {}).get(model)
+                      for s, case in BY_SPARSITY.items()}  # fmt: skip
+            known = [s for s in bounds if bounds[s] is not None]
+            ax.plot(known, [bounds[s] for s in known], color=style.INK, linestyle="--",
+                    linewidth=1.2, label="certified bound")  # fmt: skip
         left.set_title("Fig 3, by the authors' simulator")
         right.set_title("the same strategies by the paper's text")
         left.set_ylabel("decode time, s")
         for ax in (left, right):
             ax.set_yscale("log")
-            ax.set_yticks([12.5, 25, 50, 100, 200], ["12.5", "25", "50", "100", "200"])
+            ticks = [12.5, 25, 50, 100, 200, 400, 800]
+            ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
             ax.minorticks_off()
-            ax.set_xlabel("attention sparsity, %  (dotted, hollow: the paper)")
             ax.grid(axis="y")
-        right.legend()
+        left.set_xlabel("attention sparsity, %  (bound: of the variant `code`)")
+        right.set_xlabel("attention sparsity, %  (bound: of the variant `text`)")
+        handles, names = right.get_legend_handles_labels()
+        (hollow,) = right.plot([], [], color=style.MUTED, marker="o", markersize=6,
+                               markerfacecolor="none", linestyle=":", linewidth=0.8)  # fmt: skip
+        figure.legend([*handles, hollow], [*names, "paper"], loc="outside lower center", ncols=7)
 
 
 def draw_variation(results: dict[str, Any], path: Path) -> None:
