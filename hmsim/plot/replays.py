@@ -51,7 +51,7 @@ def lost_cycles(data: dict[str, dict[str, Any]], ax: Any) -> Any:
     ax.set_xlim(0, 100)
     style.x_label(ax, "share of the data buses' time, %; the bound is 100 % data (pin peak)")
     style.title(ax, "Where the bandwidth goes")
-    style.legend_below(ax, columns=3)
+    style.legend_below(ax, columns=2)
     return ax
 
 
