@@ -14,8 +14,8 @@ from hmsim.config.workload import WorkloadSpec
 from hmsim.placement.bound import bound
 from hmsim.placement.bound.anneal import Schedule
 from hmsim.placement.bound.dual import Setting
+from hmsim.placement.bound.grid import gather
 from hmsim.placement.bound.problem import collect
-from hmsim.placement.bound.segments import scan
 from hmsim.placement.traffic import Rates
 from hmsim.workload import open_workload
 
@@ -40,7 +40,7 @@ def main() -> None:
     dual = bound(workload, RATES, capacity, method="dual", gap=0.0)
 
     problem = collect(workload, capacity)
-    timeline, _, _ = scan(workload, 1, 1)
+    timeline, _ = gather(workload, 1)
     setting = Setting(timeline, RATES, "text", "layer", geometry.block_bytes, problem.room)
     schedule = Schedule(problem, setting)
     times = [schedule.time_s]

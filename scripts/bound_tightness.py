@@ -15,9 +15,9 @@ from hmsim.config.base import load
 from hmsim.config.workload import WorkloadSpec
 from hmsim.placement.bound.ascent import ascend, coarse_start
 from hmsim.placement.bound.dual import Lagrangian, Setting
+from hmsim.placement.bound.grid import gather
 from hmsim.placement.bound.lp import solve_lp
 from hmsim.placement.bound.problem import BARRIERS, Problem, collect
-from hmsim.placement.bound.segments import scan
 from hmsim.placement.traffic import VARIANTS, Rates
 from hmsim.workload import open_workload
 
@@ -61,11 +61,11 @@ def rows() -> Iterator[tuple]:
         everything = collect(workload, float("inf"))
         capacity = geometry.resident_bytes + share * everything.blocks * geometry.block_bytes
         problem = collect(workload, capacity)
-        timeline, stored, birth = scan(workload, 1, 1)
+        timeline, grid = gather(workload, 1)
         for system, variant, barrier in itertools.product(RATES, VARIANTS, BARRIERS):
             rates, size = RATES[system], geometry.block_bytes
             setting = Setting(timeline, rates, variant, barrier, size, problem.room)
-            lagrangian = Lagrangian(setting, stored, birth)
+            lagrangian = Lagrangian(setting, grid)
             numbers = compare(problem, lagrangian, rates, variant, barrier)
             yield name, share, system, variant, barrier, problem.cells, *numbers
 

@@ -9,8 +9,8 @@ from hmsim.errors import InputError
 from hmsim.placement.bound import BoundResult, bound, format_table, quick_bound, solve
 from hmsim.placement.bound.anneal import Schedule, improve
 from hmsim.placement.bound.dual import Setting
+from hmsim.placement.bound.grid import gather
 from hmsim.placement.bound.problem import BARRIERS, collect, schedule_time
-from hmsim.placement.bound.segments import scan
 from hmsim.placement.traffic import VARIANTS, Rates
 from tests.placement.bound_cases import random_blocks, random_rates
 
@@ -28,7 +28,7 @@ def test_annealing_keeps_its_books(seed, variant, barrier):
     rng = np.random.default_rng(seed)
     blocks, rates = random_blocks(rng), random_rates(rng)
     problem = collect(blocks, float(blocks.block_bytes * rng.integers(0, 4)))
-    timeline, _, _ = scan(blocks, 1, 1)
+    timeline, _ = gather(blocks, 1)
     setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.room)
     schedule = Schedule(problem, setting)
     for warm in (10.0, 0.1):
@@ -144,7 +144,7 @@ def test_improving_never_returns_a_worse_schedule():
     rng = np.random.default_rng(9)
     blocks, rates = random_blocks(rng, steps=40, blocks=30), random_rates(rng)
     problem = collect(blocks, 5.0 * blocks.block_bytes)
-    timeline, _, _ = scan(blocks, 1, 1)
+    timeline, _ = gather(blocks, 1)
     setting = Setting(timeline, rates, "text", "layer", blocks.block_bytes, problem.room)
     schedule = Schedule(problem, setting)
     all_in_dram = schedule.time_s

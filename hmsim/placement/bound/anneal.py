@@ -26,19 +26,16 @@ class Schedule:
         read[np.repeat(owner, np.diff(problem.read_offset)), problem.read_step] = 1
         appended = np.repeat(owner, np.diff(problem.append_offset))
         grown[appended, problem.append_step] = problem.append_bytes
-        inclusive = int(setting.inclusive)
         self._instance = kernel.Instance(
-            problem.birth, problem.death, read, grown, setting.group, problem.room, inclusive
+            problem.birth,
+            problem.death,
+            read,
+            grown,
+            setting.group,
+            problem.room,
+            int(setting.inclusive),
         )
-        size = float(problem.block_bytes)
-        hbm = np.array([size, 1.0, size, 0.0, size]) / setting.rates.hbm
-        dram = np.array(
-            [
-                [-er * size, 0.0 if inclusive else -ew, 0.0, mi * size, mo * size]
-                for er, ew, mi, mo in setting.arms
-            ]
-        )
-        self._clock = kernel.Clock(setting.all_in_dram, hbm, dram, inclusive)
+        self._clock = clock_of(setting)
         self._setting = setting
         self.x = np.zeros(shape, np.uint8)
         self._settle()
@@ -77,6 +74,19 @@ class Schedule:
         kernel.tally(self._instance, self.x, self._tallies)
         self._times: F64 = np.empty(groups)
         kernel.group_times(self._tallies, self._clock, self._times)
+
+
+def clock_of(setting: Setting) -> kernel.Clock:
+    """What makes a group's time of what its blocks do."""
+    size, inclusive = float(setting.block_bytes), int(setting.inclusive)
+    hbm = np.array([size, 1.0, size, 0.0, size]) / setting.rates.hbm
+    dram = np.array(
+        [
+            [-er * size, 0.0 if inclusive else -ew, 0.0, mi * size, mo * size]
+            for er, ew, mi, mo in setting.arms
+        ]
+    )
+    return kernel.Clock(setting.all_in_dram, hbm, dram, inclusive)
 
 
 def improve(

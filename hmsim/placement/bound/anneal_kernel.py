@@ -64,6 +64,28 @@ def group_time(g: int, hits, grown, promoted, fetched, demoted, clock: Clock) ->
 
 
 @njit(cache=True, nogil=True)
+def arm_times(g, hits, grown, promoted, fetched, demoted, clock, times):
+    """Fill `times` [arms + floor] with the seconds of each of a group's arms, as `group_time`."""
+    rest = clock.fixed[g, 0] + clock.hbm[GROWN] * grown
+    rest += clock.hbm[PROMOTED] * promoted + clock.hbm[DEMOTED] * demoted
+    arms = clock.dram.shape[0]
+    near = hits
+    if clock.either_side == 1:
+        near = 0.0
+        for k in range(arms):
+            if clock.dram[k, HITS] < 0.0:
+                far = clock.fixed[g, 1 + k] + clock.dram[k, FETCHED] * fetched
+                near = max(near, (far - rest) / (clock.hbm[HITS] - clock.dram[k, HITS]))
+        near = min(near, hits)
+    times[0] = rest + clock.hbm[HITS] * near
+    for k in range(arms):
+        times[1 + k] = clock.fixed[g, 1 + k] + clock.dram[k, HITS] * near
+        times[1 + k] += clock.dram[k, GROWN] * grown + clock.dram[k, FETCHED] * fetched
+        times[1 + k] += clock.dram[k, DEMOTED] * demoted
+    times[1 + arms] = clock.fixed[g, 1 + arms]
+
+
+@njit(cache=True, nogil=True)
 def group_times(tallies: I64, clock: Clock, times: F64) -> None:
     """Fill `times` [G]."""
     for g in range(len(times)):

@@ -7,13 +7,17 @@ cheapest path alone, less what all the room costs, cannot exceed the time of any
 
 from typing import NamedTuple
 
+import numba
 import numpy as np
 
-from hmsim.placement.bound.dual_kernel import Use, backward, forward, new_paths, new_use, settle
-from hmsim.placement.bound.segments import Stored, Timeline, in_threads
-from hmsim.placement.bound.tables_kernel import Prices, build, new_tables
+from hmsim.placement.bound.grid import Grid
+from hmsim.placement.bound.grid_kernel import Use, add_uses, new_scratch, new_use, sweep
+from hmsim.placement.bound.segments import Timeline, in_threads
+from hmsim.placement.bound.tables_kernel import Prices, new_tables
 from hmsim.placement.traffic import INCLUSIVE, Rates, dram_arms, group_starts
 from hmsim.workload.stream import F64, I64
+
+THREAD_WORDS = 20_000  # of a pass that is worth more than one thread
 
 
 class Dual(NamedTuple):
@@ -36,7 +40,7 @@ class Setting:
         room: int,
     ) -> None:
         self.timeline, self.rates, self.block_bytes, self.room = timeline, rates, block_bytes, room
-        self.inclusive = variant in INCLUSIVE
+        self.variant, self.inclusive = variant, variant in INCLUSIVE
         self.arms = dram_arms(variant, rates)
         self.start: I64 = group_starts(timeline.token, barrier)
         groups = len(self.start)
@@ -80,10 +84,9 @@ class Setting:
         """Seconds of each arm and occupancy less room if blocks do as in `use`, `weight` times."""
         size = self.block_bytes * weight
         steps = self.timeline.steps
-        by_step = np.bincount(self.timeline.cell_step, np.cumsum(use.hit)[:-1], steps)
-        hits = size * self.by_group(by_step)
-        promoted, filled, demoted = (
-            size * self.by_group(moves[:steps]) for moves in (use.promote, use.fill, use.demote)
+        hits, promoted, filled, demoted = (
+            size * self.by_group(each[:steps])
+            for each in (use.hit, use.promote, use.fill, use.demote)
         )
         grown = weight * self.by_group(use.append[:steps])
         arm = self.all_in_dram.copy()
@@ -98,67 +101,42 @@ class Setting:
             arm[:, 0] += (hits + fetched + demoted + grown) / self.rates.hbm
         for k, (er, ew, mi, mo) in enumerate(self.arms):
             arm[:, 1 + k] += mi * fetched + mo * demoted - er * hits - ew * written
-        change = use.arrive.copy()
-        change[1:] += use.promote[:-1] + use.fill[:-1] - use.demote[:-1]
-        occupancy = np.cumsum(change)[:-1].astype(np.float64)
-        return Dual(arm, weight * occupancy - float(self.room))
+        occupied = use.occupied().astype(np.float64)
+        return Dual(arm, weight * occupied - float(self.room))
 
 
 class Lagrangian:
-    """Evaluates prices on stored blocks, each of which stands for `weight` blocks."""
+    """Evaluates prices on gathered blocks, each of which stands for `weight` blocks."""
 
-    def __init__(
-        self, setting: Setting, stored: list[Stored], birth: I64, weight: float = 1.0
-    ) -> None:
-        self.setting, self.weight = setting, weight
-        self._stored = [part for part in stored if len(part.segments.block)]
-        self._birth = birth
-        timeline = setting.timeline
-        cells = int(np.diff(timeline.cell_offset).max())
-        self._tables = [new_tables(1, cells) for _ in self._stored]
-        self._trace = [np.empty(len(part.segments.block), np.uint8) for part in self._stored]
-        self._paths = new_paths(len(birth))
-        self._base = np.zeros(timeline.lanes, np.int64)
+    def __init__(self, setting: Setting, grid: Grid, weight: float = 1.0) -> None:
+        self.setting, self.weight, self.grid = setting, weight, grid
+        threads = min(grid.pages, numba.get_num_threads()) if grid.bits.size > THREAD_WORDS else 1
+        self._cuts = [grid.pages * i // threads for i in range(threads + 1)]
+        cells = int(np.diff(setting.timeline.cell_offset).max())
+        self._tables = [new_tables(1, cells, 1).of(0) for _ in range(threads)]
+        self._scratch = [new_scratch(cells) for _ in range(threads)]
+        self._cost = np.empty(grid.pages)
         self.passes = 0
 
     @property
-    def segments(self) -> int:
-        """Segments that a pass goes through."""
-        return sum(len(trace) for trace in self._trace)
+    def cells(self) -> int:
+        """Pairs of a block and a cell that a pass goes through."""
+        return 64 * self.grid.bits.size
 
     def __call__(self, dual: Dual) -> tuple[float, Dual]:
         """The value at `dual` and a supergradient."""
-        timeline = self.setting.timeline
         prices = self.setting.prices(dual)
-        self._paths.dram[:], self._paths.hbm[:] = 0.0, 0.0
-        uses = [new_use(timeline.steps, len(timeline.cell_step)) for _ in self._stored]
-        in_threads(lambda part: self._run(part, prices, uses[part]), len(self._stored))
-        use = new_use(timeline.steps, len(timeline.cell_step))
-        for part in uses:
-            for total, own in zip(use, part, strict=True):
-                total += own
-        # `state` is now the one at birth.
-        np.add.at(use.arrive, self._birth[self._paths.state == 1], 1)
-        self.passes += 1
-        cost = float(np.minimum(self._paths.dram, self._paths.hbm).sum())
-        value = self.setting.constant(dual) + self.weight * cost
-        return value, self.setting.gradient(dual, use, self.weight)
+        timeline = self.setting.timeline
+        uses = [new_use(timeline.steps) for _ in self._tables]
 
-    def _run(self, part: int, prices: Prices, use: Use) -> None:
-        timeline, paths = self.setting.timeline, self._paths
-        segments, lane_offset = self._stored[part]
-        tables, trace = self._tables[part], self._trace[part]
-        for lane in range(timeline.lanes):
-            begin, end = lane_offset[lane], lane_offset[lane + 1]
-            if begin == end:
-                continue
-            build(timeline.cells_of(lane), timeline.steps, prices, tables.of(0))
-            forward(
-                begin, end, segments, lane, self._base, timeline.cell_offset, timeline.cell_step,
-                prices, tables, paths, trace,
+        def work(i: int) -> None:
+            sweep(
+                self._cuts[i], self._cuts[i + 1], self.grid, timeline.cell_offset,
+                timeline.cell_step, prices, self._tables[i], self._scratch[i], uses[i], self._cost,
             )  # fmt: skip
-            settle(begin, end, segments.block, paths)
-            backward(
-                begin, end, segments, lane, timeline.cell_offset, timeline.cell_step,
-                prices, tables, paths, trace, use,
-            )  # fmt: skip
+
+        in_threads(work, len(uses))
+        use = add_uses(uses)
+        self.passes += 1
+        value = self.setting.constant(dual) + self.weight * float(self._cost.sum())
+        return value, self.setting.gradient(dual, use, self.weight)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -12,7 +12,7 @@ from hmsim.bits import lowest_bit
 from hmsim.placement.bound.dual_kernel import DEATH, Segments
 from hmsim.placement.bound.tables_kernel import SPAN
 from hmsim.placement.window import Window
-from hmsim.workload.stream import F64, I64, U64, Chunk, Geometry, Workload
+from hmsim.workload.stream import F64, I64, U64, Chunk, Geometry
 
 MORE, CROSSING, DONE = range(3)  # why `_cut` returns
 
@@ -67,21 +67,12 @@ class Part(NamedTuple):
 class Open(NamedTuple):
     """The segment that each block is in."""
 
-    sample: U64  # [lanes, words] blocks to keep
     known: U64  # [lanes, words] blocks met and alive
     reading: U64  # [lanes, words] of those, the ones read
     first: np.ndarray  # int32 [lanes * slots] cell at which the segment began
     append: np.ndarray  # int32 [lanes * slots] bytes appended there
-    birth: I64  # [lanes * slots] step; 0 for blocks of the prompt
     cells: I64  # [lanes] cells begun
     crossed: I64  # [lanes] multiples of SPAN crossed
-
-
-class Stored(NamedTuple):
-    """A part's segments, sorted by lane and, within a lane, by their end."""
-
-    segments: Segments
-    lane_offset: I64  # [lanes + 1]
 
 
 def parts_of(geometry: Geometry, count: int) -> list[Part]:
@@ -94,17 +85,15 @@ def parts_of(geometry: Geometry, count: int) -> list[Part]:
     return [Part(0, lanes, a, b) for a, b in pairwise(cuts)]
 
 
-def open_segments(geometry: Geometry, sample: U64, first_lane: int, parts: int) -> list[Open]:
+def open_segments(geometry: Geometry, first_lane: int, parts: int) -> list[Open]:
     """Each part's state before step 0, which is `first_lane`'s; what is by block is shared."""
     shape = (geometry.lanes, geometry.words)
     blocks = geometry.lanes * geometry.slots
     shared = Open(
-        sample,
         np.zeros(shape, np.uint64),
         np.zeros(shape, np.uint64),
         np.zeros(blocks, np.int32),
         np.zeros(blocks, np.int32),
-        np.zeros(blocks, np.int64),
         np.ones(geometry.lanes, np.int64),
         np.zeros(geometry.lanes, np.int64),
     )
@@ -148,48 +137,6 @@ def close(part: Part, state: Open) -> Segments:
     return Segments(*(column[:count] for column in out))
 
 
-def scan(
-    workload: Workload, every: int, parts: int, lanes_every: int = 1
-) -> tuple[Timeline, list[Stored], I64]:
-    """One pass over a workload: time line, segments of one block in `every`, and births.
-
-    With `lanes_every`, only blocks of one lane in that many. Blocks that are never read nor
-    appended to have no segments: they stay in DRAM at no cost.
-    """
-    geometry = workload.geometry
-    shares = parts_of(geometry, parts)
-    batches: list[list[Segments]] = [[] for _ in shares]
-    columns: list[tuple[I64 | F64, ...]] = []
-    states: list[Open] = []
-
-    def collect(part: int) -> None:
-        for batch, _ in cut(rows, shares[part], states[part]):
-            batches[part].append(Segments(*(column.copy() for column in batch)))
-
-    for chunk in workload.chunks():
-        if not states:
-            sample = sample_of_slots(geometry, every, lanes_every)
-            states = open_segments(geometry, sample, chunk.lane[0], len(shares))
-        rows = rows_of(chunk)
-        in_threads(collect, len(shares))
-        owner = np.repeat(np.arange(len(chunk.lane)), np.diff(chunk.append_offset))
-        grown = np.bincount(owner, chunk.append_bytes, len(chunk.lane)).astype(np.int64)
-        columns.append(
-            (chunk.token, chunk.lane, chunk.hbm_bytes, chunk.compute_s, chunk.reads, grown)
-        )
-    stored = []
-    for share, state, batch in zip(shares, states, batches, strict=True):
-        joined = [*batch, close(share, state)]
-        segments = Segments(*(np.concatenate(column) for column in zip(*joined, strict=True)))
-        order = np.argsort(segments.lane, kind="stable")
-        segments = Segments(*(column[order] for column in segments))
-        offset = np.searchsorted(segments.lane, np.arange(geometry.lanes + 1))
-        stored.append(Stored(segments, offset.astype(np.int64)))
-    line: list[Any] = [np.concatenate(column) for column in zip(*columns, strict=True)]
-    timeline = Timeline(*line, *cells_by_lane(line[1], geometry.lanes))  # type: ignore[call-arg]
-    return timeline, stored, states[0].birth
-
-
 def in_threads(work: Callable[[int], None], count: int) -> None:
     """`work(0)` .. `work(count - 1)`, each in a thread; it should be `nogil` kernels."""
     if count <= 1:
@@ -199,22 +146,6 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
     with ThreadPoolExecutor(count) as pool:
         for done in [pool.submit(work, i) for i in range(count)]:
             done.result()
-
-
-def sample_of_slots(geometry: Geometry, every: int, lanes_every: int = 1) -> U64:
-    """Bitsets [lanes, words] with one slot, at random, of each `every` neighbours.
-
-    With `lanes_every`, of one lane in that many only.
-    """
-    lanes, slots = geometry.lanes, geometry.slots
-    strata = -(-slots // every)
-    rng = np.random.default_rng(every)
-    chosen = np.arange(strata) * every + rng.integers(0, every, (lanes, strata))
-    flags = np.zeros((lanes, strata * every), np.uint8)
-    flags[np.arange(lanes)[:, None], chosen] = 1
-    flags[np.arange(lanes) % lanes_every != lanes_every // 2] = 0
-    flags = np.ascontiguousarray(flags[:, :slots])
-    return np.packbits(flags, axis=1, bitorder="little").view(np.uint64)
 
 
 def cells_by_lane(lane: I64, lanes: int) -> tuple[I64, I64]:
@@ -235,7 +166,7 @@ def _cut(rows, row, part, state, out):
     """Segments that end at rows from `row` on: (row reached, how many, lane, reason)."""
     slots = 64 * state.known.shape[1]
     low, high = 64 * part.first_word, 64 * part.last_word
-    sample, known, reading = state.sample, state.known, state.reading
+    known, reading = state.known, state.reading
     first, append = state.first, state.append
     count = 0
     for k in range(row, len(rows.lane)):
@@ -259,12 +190,11 @@ def _cut(rows, row, part, state, out):
         for i in range(rows.append_offset[k], rows.append_offset[k + 1]):
             slot = rows.append_slot[i]
             word, bit = slot >> 6, np.uint64(1) << np.uint64(slot & 63)
-            if not low <= slot < high or state.sample[lane, word] & bit == 0:
+            if not low <= slot < high:
                 continue
             block = lane * slots + slot
             if rows.append_born[i] == 1:
                 state.first[block] = cell
-                state.birth[block] = rows.first + k
             else:
                 count = _put(lane, block, cell, state.reading[lane, word] & bit, state, out, count)
             state.append[block] = rows.append_bytes[i]
@@ -273,7 +203,7 @@ def _cut(rows, row, part, state, out):
             state.reading[lane, word] |= rows.bits[k, word] & bit
         for word in range(part.first_word, part.last_word):
             before = reading[lane, word]
-            changed = (rows.bits[k, word] ^ before) & sample[lane, word]
+            changed = rows.bits[k, word] ^ before
             if changed == 0:
                 continue
             reading[lane, word] = before ^ changed

@@ -20,6 +20,7 @@ from hmsim.placement.bound import anneal, lp
 from hmsim.placement.bound.ascent import Ascent, ascend, coarse_start
 from hmsim.placement.bound.certify import Certificate
 from hmsim.placement.bound.dual import Dual, Lagrangian, Setting
+from hmsim.placement.bound.grid import gather
 from hmsim.placement.bound.problem import (
     Problem,
     check_setting,
@@ -27,19 +28,22 @@ from hmsim.placement.bound.problem import (
     room_for_blocks,
     schedule_time,
 )
-from hmsim.placement.bound.segments import scan
+from hmsim.placement.bound.rounding import rounded, time_of
 from hmsim.placement.traffic import Rates, Steps, group_starts
 from hmsim.placement.window import windows
 from hmsim.workload.stream import Workload
 
 METHODS = ("lp", "milp", "dual", "anneal")
-STORED_CELLS = 1e8  # blocks x steps of their lane that are worth keeping in memory
-QUICK_CELLS, QUICK_LANES = 1e7, 4  # the same for a quick bound, and lanes to take them from
+STORED_CELLS = 1e8  # blocks x steps of their lane that all passes go through
+SAMPLE_CELLS = 5e8  # of a sample, where there are more
+GRID_CELLS = 3.2e10  # at which all blocks' reads, a bit each, still go into memory: 4 GB
+QUICK_CELLS, QUICK_LANES = 1e7, 4  # of a quick bound's sample, and lanes to take it from
 FIRST_PASSES, LEAST_PASSES, MOST_PASSES = 200, 1000, 4000  # of the first and the second stage
-PASSED_BLOCKS = 4e7  # segments to go through in the second stage, within those limits
+PASSED_CELLS = 2e9  # to go through in the second stage, within those limits
 PIECES, PIECE_PASSES = 32, 15  # of time, between which a sample's prices differ at first
-SAMPLED_PASSES = 60
-SAMPLED_RATES = (0.1, 1e-3)  # fewer passes, shorter steps
+SAMPLED_PASSES, SAMPLED_RATES = 200, (0.1, 1e-3)  # fewer passes, shorter steps
+FULL_PASSES, FULL_RATES = 12, (0.03, 3e-3)  # over all blocks after those over a sample
+FULL_ROUNDS = 4
 MOVES = 500_000  # of the first stage's annealing
 # Policies that stand for a schedule where there are too many blocks to anneal.
 CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -90,8 +94,9 @@ def bound(
     search = _Search(workload, rates, capacity, variant, barrier, gap, time_s, progress)
     if method in ("lp", "milp"):
         return search.exact(method)
-    every = _thinning(workload, STORED_CELLS)
-    return search.sampled(every) if every > 1 else search.whole(method)
+    geometry = workload.geometry
+    small = geometry.slots * geometry.steps <= STORED_CELLS
+    return search.whole(method) if small else search.sampled()
 
 
 def quick_bound(
@@ -101,10 +106,8 @@ def quick_bound(
     check_setting(variant, barrier, rates)
     search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, lambda message: None)
     setting, dual, history = search.quick_prices()
-    certificate = Certificate(setting, workload.geometry, dual, numba.get_num_threads())
-    for chunk in workload.chunks():
-        certificate.feed(chunk)
-    return search.result("dual", certificate.value(), None, len(history), history, dual)
+    value = search._certified(setting, dual)
+    return search.result("dual", value, None, len(history), history, dual)
 
 
 def quick_prices(
@@ -205,25 +208,54 @@ class _Search:
             moves *= 4
             passes *= 4
             if stage == 0:
-                wanted = PASSED_BLOCKS / max(1, lagrangian.segments)
+                wanted = PASSED_CELLS / max(1, lagrangian.cells)
                 passes = int(np.clip(wanted, LEAST_PASSES, MOST_PASSES))
             stage += 1
         return self.result(method, best.value, achievable, lagrangian.passes, history, best.dual)
 
-    def sampled(self, every: int) -> BoundResult:
-        """Prices of one block in `every`, certified on all; the schedule is a policy's."""
-        lagrangian = self._lagrangian(every)
+    def sampled(self) -> BoundResult:
+        """Prices of a sample of blocks, then a few passes over all of them, and a schedule."""
+        lagrangian = self._lagrangian(_thinning(self.workload, SAMPLE_CELLS))
         found = self._few_passes(lagrangian, SAMPLED_PASSES)
-        self.progress(f"sample: {found.value:.6g} s; certifying")
-        certificate = Certificate(
-            lagrangian.setting, self.workload.geometry, found.dual, numba.get_num_threads()
-        )
+        self.progress(f"sample: {found.value:.6g} s after {lagrangian.passes} passes")
+        setting, geometry = lagrangian.setting, self.workload.geometry
+        passes = lagrangian.passes
+        del lagrangian
+        if geometry.slots * geometry.steps > GRID_CELLS:
+            value = self._certified(setting, found.dual)
+            self.progress(f"bound {value:.6g} s; looking for a schedule")
+            achievable = self._policies_time()
+            return self.result("dual", value, achievable, passes, found.history, found.dual)
+
+        everything = Lagrangian(setting, gather(self.workload, 1, timeline=setting.timeline)[1])
+        value, _ = everything(found.dual)
+        best = found._replace(value=value)
+        history, achievable, followed = [*found.history, value], np.inf, found.dual
+        for k in range(FULL_ROUNDS):
+            before = achievable
+            use, followed = rounded(setting, everything.grid, followed, self.late)
+            achievable = min(achievable, time_of(setting, use))
+            self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
+            if _gap(best.value, achievable) <= self.gap or self.late():
+                break
+            if k > 0 and achievable > before * (1 - 1e-3):
+                break
+            found = ascend(
+                everything, best.dual, FULL_PASSES, FULL_RATES, 0.3 / geometry.lanes,
+                stop=lambda value: self.late(),
+            )  # fmt: skip
+            history += [max(best.value, value) for value in found.history]
+            best = max(best, found, key=lambda ascent: ascent.value)
+            followed = best.dual
+        passes += everything.passes
+        return self.result("dual", best.value, achievable, passes, history, best.dual)
+
+    def _certified(self, setting: Setting, dual: Dual) -> float:
+        """The bound that these prices prove, by one pass over the stream."""
+        certificate = Certificate(setting, self.workload.geometry, dual, numba.get_num_threads())
         for chunk in self.workload.chunks():
             certificate.feed(chunk)
-        value = certificate.value()
-        self.progress(f"bound {value:.6g} s; looking for a schedule")
-        achievable = self._policies_time()
-        return self.result("dual", value, achievable, lagrangian.passes, found.history, found.dual)
+        return certificate.value()
 
     def quick_prices(self) -> tuple[Setting, Dual, list[float]]:
         """Prices from a sample of few blocks, the same over long stretches of time.
@@ -253,13 +285,12 @@ class _Search:
 
     def _lagrangian(self, every: int, lanes_every: int = 1) -> Lagrangian:
         """Of one block in `every`, in one lane of `lanes_every`."""
-        threads = numba.get_num_threads()
-        timeline, stored, birth = scan(self.workload, every, threads, lanes_every)
+        timeline, grid = gather(self.workload, every, lanes_every)
         size = self.workload.geometry.block_bytes
         setting = Setting(timeline, self.rates, self.variant, self.barrier, size, self.room)
         lanes = timeline.lanes
         kept = (np.arange(lanes) % lanes_every == lanes_every // 2).sum()
-        return Lagrangian(setting, stored, birth, float(every * lanes / kept))
+        return Lagrangian(setting, grid, float(every * lanes / kept))
 
     def _few_passes(self, lagrangian: Lagrangian, passes: int) -> Ascent:
         """From the same prices at every step, over pieces of time, to `passes` with all apart."""

@@ -11,10 +11,8 @@ Level l >= 1 cuts the cells into spans of 2^l; an entry in the left half of a sp
 from its cell to the middle, one in the right half the product from the middle to its cell. Level 0
 holds the cells themselves.
 
-An entry also leads along its optimal path: `jump` is the cell nearest to the entry's own end at
-which something happens (-1 none), and bit `2 i + k` of `via` the state across the entry's own cell,
-for the path from i to k. Nothing can be gained by more than one trip to DRAM between two steps at
-which a block is read, nor by any trip to HBM, so one argument a case recalls a cell's moves.
+Nothing can be gained by more than one trip to DRAM between two steps at which a block is read, nor
+by any trip to HBM, so a few numbers a cell recall where its moves are.
 """
 
 from typing import NamedTuple
@@ -45,22 +43,20 @@ class Tables(NamedTuple):
     """Tables of lanes over J cells each; the second axis: not read, read."""
 
     value: F64  # [lanes, 2, LEVELS, J, 4] cost from i to k at 2 i + k
-    jump: np.ndarray  # int32 [lanes, 2, LEVELS, J, 4]
-    via: np.ndarray  # uint8 [lanes, 2, LEVELS, J]
-    moves: np.ndarray  # int32 [lanes, J, 4] steps: promotion, demotion, trip's two moves
+    via: np.ndarray  # uint8 [lanes, 2, J] bit 2 i + k: the state after the first step's move
+    moves: np.ndarray  # int32 [lanes, J, 4] later steps: promotion, demotion, trip's two moves
 
     def of(self, lane: int) -> "Tables":
         """One lane's tables, without the first axis."""
         return Tables(*(array[lane] for array in self))
 
 
-def new_tables(lanes: int, cells: int) -> Tables:
-    """Tables to be filled by `build`."""
-    shape = (lanes, 2, LEVELS, cells)
+def new_tables(lanes: int, cells: int, levels: int = LEVELS) -> Tables:
+    """Tables to be filled by `build`, which stops at the first `levels` levels."""
+    shape = (lanes, 2, levels, cells)
     return Tables(
         np.empty((*shape, 4)),
-        np.empty((*shape, 4), np.int32),
-        np.empty(shape, np.uint8),
+        np.empty((lanes, 2, cells), np.uint8),
         np.empty((lanes, cells, 4), np.int32),
     )
 
@@ -69,103 +65,88 @@ def new_tables(lanes: int, cells: int) -> Tables:
 def build(cell_step: I64, end: int, prices: Prices, tables: Tables) -> None:
     """Fill one lane's tables for cells that start at `cell_step` [J], up to `end`."""
     cells = len(cell_step)
-    for j in range(cells):
-        after = cell_step[j + 1] if j + 1 < cells else end
-        _cell(j, cell_step[j], after, prices, tables)
+    _cells(cell_step, end, prices, tables)
     for read in range(2):
-        value, jump, via = tables.value[read], tables.jump[read], tables.via[read]
+        value = tables.value[read]
         for level in range(1, value.shape[0]):
             half = 1 << (level - 1)
             if half >= cells:
                 break
-            _join(cells, half, value[0], jump[0], value[level], jump[level], via[level])
+            _join(cells, half, value[0], value[level])
 
 
 @njit(cache=True, nogil=True)
-def _cell(j, step, after, prices, tables):
-    """Level 0: all that a block can do from `step` to `after`."""
-    # Steps beyond the first, where nothing is read: least costs between states, and where to move.
-    up, down, trip, stay = np.inf, np.inf, np.inf, 0.0
-    up_at, down_at, trip_down, trip_up = -1, -1, -1, -1
-    if step + 1 < after:
-        stay = prices.room[step + 1]
-    for u in range(step + 1, after):
-        back = down + prices.promote[u]
-        if back < trip:
-            trip, trip_down, trip_up = back, down_at, u
-        if stay + prices.demote[u] < down:
-            down, down_at = stay + prices.demote[u], u
-        if prices.promote[u] < up:
-            up, up_at = prices.promote[u], u
-        if u + 1 < after:
-            up += prices.room[u + 1]
-            trip += prices.room[u + 1]
-            stay += prices.room[u + 1]
-    if trip < stay:
-        stay = trip
-    else:
-        trip_down, trip_up = -1, -1
-    tables.moves[j, 0], tables.moves[j, 1] = up_at, down_at
-    tables.moves[j, 2], tables.moves[j, 3] = trip_down, trip_up
-    trips = trip_down >= 0
+def _cells(cell_step, end, prices, tables):
+    """Level 0: all that a block can do from each cell's first step to the next one's."""
+    room, promote, demote = prices.room, prices.promote, prices.demote
+    fill, gain = prices.fill, prices.read
+    value, via, moves = tables.value, tables.via, tables.moves
+    cells = len(cell_step)
+    for j in range(cells):
+        step = cell_step[j]
+        after = cell_step[j + 1] if j + 1 < cells else end
+        # Steps beyond the first, where nothing is read: least costs between states, and where to
+        # move.
+        up, down, trip, stay = np.inf, np.inf, np.inf, 0.0
+        up_at, down_at, trip_down, trip_up = -1, -1, -1, -1
+        if step + 1 < after:
+            stay = room[step + 1]
+        for u in range(step + 1, after):
+            back = down + promote[u]
+            if back < trip:
+                trip, trip_down, trip_up = back, down_at, u
+            if stay + demote[u] < down:
+                down, down_at = stay + demote[u], u
+            if promote[u] <= up:  # late, where it is all the same
+                up, up_at = promote[u], u
+            if u + 1 < after:
+                up += room[u + 1]
+                trip += room[u + 1]
+                stay += room[u + 1]
+        if trip < stay:
+            stay = trip
+        else:
+            trip_down, trip_up = -1, -1
+        moves[j, 0], moves[j, 1], moves[j, 2], moves[j, 3] = up_at, down_at, trip_down, trip_up
 
-    # The first step: its read, its move, then the rest from state 0 or 1.
-    for read in range(2):
-        rise = prices.fill[step] if read == 1 else prices.promote[step]
-        own = prices.room[step] + (prices.read[step] if read == 1 else 0.0)
-        fall = own + prices.demote[step]
-        value = tables.value[read, 0, j]
-        jump = tables.jump[read, 0, j]
-        via = 0
-        value[0], jump[0] = 0.0, -1
-        value[1], jump[1] = up, j
-        if rise + stay < up:
-            value[1], via = rise + stay, via | 2
-        value[2], jump[2] = fall, j
-        if own + down < fall:
-            value[2], via = own + down, via | 4
-        value[3], jump[3], via = own + stay, j if trips else -1, via | 8
-        if fall + up < value[3]:
-            value[3], jump[3], via = fall + up, j, via & ~8
-        tables.via[read, 0, j] = via
+        # The first step: its read, its move, then the rest from state 0 or 1.
+        for read in range(2):
+            rise = fill[step] if read == 1 else promote[step]
+            own = room[step] + (gain[step] if read == 1 else 0.0)
+            fall = own + demote[step]
+            ways = 0
+            rises, falls, keeps = up, fall, own + stay
+            if rise + stay < up:
+                rises, ways = rise + stay, ways | 2
+            if own + down < fall:
+                falls, ways = own + down, ways | 4
+            if fall + up < keeps:
+                keeps = fall + up
+            else:
+                ways |= 8
+            value[read, 0, j, 0], value[read, 0, j, 1] = 0.0, rises
+            value[read, 0, j, 2], value[read, 0, j, 3] = falls, keeps
+            via[read, j] = ways
 
 
 @njit(cache=True, nogil=True)
-def _join(cells, half, cell, plain, value, jump, via):
+def _join(cells, half, cell, value):
     """One level from level 0: products up to, and from, each odd multiple of `half`."""
     for middle in range(half, cells, 2 * half):
-        j = middle - 1
-        for way in range(4):
-            value[j, way], jump[j, way] = cell[j, way], plain[j, way]
-        via[j] = 0b1010  # out of the cell: k itself
+        value[middle - 1] = cell[middle - 1]
         for j in range(middle - 2, middle - half - 1, -1):
-            bits = 0
             for way in range(4):
                 i, k = way >> 1, way & 1
-                stay = cell[j, 3 * i] + value[j + 1, 2 * i + k]
-                move = cell[j, 1 + i] + value[j + 1, 2 - 2 * i + k]
-                moves = move < stay
-                value[j, way] = move if moves else stay
-                bits |= (i ^ moves) << way
-                quiet = (not moves) & (plain[j, 3 * i] < 0)
-                jump[j, way] = jump[j + 1, way] if quiet else j
-            via[j] = bits
-        j = middle
-        for way in range(4):
-            value[j, way], jump[j, way] = cell[j, way], plain[j, way]
-        via[j] = 0b1100  # into the cell: i itself
+                value[j, way] = min(
+                    cell[j, 2 * i] + value[j + 1, k], cell[j, 2 * i + 1] + value[j + 1, 2 + k]
+                )
+        value[middle] = cell[middle]
         for j in range(middle + 1, min(middle + half, cells)):
-            bits = 0
             for way in range(4):
                 i, k = way >> 1, way & 1
-                stay = value[j - 1, 2 * i + k] + cell[j, 3 * k]
-                move = value[j - 1, 2 * i + 1 - k] + cell[j, 2 - k]
-                moves = move < stay
-                value[j, way] = move if moves else stay
-                bits |= (k ^ moves) << way
-                quiet = (not moves) & (plain[j, 3 * k] < 0)
-                jump[j, way] = jump[j - 1, way] if quiet else j
-            via[j] = bits
+                value[j, way] = min(
+                    value[j - 1, 2 * i] + cell[j, k], value[j - 1, 2 * i + 1] + cell[j, 2 + k]
+                )
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -55,8 +55,8 @@ class Dual(Policy):
         from hmsim.placement.bound import bound
         from hmsim.placement.bound.anneal import MAX_CELLS, Schedule, improve
         from hmsim.placement.bound.dual import Setting
+        from hmsim.placement.bound.grid import gather
         from hmsim.placement.bound.problem import collect
-        from hmsim.placement.bound.segments import scan
 
         shape = workload.geometry
         cells = shape.lanes * shape.slots * shape.steps
@@ -70,7 +70,7 @@ class Dual(Policy):
         prices = bound(workload, rates, room, *how, method="anneal").prices
         assert prices is not None  # only `milp` has none
         problem = collect(workload, room)
-        setting = Setting(scan(workload, 1, 1)[0], rates, *how, shape.block_bytes, problem.room)
+        setting = Setting(gather(workload, 1)[0], rates, *how, shape.block_bytes, problem.room)
         schedule = Schedule(problem, setting)
         improve(schedule, [prices], workload.seed, self._moves)
         self._problem, self._x = problem, schedule.x
