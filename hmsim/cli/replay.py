@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--scheduler", default="FRFCFSRowHit", metavar="FRFCFSRowHit|FRFCFS")
     parser.add_argument("--load", type=float, metavar="F", help="arrivals, as a share of peak")
     parser.add_argument("--poisson", action="store_true", help="exponential gaps, not fixed ones")
-    parser.add_argument("--fidelity", default="burst", choices=("burst", "run", "analytic"))
+    parser.add_argument("--fidelity", default="burst", choices=("burst", "run"))
     parser.add_argument("--commands", metavar="CSV", help="write every DRAM command here")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=command)

@@ -50,6 +50,7 @@ from hmsim.memory.burst_state import (
     FIRST_BANK,
     FIRST_HIT,
     FIRST_OTHER,
+    FORWARDED,
     FREE,
     GAP_AT,
     GROUP,
@@ -77,6 +78,7 @@ from hmsim.memory.burst_state import (
     LOST_ROW,
     LOST_SPACING,
     LOST_TURNAROUND,
+    MERGED,
     NEXT,
     NEXT_AGE,
     NEXT_CLOSE,
@@ -116,6 +118,7 @@ from hmsim.memory.burst_state import (
     SCOPES,
     SERVING,
     SPLIT_BUS,
+    STOP_TICK,
     T_ACT,
     T_PRE,
     T_PRE_AB,
@@ -543,9 +546,27 @@ def _ask(p, s, c, command, b):
             s[c + BLOCKED_TO] = FAR
 
 
+@inlined
+def _skip_idle(p, s, c):
+    """Whether refreshes of an idle channel were counted instead of issued: all up to the last two
+    rounds before its next request, after which everything is as if they had been."""
+    all_banks = p[REFRESH] == ALL_BANK
+    cycle = p[REFI] if all_banks else p[REFI_BANK] * (p[BANKS] // p[BUSES])
+    skipped = (s[c + STOP_TICK] - s[c + NEXT_REFRESH]) // cycle - 2
+    taken = s[c + NEXT_AGE] + s[c + FORWARDED] + s[c + MERGED]
+    busy = s[c + DONE] < taken or s[c + ASKED] > 0 or s[c + NEXT_CLOSE] < FAR
+    if skipped <= 0 or busy or p[LOG_ROOM] > 0:
+        return False
+    s[c + NEXT_REFRESH] += skipped * cycle
+    s[c + REFRESHES] += skipped * (p[SCOPES] if all_banks else p[BANKS])
+    return True
+
+
 @kernel
 def ask_refresh(p, s, c):
     """The refresh that is due: of every scope, or of one bank on every data bus."""
+    if _skip_idle(p, s, c):
+        return
     first = s[c + FIRST_BANK]
     if p[REFRESH] == ALL_BANK:
         s[c + NEXT_REFRESH] += p[REFI]

@@ -78,6 +78,7 @@ from hmsim.memory.burst_state import (
     PRE,
     QUEUED_READS,
     READ_QUEUE,
+    REF_AB,
     REFRESH,
     SLICE_AT,
     SLICES,
@@ -168,7 +169,7 @@ def _split_bus_tick(p, s, c, now):
             serve(p, s, c, k, i, now)
     if s[c + ASKED] > 0:
         t, command = next_maintenance(p, s, c)
-        if t <= now:
+        if t <= now and (now & 1 or command < REF_AB):  # asked for on a falling edge, it waits
             maintain(p, s, c, command, now)
             return
     if _is_free(p, s, c):

@@ -106,7 +106,7 @@ def _close_after(row_policy: str) -> int:
     name, _, count = row_policy.partition(":")
     if row_policy == "open":
         return 0
-    if name == "closed" and count.isdecimal() and int(count) > 0:
+    if name == "closed" and count.isdecimal() and 0 < int(count) <= 1 << 30:
         return int(count)
     raise InputError(f"row policy: {row_policy!r}; write 'open' or 'closed:N', such as 'closed:4'")
 
@@ -126,11 +126,16 @@ class Memory:
         """`window`: bursts in flight per channel; `bins`, `log`: see burst_kernel.Sizes."""
         spec = config.spec
         burst = spec.organization.burst_bytes
-        if config.channels < 1:
-            raise InputError(f"channels: {config.channels} must be at least 1")
+        if not 1 <= config.channels <= 4096:
+            raise InputError(f"channels: {config.channels} is outside 1 to 4096")
         if config.stripe < burst or config.stripe & (config.stripe - 1):
             raise InputError(
                 f"interleave: {config.stripe} B is no power of two of at least one {burst} B burst"
+            )
+        if config.stripe > spec.organization.channel_bytes:
+            raise InputError(
+                f"interleave: {config.stripe} B is more than a channel's"
+                f" {spec.organization.channel_bytes} B"
             )
         self.config = config
         self.mapping = maps.parse(config.mapping or spec.mapping, spec)

@@ -155,9 +155,11 @@ def _simulate(
 def _arrivals(device: Memory, n: int, load: float | None, poisson: bool, seed: int) -> I64:
     """Intended arrival ticks; empty for "as soon as accepted"."""
     if load is None:
+        if poisson:
+            raise InputError("poisson: arrivals need a load, such as --load 0.5")
         return np.zeros(0, np.int64)
-    if not load > 0:
-        raise InputError(f"load: {load} must be above zero; 1 is pin bandwidth")
+    if not 1e-9 <= load < np.inf:
+        raise InputError(f"load: {load} is outside 1e-9 and up; 1 is pin bandwidth")
     burst = device.config.spec.organization.burst_bytes
     per_tick = load * device.config.bandwidth * device.tick_s / burst
     if not poisson:

@@ -90,6 +90,14 @@ def streams(draw, bits):
     return stream, [k * gap for k in range(n)]
 
 
+def test_a_refresh_asked_for_on_a_falling_edge_waits_for_the_rising_one():
+    config = MemoryConfig(
+        small("hbm4-8000"), mapping="Bg1 Pc1 Co5 Si1 Ba3 Ro14", read_queue=1, refresh="all-bank"
+    )
+    lines = [0] * 15 + [2] + [0] * 12 + [4138, 2, 0, 0, 0, 0]
+    compare(config, [(line, 0) for line in lines], [150 * k for k in range(len(lines))])
+
+
 @pytest.mark.parametrize("name", ["hbm3-6400", "hbm4-8000", "lpddr5-6400", "lpddr5x-8533"])
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,11 @@ def test_a_missing_trace(tmp_path):
     [
         ({"memory": "hbm3-6500"}, "did you mean 'hbm3-6400'?"),
         ({"channels": 0}, "channels: 0"),
+        ({"channels": 10**9}, "channels: 1000000000"),
+        ({"channels": 2, "interleave": 1 << 32}, "more than a channel's"),
+        ({"row_policy": "closed:" + "9" * 30}, "row policy"),
+        ({"load": float("inf")}, "load: inf"),
+        ({"poisson": True}, "poisson"),
         ({"interleave": 48}, "interleave: 48"),
         ({"interleave": 16}, "interleave: 16"),
         ({"queue": 0}, "read_queue: 0"),
@@ -147,6 +153,23 @@ def test_every_command_is_logged_however_long_the_idle_time(tmp_path):
     names = [row[1] for row in csv.reader(path.read_text().splitlines())]
     assert names.count("RD") == 40
     assert names.count("REFab") > 1000
+
+
+@pytest.mark.parametrize("refresh", ["all-bank", "per-bank", "per-bank-blocking"])
+@pytest.mark.parametrize("name", ["hbm3-6400", "lpddr5-6400"])
+@pytest.mark.parametrize("row_policy", ["open", "closed:2"])
+def test_idle_time_costs_nothing_and_changes_nothing(name, refresh, row_policy, tmp_path):
+    how = {"memory": name, "refresh": refresh, "row_policy": row_policy, "poisson": True}
+    few = np.random.default_rng(1).integers(0, 1 << 12, 60) * 32
+    trace = (few, (few // 64 % 3 == 0).astype(np.int64))
+    # A log of commands holds every refresh; without one, those of idle time are only counted.
+    logged = replay_trace(trace, load=2e-5, commands=tmp_path / "c.csv", **how)
+    counted = replay_trace(trace, load=2e-5, **how)
+    assert replace(counted, wall_s=0) == replace(logged, wall_s=0)
+    assert counted.refreshes > 100
+    seconds = replay_trace(trace, load=1e-9, **how)
+    assert seconds.seconds > 1
+    assert seconds.wall_s < 0.1
 
 
 # kind, map, refresh, requests, ticks, mean latency (ns): Ramulator 2.1, queue 32, FR-FCFS row hit
