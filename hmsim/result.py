@@ -265,7 +265,11 @@ class Plots:
     def __dir__(self) -> list[str]:
         from hmsim import plot
 
-        return [name.replace("-", "_") for name, kind in plot.KINDS.items() if kind.of == "run"]
+        return [
+            name.replace("-", "_")
+            for name, kind in plot.KINDS.items()
+            if kind.of == "run" or kind.run_too
+        ]
 
 
 def _plain(value: Any) -> Any:

@@ -121,7 +121,7 @@ def _workload(paths: list[str], kind: str) -> Any:
 def _replays(paths: list[str], kind: str) -> Any:
     from hmsim.plot.replays import of_run
 
-    replays = {}
+    replays: dict[str, Any] = {}
     for path in paths:
         if kind == "lost-cycles" and Path(path).suffix == ".h5":
             replays |= of_run(_run([path], kind))

@@ -14,6 +14,7 @@ class Kind(NamedTuple):
     of: str  # run: one result; runs: several; sweep; workload: statistics; replays: JSON objects
     module: str
     shows: str
+    run_too: bool = False  # of one result as well
 
     def function(self, name: str) -> Any:
         """The function, which carries its own `width` and `height`."""
@@ -31,7 +32,7 @@ KINDS = {
     "sweep-heatmap": Kind("sweep", "sweeps", "a number over two axes"),
     "reuse": Kind("workload", "workloads", "reads by LRU stack distance"),
     "overlap": Kind("workload", "workloads", "read sets against earlier ones, and across layers"),
-    "lost-cycles": Kind("replays", "replays", "why a memory is below its peak"),
+    "lost-cycles": Kind("replays", "replays", "why a memory is below its peak", run_too=True),
     "latency-load": Kind("replays", "replays", "read latency against bandwidth"),
 }
 

@@ -22,9 +22,17 @@ def of_run(result: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-@style.kind(height=lambda data: 1.6 + 0.3 * len(data))
-def lost_cycles(data: dict[str, dict[str, Any]], ax: Any) -> Any:
-    """What the data buses' time goes into: data, or the reason for its absence."""
+def _replays(data: Any) -> dict[str, dict[str, Any]]:
+    return data if isinstance(data, dict) else of_run(data)
+
+
+@style.kind(height=lambda data: 1.6 + 0.3 * len(_replays(data)))
+def lost_cycles(data: Any, ax: Any) -> Any:
+    """What the data buses' time goes into: data, or the reason for its absence.
+
+    `data`: replays, or a run's result, whose replayed steps are added up by policy and memory.
+    """
+    data = _replays(data)
     ticks = {label: each["bus_ticks"] for label, each in data.items()}
     whole = np.array([max(sum(each.values()), 1) for each in ticks.values()])
     left = np.zeros(len(ticks))

@@ -110,7 +110,10 @@ def _run_section(result: Result, made_by: str) -> Section:
             f"{report['peak_bandwidth_GBps']:,.0f} GB/s. The run took {report['wall_s']:.1f} s."
         ),
     ]
-    for kind in RUN_FIGURES:
+    kinds: tuple[str, ...] = RUN_FIGURES
+    if result.attributes["fidelity"] != "analytic":
+        kinds += ("lost-cycles",)
+    for kind in kinds:
         caption = plot.KINDS[kind].shows
         blocks.append(_figure(kind, result, caption, result.path.stem, made_by))
     return Section(result.title, blocks)
@@ -267,7 +270,7 @@ def _cell(value: Any, unit: str) -> str:
     if isinstance(value, str):
         return value
     if unit == "byte":
-        return show_bytes(value)
+        return f"{value / 1e9:.6g} GB" if value >= 1e9 else show_bytes(value)
     return show_bandwidth(value) if unit == "byte/s" else f"{value:.6g}"
 
 

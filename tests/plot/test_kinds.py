@@ -132,6 +132,17 @@ def test_gap_shows_how_the_bound_was_found_where_the_result_tells(data, tmp_path
     assert np.allclose(right.lines[0].get_ydata(), [50, 90, 100])
 
 
+def test_lost_cycles_of_a_run_are_its_replayed_steps(tmp_path):
+    run = made.result(tmp_path, **{"replay.fidelity": "burst", "replay.sample": "32"})
+    ax = run.plot.lost_cycles()
+    assert "static, HBM" in [label.get_text() for label in ax.get_yticklabels()]
+    ends = {}
+    for patch in ax.patches:
+        row = round(patch.get_y() + patch.get_height() / 2)
+        ends[row] = max(ends.get(row, 0), patch.get_x() + patch.get_width())
+    assert np.allclose(list(ends.values()), 100)
+
+
 def test_timeline_adds_up_to_the_run(data):
     """Each bin's bandwidth times its time is its bytes; together, the run's."""
     run = data["run"]
