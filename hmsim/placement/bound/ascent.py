@@ -8,7 +8,7 @@ import numpy as np
 from hmsim.placement.bound.dual import Dual, Lagrangian, Setting
 from hmsim.workload.stream import F64
 
-MOMENTUM, MEMORY = 0.9, 0.99  # of the gradient, and of its square
+MOMENTUM, MEMORY = 0.8, 0.99  # of the gradient, and of its square
 
 
 class Ascent(NamedTuple):

@@ -37,11 +37,13 @@ METHODS = ("lp", "milp", "dual", "anneal")
 STORED_CELLS = 1e8  # blocks x steps of their lane that all passes go through
 SAMPLE_CELLS = 5e8  # of a sample, where there are more
 GRID_CELLS = 3.2e10  # at which all blocks' reads, a bit each, still go into memory: 4 GB
-QUICK_CELLS, QUICK_LANES = 1e7, 4  # of a quick bound's sample, and lanes to take it from
+QUICK_CELLS, QUICK_LANES = 3e7, 4  # of a quick bound's sample, and lanes to take it from
+QUICK_PASSES, QUICK_RATES, QUICK_ROOM = 80, (1.0, 3e-3), 0.25  # where the sample is everything
 FIRST_PASSES, LEAST_PASSES, MOST_PASSES = 200, 1000, 4000  # of the first and the second stage
 PASSED_CELLS = 2e9  # to go through in the second stage, within those limits
 PIECES, PIECE_PASSES = 32, 15  # of time, between which a sample's prices differ at first
-SAMPLED_PASSES, SAMPLED_RATES = 200, (0.1, 1e-3)  # fewer passes, shorter steps
+SAMPLED_PASSES, SAMPLED_RATES = 200, (0.3, 1e-3)  # fewer passes, shorter steps
+THIN_PASSES = 25  # over a quick bound's sample
 FULL_PASSES, FULL_RATES = 12, (0.03, 3e-3)  # over all blocks after those over a sample
 FULL_ROUNDS = 4
 MOVES = 500_000  # of the first stage's annealing
@@ -241,7 +243,7 @@ class _Search:
             if k > 0 and achievable > before * (1 - 1e-3):
                 break
             found = ascend(
-                everything, best.dual, FULL_PASSES, FULL_RATES, 0.3 / geometry.lanes,
+                everything, best.dual, FULL_PASSES, FULL_RATES, self._room_step(),
                 stop=lambda value: self.late(),
             )  # fmt: skip
             history += [max(best.value, value) for value in found.history]
@@ -265,7 +267,14 @@ class _Search:
         every = _thinning(self.workload, QUICK_CELLS)
         lanes_every = min(every, max(1, self.workload.geometry.lanes // QUICK_LANES))
         lagrangian = self._lagrangian(every // lanes_every, lanes_every)
-        found = self._few_passes(lagrangian, FIRST_PASSES if every == 1 else 0)
+        if every > 1:
+            found = self._few_passes(lagrangian, THIN_PASSES)
+        else:
+            start = coarse_start(lagrangian)
+            found = ascend(lagrangian, start.dual, QUICK_PASSES, QUICK_RATES, QUICK_ROOM)
+            history = start.history + [max(start.value, value) for value in found.history]
+            best = max(start, found, key=lambda ascent: ascent.value)
+            found = best._replace(history=history)
         return lagrangian.setting, found.dual, found.history
 
     def result(
@@ -302,13 +311,17 @@ class _Search:
                 best.dual,
                 count,
                 SAMPLED_RATES,
-                0.3 / self.workload.geometry.lanes,
+                self._room_step(),
                 pieces,
                 lambda value: self.late(),
             )
             history += [max(best.value, value) for value in found.history]
             best = max(best, found, key=lambda ascent: ascent.value)
         return best._replace(history=history)
+
+    def _room_step(self) -> float:
+        """Room is worth the less a step, the more steps there are to a token."""
+        return min(0.3, 3.0 / self.workload.geometry.lanes)
 
     def _small_problem(self) -> Problem | None:
         """The problem if a dense schedule of it fits in memory."""
