@@ -144,15 +144,25 @@ def _next_victims(hbm, own):
                 bit = lowest_bit(idle)
                 idle &= idle - one
                 found = score[word * 64 + bit]
-                if found >= limit:
-                    above = min(above, found)
-                elif found >= edge:
-                    victims |= one << np.uint64(bit)
+                # No branches: they would be guessed wrong too often.
+                victims |= np.uint64((found >= edge) & (found < limit)) << np.uint64(bit)
+                above = min(above, found if found >= limit else np.inf)
             least[word] = above
         if word & 63 == 63:
             least64[word >> 6] = least[word - 63 : word + 1].min()
         if victims != 0:
             return victims
+
+
+@njit(cache=True, nogil=True)
+def _above(blocks, score, least):
+    """Those of a word's blocks whose score is `least` or more."""
+    kept = np.uint64(0)
+    while blocks != 0:
+        bit = lowest_bit(blocks)
+        blocks &= blocks - np.uint64(1)
+        kept |= np.uint64(score[bit] >= least) << np.uint64(bit)
+    return kept
 
 
 @policy_step
@@ -179,6 +189,8 @@ def step(now, hbm, own, moves):
     limit = 0.0
     for w in range(words):
         misses = now.bits[now.row, w] & ~hbm.resident[lane, w]
+        if room <= 0:
+            misses = _above(misses, score[(lane * words + w) * 64 :], limit - upto)
         while misses != 0:
             miss = (lane * words + w) * 64 + lowest_bit(misses)
             misses &= misses - one
