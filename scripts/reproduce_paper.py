@@ -349,7 +349,8 @@ def draw_variation(results: dict[str, Any], path: Path) -> None:
                 for model, colour in zip(models, (style.BLUE, style.ORANGE), strict=False):
                     drawn = style.GREEN if model == "authors" else colour
                     ax.plot(times[model], labels.index(label), style.MARKERS[models.index(model)],
-                            color=drawn, markersize=5, label=model if k in (0, 8) else None)  # fmt: skip
+                            color=drawn, markersize=7 if model == "text" else 4,
+                            label=model if k in (0, 8) else None)  # fmt: skip
             for strategy, time_s in zip(STRATEGIES, PAPER[case], strict=True):
                 ax.plot(time_s, labels.index(as_authors(strategy)), "o", markersize=9, color=style.INK,
                         markerfacecolor="none", label="paper" if strategy == "sa" else None)  # fmt: skip
