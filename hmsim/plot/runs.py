@@ -197,7 +197,10 @@ def speedup(data: Sequence[Any], ax: Any, against: str = "static") -> Any:
 
 
 def _convergence(ax: Any, history: np.ndarray, bound_s: float) -> Any:
-    """Puts the dual's values by pass at the right of `ax`'s place; what is left of it at the left."""
+    """Puts the dual's values by pass at the right of `ax`'s place; what is left of it at the left.
+
+    A sample's values, where the passes went over one, may end a little above the bound.
+    """
     figure = ax.get_figure()
     grid = ax.get_subplotspec().subgridspec(1, 2, width_ratios=(1.9, 1))
     ax.remove()
@@ -209,7 +212,7 @@ def _convergence(ax: Any, history: np.ndarray, bound_s: float) -> Any:
     right.set_xlabel("pass")
     right.set_ylabel("dual / bound, %")
     low = max(0.0, 100 * float(np.median(values)) / bound_s - 5)
-    right.set_ylim(min(low, 95), 101)
+    right.set_ylim(min(low, 95), max(101, 100 * float(values.max()) / bound_s + 1))
     right.grid()
     return left
 
