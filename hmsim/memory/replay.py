@@ -20,8 +20,8 @@ from hmsim.units import show_bytes, show_seconds
 
 I64 = NDArray[np.int64]
 FIDELITIES = ("burst", "run")
-_SAMPLE = 1 << 16  # requests that `run` simulates
-_CLUSTER = 1 << 17  # in clusters of so many bytes
+_SAMPLE = 1 << 18  # requests that `run` simulates
+_CLUSTER = 1 << 19  # in clusters of so many bytes
 REASONS = {
     "data": "data",
     "no_request": "no request in flight",

@@ -49,7 +49,7 @@ LEAST_PART = 1 << 10  # of a round; where channels have less, several make one
 CHANNELS = 8  # sampled for a class, two rounds in turn
 TARGET = 0.005  # standard error of a step's time, relative
 BUDGET = 1 << 17, 1 << 18  # bursts simulated for a small step and for any, at most
-CHECK = 1 << 12  # a class that is known gets a round every so many rounds' traffic
+CHECK = 1 << 13  # a class that is known gets a round every so many rounds' traffic
 FORGET = 1 / 256  # what is known loses so much weight with every round
 LEAST = 7.5  # observations that tell noise
 SIGNIFICANT = 4.0  # ratio of variances between and within channels (F) that means something
@@ -158,22 +158,18 @@ class _Sums:
 
     def __init__(self, groups: int = 1) -> None:
         self.sums = np.zeros((groups, 6))  # 1, n, t, n n, n t, t t
+        self.seen, self.bursts, self.ticks = 0.0, 0.0, 0.0  # of all groups
 
     def add(self, bursts: float, ticks: float, group: int = 0) -> None:
         self.sums *= 1 - FORGET
         self.sums[group] += [1, bursts, ticks, bursts * bursts, bursts * ticks, ticks * ticks]
-
-    @property
-    def total(self) -> F64:
-        """Observations, bursts, ticks."""
-        return self.sums[:, :3].sum(axis=0)
+        self.seen, self.bursts, self.ticks = self.sums[:, :3].sum(axis=0).tolist()
 
     @property
     def pace(self) -> float:
-        _, bursts, ticks = self.total.tolist()
-        return ticks / bursts
+        return self.ticks / self.bursts
 
-    def squares(self, pace: F64) -> float:
+    def squares(self, pace: F64 | float) -> float:
         """Sum of (ticks - pace of its group * bursts) squared."""
         _, _, _, nn, nt, tt = self.sums.T
         return max(0.0, float((tt - 2 * pace * nt + pace * pace * nn).sum()))
@@ -189,61 +185,62 @@ class _Class:
         self.flow = _Sums(CHANNELS)  # rounds of the channel that never drains
         self.steps = _Sums()  # short steps
         self.counts = np.zeros(len(state.STATISTICS))  # of the rounds
+        self.noise, self.spread = 0.0, 0.0  # see _variances
+        self.ways = np.zeros(1)  # how sampled channels' paces differ from the mean, beyond noise
         self.rounds = 0
         self.since = 0  # bursts of all steps since the last round
 
-    @property
-    def variances(self) -> tuple[float, float]:
+    def add_round(self, bursts: int, ticks: float, counts: I64, channel: int) -> None:
+        """Learn from a round of one of the sampled channels."""
+        self.counts = self.counts * (1 - FORGET) + counts
+        self.flow.add(bursts, ticks, channel)
+        self.noise, self.spread = self._variances()
+        self.ways = np.zeros(1)
+        if self.spread:
+            sums = self.flow.sums[self.flow.sums[:, 0] > 0]
+            off = sums[:, 2] / sums[:, 1] - self.flow.pace
+            self.ways = off * self.spread / (self.spread + self.noise / sums[:, 1])
+
+    def _variances(self) -> tuple[float, float]:
         """Of a channel's time, per burst; and of the pace from channel to channel."""
         sums = self.flow.sums[self.flow.sums[:, 0] > 0]
-        seen, bursts, ticks = sums[:, :3].T
-        groups, all_bursts = len(sums), bursts.sum()
+        _, bursts, ticks = sums[:, :3].T
+        groups, total = len(sums), self.flow.bursts
         squares = self.flow.squares(self.flow.sums[:, 2] / np.maximum(self.flow.sums[:, 1], 1))
-        noise = squares / all_bursts * seen.sum() / max(seen.sum() - groups, 0.5)
+        noise = squares / total * self.flow.seen / max(self.flow.seen - groups, 0.5)
         between = float((bursts * (ticks / bursts - self.flow.pace) ** 2).sum())
         if between < SIGNIFICANT * (groups - 1) * noise:
             return noise, 0.0
-        spread = all_bursts - (bursts**2).sum() / all_bursts
-        return noise, (between - (groups - 1) * noise) / max(spread, 1.0)
+        even = total - float((bursts**2).sum()) / total
+        return noise, (between - (groups - 1) * noise) / max(even, 1.0)
 
-    def ways(self) -> F64:
-        """By how much the sampled channels' paces differ from the mean, beyond noise."""
-        noise, spread = self.variances
-        seen = self.flow.sums[self.flow.sums[:, 0] > 0]
-        off = seen[:, 2] / seen[:, 1] - self.flow.pace
-        return off * spread / (spread + noise / seen[:, 1]) if spread else np.zeros(1)
-
-    @property
     def step_noise(self) -> float:
         """Variance of a short step's time."""
-        seen, bursts, ticks = self.steps.total.tolist()
-        pace = self.flow.pace
-        off = (ticks - pace * bursts) / seen
-        return (self.steps.squares(np.array([pace])) / seen - off**2) * seen / (seen - 1)
+        steps, pace = self.steps, self.flow.pace
+        off = (steps.ticks - pace * steps.bursts) / steps.seen
+        return (steps.squares(pace) / steps.seen - off**2) * steps.seen / (steps.seen - 1)
 
     def step(self) -> tuple[float, float]:
         """Bursts and ticks of a short step."""
-        seen, bursts, ticks = self.steps.total.tolist()
-        return bursts / seen, ticks / seen
+        return self.steps.bursts / self.steps.seen, self.steps.ticks / self.steps.seen
 
     def error(self, bursts: float) -> float:
         """Standard error of the time of so many bursts, relative; infinite if not known."""
-        if min(self.flow.total[0], self.steps.total[0]) < LEAST:
+        if min(self.flow.seen, self.steps.seen) < LEAST:
             return np.inf
         short, ticks = self.step()
-        noise, spread = self.variances
-        each = self.flow.sums[:, 1] / self.flow.sums[:, 1].sum()
-        variance = noise / self.flow.sums[:, 1].sum() + spread * (each**2).sum()
-        variance = (bursts - short) ** 2 * variance + self.step_noise / self.steps.total[0]
+        shares = self.flow.sums[:, 1] / self.flow.bursts
+        variance = self.noise / self.flow.bursts + self.spread * float((shares**2).sum())
+        variance = (bursts - short) ** 2 * variance + self.step_noise() / self.steps.seen
         return float(np.sqrt(variance) / (ticks + self.flow.pace * (bursts - short)))
 
     def contradicts(self, bursts: float, ticks: float) -> bool:
         """Whether a short step is beyond what noise explains."""
-        if self.error(bursts) == np.inf or bursts <= 0:
+        if min(self.flow.seen, self.steps.seen) < LEAST:
             return False
         short, usual = self.step()
         off = abs(ticks - usual - self.flow.pace * (bursts - short))
-        return off > CONTRADICTION * np.sqrt(self.step_noise) + 0.1 * usual
+        return off > CONTRADICTION * np.sqrt(self.step_noise()) + 0.1 * usual
 
 
 class Sampler:
@@ -317,8 +314,8 @@ class Sampler:
         bursts = int(total[state.DONE])
         if bursts:
             ticks = self._evened(known, float(total[state.NOW]), total)
-            known.counts = known.counts * (1 - FORGET) + total[: len(state.STATISTICS)]
-            known.flow.add(bursts, ticks, turn % CHANNELS)
+            counts = total[: len(state.STATISTICS)]
+            known.add_round(bursts, ticks, counts, turn % CHANNELS)
         known.rounds += 1
         known.since = 0
         return ROUND + self._row_set
@@ -404,13 +401,12 @@ class Sampler:
         """Expected ticks until the slowest channel is done."""
         pace = known.flow.pace
         short, ticks = known.step()
-        noise, _ = known.variances
         beyond = np.maximum(seen.bursts - short, 0)
         # Channels under one page see the same rows come and go.
         own = 1 - min(1.0, seen.visits / seen.runs / self._channels)
-        deviation = np.sqrt(own * (noise * beyond + known.step_noise))
+        deviation = np.sqrt(own * (known.noise * beyond + known.step_noise()))
         usual = ticks + pace * (seen.bursts - short)
-        time = _expected_maximum(usual + known.ways()[:, None] * beyond, deviation)
+        time = _expected_maximum(usual + known.ways[:, None] * beyond, deviation)
         if self._all_bank:  # they all refresh at the same ticks
             cost, refi = self._refresh_ticks(known.counts), self._timing.refi
             time *= 1 - cost / refi
@@ -442,6 +438,6 @@ def _expected_maximum(mean: F64, deviation: F64) -> float:
     deviation = np.maximum(deviation, 1e-6 * high)
     low = float((mean - 5 * deviation).min(axis=0).max())
     high = float((mean + 5 * deviation).max())
-    grid, step = np.linspace(low, high, 65, retstep=True)
+    grid, step = np.linspace(low, high, 41, retstep=True)
     below = ndtr((grid[:, None, None] - mean) / deviation).mean(axis=1).prod(axis=1)
     return high - float((below[1:] + below[:-1]).sum()) * float(step) / 2
