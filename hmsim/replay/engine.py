@@ -81,6 +81,7 @@ class Ran(NamedTuple):
     outcomes: list[Outcome]
     bounds: Bounds
     iterations: int  # passes of the search for a tighter bound; 0 for the cheap ones
+    achievable_s: float | None  # of the best schedule that search found
     wall_s: float
 
 
@@ -207,6 +208,8 @@ class _Certifier:
 
     def __init__(self, spec: RunSpec, workload: Workload):
         self.iterations = 0
+        self.achievable_s: float | None = None  # of a schedule, where a gap was asked for
+        self.history = np.zeros((0, 3))
         self._certificate: Certificate | None = None
         self._value = 0.0
         if spec.bound.method == "split":
@@ -217,8 +220,11 @@ class _Certifier:
             gap, time_s = spec.bound.gap, spec.bound.time
             found = bound(workload, rates, capacity, variant, barrier, gap=gap, time_s=time_s)
             self._value, self.iterations = found.bound_s, found.iterations
+            self.achievable_s, self.history = found.achievable_s, found.history
         else:
-            setting, prices = quick_prices(workload, rates, capacity, variant, barrier)
+            setting, prices, self.history = quick_prices(
+                workload, rates, capacity, variant, barrier
+            )
             self._certificate = Certificate(setting, workload.geometry, prices, overlap.threads())
 
     def feed(self, window: Window) -> None:
@@ -272,7 +278,7 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
         bounds[0] = max(bounds[0], certifier.value())
         ran = Ran(
             workload, tokens, decoded, [track.outcome() for track in tracks],
-            Bounds(*map(float, bounds)), certifier.iterations,
+            Bounds(*map(float, bounds)), certifier.iterations, certifier.achievable_s,
             time.perf_counter() - began,
         )  # fmt: skip
         if writer is not None:
@@ -283,7 +289,9 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
                     "bound_s": ran.bounds.analytic_s,
                     "bound_method": spec.bound.method,
                     "bound_iterations": ran.iterations,
-                },
+                }
+                | ({} if ran.achievable_s is None else {"achievable_s": ran.achievable_s}),
+                certifier.history,
             )
     return ran
 

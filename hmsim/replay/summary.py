@@ -32,7 +32,8 @@ def as_dict(spec: RunSpec, ran: Ran) -> dict[str, Any]:
             "variant": spec.bound.variant,
             "barrier": spec.replay.barrier,
             "iterations": ran.iterations,
-        },
+        }
+        | ({} if ran.achievable_s is None else {"achievable_s": ran.achievable_s}),
         "peak_bandwidth_GBps": peak_bandwidth(spec.system) / 1e9,
         "wall_s": ran.wall_s,
     }
@@ -82,6 +83,8 @@ def as_table(spec: RunSpec, ran: Ran) -> str:
         f"{report['bound']['bandwidth_GBps']:,.0f} GB/s; pin peak "
         f"{report['peak_bandwidth_GBps']:,.0f} GB/s; took {ran.wall_s:.1f} s",
     ]
+    if ran.achievable_s is not None:
+        lines.append(f"achievable: {show_seconds(ran.achievable_s)}, by the best schedule found")
     sampled = max((outcome.sampled_steps for outcome in ran.outcomes), default=0)
     if sampled:
         lines.append(

@@ -159,8 +159,18 @@ class ResultWriter:
             self._pending[policy].setdefault(name, []).append(values)
         self._flush(policy, everything=False)
 
-    def finish(self, totals: list[dict[str, float]], attributes: dict[str, Any]) -> None:
-        """The totals by policy; after this the file is complete."""
+    def finish(
+        self, totals: list[dict[str, float]], attributes: dict[str, Any], history: np.ndarray
+    ) -> None:
+        """The totals by policy; after this the file is complete.
+
+        `history` [passes, 3] is how the bound was found: pass, best dual value so far in s (of a
+        sample of the blocks, where there is one), seconds taken.
+        """
+        if len(history):
+            dataset = self._file.create_dataset("bound/history", data=history)
+            dataset.attrs["long_name"] = "pass, best dual value so far in s, seconds taken"
+            dataset.attrs["units"] = "1, s, s"
         for policy in range(len(totals)):
             self._flush(policy, everything=True)
             for name, value in totals[policy].items():

@@ -81,11 +81,16 @@ def test_a_sample_is_certified_on_every_block(monkeypatch):
     rates, capacity = Rates(20.0, 4.0, 4.0, 5.0), float(20 * blocks.block_bytes)
     optimum = bound(blocks, rates, capacity, "text", method="lp").bound_s
     monkeypatch.setattr(solve, "STORED_CELLS", blocks.slots * 60 / 4)
+    monkeypatch.setattr(solve, "SAMPLE_CELLS", blocks.slots * 60 / 4)
     monkeypatch.setattr(solve, "QUICK_CELLS", blocks.slots * 60 / 8)
     sampled, quick = bound(blocks, rates, capacity), quick_bound(blocks, rates, capacity)
-    for result in (sampled, quick):
+    monkeypatch.setattr(solve, "GRID_CELLS", 0)  # not even bits fit in memory
+    streamed = bound(blocks, rates, capacity)
+    for result in (sampled, quick, streamed):
         assert 0.5 * optimum <= result.bound_s <= optimum * (1 + 1e-9)
-    assert sampled.achievable_s >= optimum  # of a policy
+        assert len(result.history) == len(result.convergence)
+    assert sampled.achievable_s >= optimum  # of a rounding
+    assert streamed.achievable_s >= optimum  # of a policy
 
 
 def test_an_empty_workload_takes_its_weights_and_floor():
@@ -104,10 +109,12 @@ def test_time_is_kept_and_capacity_may_be_infinite():
     result = bound(blocks, Rates(20.0, 4.0, 4.0, 5.0), np.inf, gap=0.0, time_s=1.0)
     assert result.wall_s < 30  # compilation included
     assert result.convergence == sorted(result.convergence)
+    assert result.history.shape == (result.iterations, 3)
+    assert (np.diff(result.history[:, 2]) >= 0).all()
 
 
 def test_the_table_says_it_all():
-    result = BoundResult(1.0, 2.0, 0.5, "dual", "text", "layer", 7, 3.0, [1.0], None)
+    result = BoundResult(1.0, 2.0, 0.5, "dual", "text", "layer", 7, 3.0, [1.0], [0.1], None)
     text = format_table(result)
     for part in ("1 s", "2 s", "50 %", "dual, 7 passes", "text, barrier a layer"):
         assert part in text

@@ -33,10 +33,12 @@ from hmsim.placement.traffic import (
 )
 from hmsim.workload.stream import I64, U64
 
-BATCH = 2048  # blocks that choose together
+BATCH, BATCHES = 2048, 500  # blocks that choose together, at most; batches at least
 LAST = 16  # batches to which what is left would amount; they shrink towards the end
 LEAST_SHARE = 5e-5  # of the room, of the smallest batch
 GAIN = 3.0  # of the arms' prices when half of the blocks have chosen
+POWER = 16.0  # by which room is dearer where it is short, for batches of
+POWER_SHARE = 2e-3  # of all blocks; less for larger ones, or prices would swing
 GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -48,10 +50,12 @@ def rounded(
     `grid` holds all blocks of the workload. Blocks that have not chosen when it is `late` stay in
     DRAM.
     """
-    rounding = _Rounding(setting, grid, dual)
-    arm, room = np.zeros_like(dual.arm), np.zeros_like(dual.room)
     blocks = int((grid.slot >= 0).sum())
-    for pages, masks in _batches(grid, blocks, max(1, int(LEAST_SHARE * setting.room))):
+    most = min(BATCH, max(1, blocks // BATCHES))
+    rounding = _Rounding(setting, grid, dual, most / max(1, blocks))
+    arm, room = np.zeros_like(dual.arm), np.zeros_like(dual.room)
+    least = max(1, int(LEAST_SHARE * setting.room))
+    for pages, masks in _batches(grid, blocks, min(least, most), most):
         count = int(np.bitwise_count(masks).sum())
         followed = rounding.steer(rounding.settled / blocks, count)
         rounding.settle(pages, masks, followed)
@@ -68,8 +72,9 @@ def rounded(
 class _Rounding:
     """What the blocks that have chosen do, and room to work in for each thread."""
 
-    def __init__(self, setting: Setting, grid: Grid, dual: Dual) -> None:
+    def __init__(self, setting: Setting, grid: Grid, dual: Dual, step: float) -> None:
         self._setting, self._grid, self._dual = setting, grid, dual
+        self._step = step  # share of the blocks in a batch
         self._clock = clock_of(setting)
         self._threads = numba.get_num_threads()
         longest = int(np.diff(setting.timeline.cell_offset).max())
@@ -86,7 +91,8 @@ class _Rounding:
         """Prices for the next `count` blocks, after a `share` of all."""
         setting, dual, use = self._setting, self._dual, self.use()
         room = np.empty_like(dual.room)
-        kernel.price_room(1.0 - share, count, setting.room, use.occupied(), dual.room, room)
+        power = POWER * min(1.0, POWER_SHARE / self._step)
+        kernel.price_room(1.0 - share, count, power, setting.room, use.occupied(), dual.room, room)
         if share == 0.0:
             return Dual(dual.arm, room)
         arm, groups = np.empty_like(dual.arm), len(dual.arm)
@@ -130,7 +136,7 @@ def time_of(setting: Setting, use: Use) -> float:
     return float(traffic.time_s.sum())
 
 
-def _batches(grid: Grid, blocks: int, least: int) -> list[tuple[I64, U64]]:
+def _batches(grid: Grid, blocks: int, least: int, most: int) -> list[tuple[I64, U64]]:
     """All blocks as batches of pages, by lane, and masks; each from all over lanes and slots."""
     members = np.packbits(grid.slot >= 0, axis=1, bitorder="little").view(np.uint64)[:, 0]
     width = int((grid.lane == grid.lane[0]).sum())
@@ -155,7 +161,7 @@ def _batches(grid: Grid, blocks: int, least: int) -> list[tuple[I64, U64]]:
     for page in order.ravel():
         word = int(members[page])
         while word:
-            size = min(BATCH, max(least, left // LAST))
+            size = min(most, max(least, left // LAST))
             taken = _lowest(word, size - count)
             word ^= taken
             pages.append(int(page))

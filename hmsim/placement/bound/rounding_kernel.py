@@ -19,7 +19,7 @@ from hmsim.placement.bound.tables_kernel import Prices, Tables, build
 from hmsim.workload.stream import F64, I64, U64
 
 LEAST_PRICE = 1e-3  # of an arm: so that one which the dual thought idle can gain weight
-MOST_CHANGE = 4.0  # of the price of room, up or down, within a pass
+MOST_CHANGE = 20.0  # of the price of room, up or down
 
 
 @njit(cache=True, nogil=True)
@@ -71,18 +71,25 @@ def steer(
 
 @njit(cache=True, nogil=True)
 def price_room(
-    left: float, most: int, capacity: int, occupied: I64, room: F64, steered: F64
+    left: float,
+    most: int,
+    power: float,
+    capacity: int,
+    occupied: I64,
+    room: F64,
+    steered: F64,
 ) -> None:
     """Prices of room [T] that rise where less is left than a share `left` of the capacity.
 
-    Infinite where `most` blocks more would not fit.
+    As that power of how much less. Infinite where `most` blocks more would not fit.
     """
     for t in range(len(room)):
         free = capacity - occupied[t]
         if free < most:
             steered[t] = np.inf
         else:
-            steered[t] = room[t] * min(max(left * capacity / free, 1 / MOST_CHANGE), MOST_CHANGE)
+            change = (left * capacity / free) ** power
+            steered[t] = room[t] * min(max(change, 1 / MOST_CHANGE), MOST_CHANGE)
 
 
 @njit(cache=True, nogil=True)

@@ -31,7 +31,7 @@ from hmsim.placement.bound.problem import (
 from hmsim.placement.bound.rounding import rounded, time_of
 from hmsim.placement.traffic import Rates, Steps, group_starts
 from hmsim.placement.window import windows
-from hmsim.workload.stream import Workload
+from hmsim.workload.stream import F64, Workload
 
 METHODS = ("lp", "milp", "dual", "anneal")
 STORED_CELLS = 1e8  # blocks x steps of their lane that all passes go through
@@ -44,7 +44,7 @@ PASSED_CELLS = 2e9  # to go through in the second stage, within those limits
 PIECES, PIECE_PASSES = 32, 15  # of time, between which a sample's prices differ at first
 SAMPLED_PASSES, SAMPLED_RATES = 200, (0.3, 1e-3)  # fewer passes, shorter steps
 THIN_PASSES = 25  # over a quick bound's sample
-FULL_PASSES, FULL_RATES = 12, (0.03, 3e-3)  # over all blocks after those over a sample
+FULL_PASSES, FULL_RATES = 8, (0.03, 3e-3)  # over all blocks after those over a sample
 FULL_ROUNDS = 4
 MOVES = 500_000  # of the first stage's annealing
 # Policies that stand for a schedule where there are too many blocks to anneal.
@@ -66,7 +66,13 @@ class BoundResult(NamedTuple):
     iterations: int  # passes over the (sampled) blocks; 0 where HiGHS did it all
     wall_s: float
     convergence: list[float]  # best value after each pass, of the sample where there is one
+    seconds: list[float]  # when that was, from the start
     prices: Dual | None  # None for milp
+
+    @property
+    def history(self) -> F64:
+        """[passes, 3]: pass, best value so far in seconds, seconds taken."""
+        return _history(self.convergence, self.seconds)
 
 
 def bound(
@@ -114,11 +120,15 @@ def quick_bound(
 
 def quick_prices(
     workload: Workload, rates: Rates, capacity: float, variant: str = "text", barrier: str = "layer"
-) -> tuple[Setting, Dual]:
-    """What a `Certificate` needs, for a caller that streams the workload anyway."""
+) -> tuple[Setting, Dual, F64]:
+    """What a `Certificate` needs, for a caller that streams the workload anyway.
+
+    Also how they were found, as `BoundResult.history`, of a sample.
+    """
     check_setting(variant, barrier, rates)
     search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, lambda message: None)
-    return search.quick_prices()[:2]
+    setting, dual, values = search.quick_prices()
+    return setting, dual, _history(values, search.seconds())
 
 
 def format_table(result: BoundResult) -> str:
@@ -154,10 +164,15 @@ class _Search:
         self.variant, self.barrier, self.gap = variant, barrier, gap
         self.deadline = np.inf if time_s is None else self.began + time_s
         self.progress = progress
+        self._clocks: list[list[float]] = []  # of each Lagrangian
         geometry = workload.geometry
         self.room = room_for_blocks(
             capacity, geometry.resident_bytes, geometry.block_bytes, geometry.lanes * geometry.slots
         )
+
+    def seconds(self) -> list[float]:
+        """When each pass ended, from the start."""
+        return [taken - self.began for clock in self._clocks for taken in clock]
 
     def late(self) -> bool:
         return time.perf_counter() >= self.deadline
@@ -229,7 +244,9 @@ class _Search:
             achievable = self._policies_time()
             return self.result("dual", value, achievable, passes, found.history, found.dual)
 
-        everything = Lagrangian(setting, gather(self.workload, 1, timeline=setting.timeline)[1])
+        everything = self._kept(
+            Lagrangian(setting, gather(self.workload, 1, timeline=setting.timeline)[1])
+        )
         value, _ = everything(found.dual)
         best = found._replace(value=value)
         history, achievable, followed = [*found.history, value], np.inf, found.dual
@@ -289,7 +306,7 @@ class _Search:
         return BoundResult(
             bound_s, achievable, None if achievable is None else _gap(bound_s, achievable),
             method, self.variant, self.barrier, passes, time.perf_counter() - self.began,
-            history, dual,
+            history, self.seconds()[: len(history)], dual,
         )  # fmt: skip
 
     def _lagrangian(self, every: int, lanes_every: int = 1) -> Lagrangian:
@@ -299,7 +316,12 @@ class _Search:
         setting = Setting(timeline, self.rates, self.variant, self.barrier, size, self.room)
         lanes = timeline.lanes
         kept = (np.arange(lanes) % lanes_every == lanes_every // 2).sum()
-        return Lagrangian(setting, grid, float(every * lanes / kept))
+        return self._kept(Lagrangian(setting, grid, float(every * lanes / kept)))
+
+    def _kept(self, lagrangian: Lagrangian) -> Lagrangian:
+        """The same, and its clock will be read."""
+        self._clocks.append(lagrangian.taken)
+        return lagrangian
 
     def _few_passes(self, lagrangian: Lagrangian, passes: int) -> Ascent:
         """From the same prices at every step, over pieces of time, to `passes` with all apart."""
@@ -358,6 +380,10 @@ class _Search:
                 counts, _ = run.advance(window, demand, np.full(window.rows, -1, np.int64))
                 total[k] += run.traffic(counts, steps).time_s.sum()
         return float(total.min())
+
+
+def _history(values: list[float], seconds: list[float]) -> F64:
+    return np.column_stack([np.arange(1, len(values) + 1), values, seconds[: len(values)]])
 
 
 def _thinning(workload: Workload, cells: float) -> int:
