@@ -18,7 +18,7 @@ import numpy as np
 from hmsim.config.base import preset_names
 from hmsim.config.memory import load_memory
 from hmsim.config.system import SystemSpec, load_system
-from hmsim.memory.device import MemoryConfig, Pages
+from hmsim.memory.device import Memory, MemoryConfig, Pages
 from hmsim.memory.replay import replay_trace
 from hmsim.memory.superchip import Superchip
 
@@ -99,6 +99,7 @@ NOTHING = Pages(*np.zeros((3, 0), np.int64))
 MEASURED = [
     ("gh200-96gb", "HBM3 read", "hbm", 0.0, 3724, 3728),
     ("gh200-96gb", "HBM3 triad", "hbm", 1 / 3, 3724, 3728),
+    ("gh200-96gb", "HBM3 write", "hbm", 1.0, 3360, 3360),
     ("gh200-96gb", "C2C host to GPU", "dram", 0.0, 375, 380),
     ("gh200-96gb", "C2C GPU to host", "dram", 1.0, 297, 298),
     ("gh200-96gb", "GPU kernel on host memory, read + write", "dram", 0.5, 328, 339),
@@ -158,6 +159,51 @@ def against_hardware() -> Iterator[Row]:
     }
 
 
+VARIED: dict[str, list[Any]] = {
+    "memory": preset_names("memory"),
+    "page_bytes": [256, 512, 1024, 4096, 16384, 65536],
+    "in_a_row": [False, False, False, True],
+    "written": [0.0, 0.05, 0.3, 1.0],
+    "refresh": ["all-bank", "per-bank", "none"],
+    "mapping": [None, "RoBaRaCoCh", "MOP4CLXOR"],
+    "interleave": [256, 512, 1024, 2048],
+    "channels": [5, 8, 12, 24],
+    "queue": [16, 32, 64],
+    "step_MB": [16, 32, 64],
+}
+
+
+def against_burst(count: int) -> Iterator[Row]:
+    """`run` against `burst` over three steps, the first and all, on so many random configurations
+    of VARIED; errors in per cent of the time."""
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        row = {name: some[rng.integers(len(some))] for name, some in VARIED.items()}
+        config = MemoryConfig(
+            load_memory(row["memory"]), row["channels"], row["mapping"], row["interleave"],
+            read_queue=row["queue"], refresh=row["refresh"],
+        )  # fmt: skip
+        window, size = 512, row["page_bytes"]
+        memories = [Memory(config, window=window, posted_writes=False) for _ in range(2)]
+        n = (row["step_MB"] << 20) // size
+        ticks = np.zeros((2, 3), np.int64)
+        for step in range(3):
+            place = rng.integers(0, memories[0].capacity // size, n)
+            if row["in_a_row"]:
+                place = rng.integers(0, 1000) + np.arange(n)
+            write = (rng.random(n) < row["written"]).astype(np.int64)
+            pages = Pages(place * size, np.full(n, size), write)
+            for k, memory in enumerate(memories):
+                start = int(ticks[k].sum())
+                ticks[k, step] = memory.replay_apart(pages, start, window, 0, bool(k))[0]
+        burst, run = ticks
+        yield {
+            **row,
+            "first_step_error_%": round(100 * (run[0] / burst[0] - 1), 3),
+            "error_%": round(100 * (run.sum() / burst.sum() - 1), 3),
+        }
+
+
 def latency_curves() -> Iterator[Row]:
     """Mean and 99th percentile read latency by load, Poisson arrivals, for every preset."""
     for name in preset_names("memory"):
@@ -176,8 +222,6 @@ def latency_curves() -> Iterator[Row]:
 
 def concurrency_curves() -> Iterator[Row]:
     """Closed loop: bandwidth and latency by bursts in flight per channel, for every preset."""
-    from hmsim.memory.device import Memory
-
     for name in preset_names("memory"):
         for flight in (1, 2, 4, 8, 16, 32, 64):
             memory = Memory(MemoryConfig(load_memory(name)), window=flight, posted_writes=False)
@@ -250,6 +294,17 @@ def main() -> None:
         for key in ("bandwidth_error_%", "latency_error_%"):
             errors = [abs(row[key]) for row in parity]
             print(f"{key}: mean {np.mean(errors):.5f}, worst {max(errors):.5f}, {len(errors)} rows")
+    fidelity = sorted(against_burst(150), key=lambda row: -abs(row["error_%"]))
+    write_csv(options.output / "run-fidelity.csv", fidelity)
+    for text, low, high in (("below 1 KiB", 0, 1024), ("1 KiB and more", 1024, 1 << 30)):
+        chosen = [row for row in fidelity if low <= row["page_bytes"] < high]
+        for key in ("first_step_error_%", "error_%"):
+            errors = np.array([row[key] for row in chosen])
+            print(
+                f"run against burst, pages {text}, {key}: mean {np.abs(errors).mean():.2f}, bias"
+                f" {errors.mean():+.2f}, worst {np.abs(errors).max():.2f}, beyond 2 %:"
+                f" {(np.abs(errors) > 2).sum()} of {len(errors)}"
+            )
     hardware = list(against_hardware())
     write_csv(options.output / "hardware.csv", hardware)
     for row in hardware:
