@@ -180,7 +180,7 @@ def anneal(
         here = x[n, t]
 
         # Steps around t where the block stays put, up to a reach: both ways, back, or on.
-        reach = np.int64(32) if draw & 32 else np.int64(1) << ((draw >> 2) & 3)
+        reach = np.int64(32) if (draw & 96) == 96 else np.int64(1) << ((draw >> 2) & 3)
         before = reach if draw & 3 != 1 else 0
         after = reach if draw & 3 != 2 else 1
         first, last = t, t + 1
