@@ -240,7 +240,6 @@ class Memory:
                 known = self._sampler.step(pages, seen, start, window, delay)
                 if known is not None:
                     return known
-            start = self.last_done + 1  # these channels know nothing of the sampled steps
         channels = self.config.channels
         bounds = np.linspace(0, channels, self._threads + 1).astype(int).tolist()
         parts = list(pairwise(bounds))

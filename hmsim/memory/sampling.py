@@ -214,11 +214,18 @@ class _Class:
         even = total - float((bursts**2).sum()) / total
         return noise, (between - (groups - 1) * noise) / max(even, 1.0)
 
+    @property
+    def done(self) -> float:
+        """Bursts that `counts` are of: those that moved data, and those the write queue took."""
+        kinds = [state.READS, state.WRITES, state.FORWARDED, state.MERGED]
+        return float(self.counts[kinds].sum())
+
     def step_noise(self) -> float:
         """Variance of a short step's time."""
         steps, pace = self.steps, self.flow.pace
         off = (steps.ticks - pace * steps.bursts) / steps.seen
-        return (steps.squares(pace) / steps.seen - off**2) * steps.seen / (steps.seen - 1)
+        mean = max(0.0, steps.squares(pace) / steps.seen - off**2)
+        return mean * steps.seen / (steps.seen - 1)
 
     def step(self) -> tuple[float, float]:
         """Bursts and ticks of a short step."""
@@ -414,13 +421,13 @@ class Sampler:
             while phase + time >= refi:
                 phase -= refi
                 time += cost
-        pins = int(seen.bursts.max()) * self._timing.burst // self._timing.buses
-        return max(round(time), pins)
+        moved = known.counts[[state.READS, state.WRITES]].sum() / known.done
+        pins = float(seen.bursts.max() * moved) * self._timing.burst / self._timing.buses
+        return int(max(np.rint(time), pins))
 
     def _scaled(self, known: _Class, total: int) -> dict[str, int]:
         """The step's counts by what its class has shown."""
-        done = known.counts[[state.READS, state.WRITES, state.FORWARDED, state.MERGED]].sum()
-        scaled = (known.counts * (total / done)).astype(np.int64)
+        scaled = (known.counts * (total / known.done)).astype(np.int64)
         return dict(zip(state.STATISTICS, scaled.tolist(), strict=True))
 
 
