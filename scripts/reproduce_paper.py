@@ -25,7 +25,7 @@ import numpy as np
 
 from hmsim.config.run import RunSpec, load_run
 from hmsim.placement import policies, runs
-from hmsim.placement.bound import quick_bound
+from hmsim.placement.bound import bound, quick_bound
 from hmsim.placement.policies.authors import Authors
 from hmsim.placement.policies.sa import Sa
 from hmsim.placement.traffic import VARIANTS, Steps, Traffic, group_starts, variant_traffic
@@ -58,6 +58,7 @@ BY_VARIATION = ("low", "real-like", "high")
 LOW = {"tokens": [31299, 41537], "sparsity": 0.6, "drift": 0.1, "seed": 5}
 REAL = {"tokens": [31299, 41538], "sparsity": 0.6, "drift": 0.5, "seed": 5}
 HIGH = {"tokens": [31346, 41584], "sparsity": 0.6, "drift": 0.9, "seed": 1}
+SCHEDULE = "schedule by the bound's prices"
 SEEDS = range(1, 9)  # of what depends on the seed most
 
 
@@ -92,13 +93,17 @@ def as_authors(strategy: str) -> str:
 
 
 class Pass(NamedTuple):
-    """One pass over one workload: policies to play, or (`bound`) latency models to bound."""
+    """One pass over one workload: policies to play, or (`bound`) latency models to bound.
+
+    With `schedule`, the bound is the full one, beside a schedule that follows its prices.
+    """
 
     case: str
     what: str
     workload: dict[str, Any]
     players: dict[str, Player] = {}
     bound: tuple[str, ...] = ()
+    schedule: bool = False
 
 
 def passes() -> Iterator[Pass]:
@@ -125,8 +130,11 @@ def passes() -> Iterator[Pass]:
     for seed in SEEDS:
         players = {"authors-reactive": AUTHORS["authors-reactive"]}
         yield Pass(f"low, seed {seed}", "authors", LOW | {"seed": seed}, players)
-    for case, workload in (variation | by_sparsity).items():
+    for case, workload in by_sparsity.items():
         yield Pass(case, "bound", workload, bound=("text", "code"))
+    for case in reversed(BY_VARIATION):
+        for model in ("text", "code"):
+            yield Pass(case, f"bound, {model}", variation[case], bound=(model,), schedule=True)
 
 
 def spec_of(workload: dict[str, Any], quick: bool) -> RunSpec:
@@ -205,12 +213,20 @@ def share(sums: np.ndarray) -> np.ndarray:
     return sums[:, 1] / (sums[:, 1] + sums[:, 2])
 
 
-def certify(spec: RunSpec, variants: tuple[str, ...]) -> dict[str, float]:
-    """The cheap certified bound, seconds, by latency model."""
+def certify(spec: RunSpec, each: Pass) -> dict[str, dict[str, float]]:
+    """Seconds by latency model: the certified bound, and the schedule's if one is asked for."""
     workload, rates = open_workload(spec.workload), analytic_rates(spec.system)
+    search = bound if each.schedule else quick_bound
+    found = {
+        model: search(workload, rates, spec.system.hbm.capacity, model) for model in each.bound
+    }
     return {
-        variant: quick_bound(workload, rates, spec.system.hbm.capacity, variant).bound_s
-        for variant in variants
+        "bound_s": {model: result.bound_s for model, result in found.items()},
+        "achievable_s": {
+            model: result.achievable_s
+            for model, result in found.items()
+            if result.achievable_s is not None
+        },
     }
 
 
@@ -229,7 +245,8 @@ def evaluate(path: Path, quick: bool) -> dict[str, Any]:
         began = time.process_time()
         spec = spec_of(each.workload, quick)
         case["policies"] |= play(spec, each.players) if each.players else {}
-        case["bound_s"] |= certify(spec, each.bound)
+        for key, by_model in certify(spec, each).items():
+            case.setdefault(key, {}).update(by_model)
         case["cpu_s"][each.what] = round(time.process_time() - began, 1)
         print(f"{each.case}, {each.what}: {case['cpu_s'][each.what]} CPU s", file=sys.stderr)
         beside = path.with_suffix(".new")
@@ -247,8 +264,9 @@ def rows_of(results: dict[str, Any]) -> Iterator[tuple[str, str, str, float, flo
                 strategy = label.removeprefix("authors-").partition(" ")[0].rstrip(",")
                 yield (name, label, model, seconds, policy["hbm_share"][model],
                        paper.get(strategy) if "slack" not in label else None)  # fmt: skip
-        for model, seconds in case["bound_s"].items():
-            yield name, "certified bound", model, seconds, float("nan"), None
+        for key, label in (("bound_s", "certified bound"), ("achievable_s", SCHEDULE)):
+            for model, seconds in case.get(key, {}).items():
+                yield name, label, model, seconds, float("nan"), None
 
 
 def write_csv(results: dict[str, Any], path: Path) -> None:
@@ -340,6 +358,7 @@ def draw_variation(results: dict[str, Any], path: Path) -> None:
         for label in (*AUTHORS, *TEXT, *MORE)
         if any(has(results, case, label) for case in BY_VARIATION)
     ]
+    labels.append(SCHEDULE)
     with style.figure("slide", 6.2, path, COMMAND) as figure:
         for ax, case in zip(figure.subplots(1, 3, sharey=True), BY_VARIATION, strict=True):
             own = [label for label in labels if has(results, case, label)]
@@ -354,6 +373,11 @@ def draw_variation(results: dict[str, Any], path: Path) -> None:
             for strategy, time_s in zip(STRATEGIES, PAPER[case], strict=True):
                 ax.plot(time_s, labels.index(as_authors(strategy)), "o", markersize=9, color=style.INK,
                         markerfacecolor="none", label="paper" if strategy == "sa" else None)  # fmt: skip
+            for i, (model, colour) in enumerate((("text", style.BLUE), ("code", style.ORANGE))):
+                achieved = results["cases"][case].get("achievable_s", {}).get(model)
+                if achieved is not None:
+                    ax.plot(achieved, len(labels) - 1, style.MARKERS[i], color=colour,
+                            markersize=(7, 4)[i])  # fmt: skip
             bounds = results["cases"][case]["bound_s"]
             for model, colour in (("text", style.BLUE), ("code", style.ORANGE)):
                 if model in bounds:
