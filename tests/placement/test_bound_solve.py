@@ -93,6 +93,17 @@ def test_a_sample_is_certified_on_every_block(monkeypatch):
     assert streamed.achievable_s >= optimum  # of a policy
 
 
+def test_what_is_too_large_to_anneal_is_rounded(monkeypatch):
+    rng = np.random.default_rng(8)
+    blocks = random_blocks(rng, steps=60, blocks=1200, lanes=2, births=False)
+    call = (blocks, Rates(20.0, 4.0, 4.0, 5.0), float(200 * blocks.block_bytes))
+    annealed = bound(*call)
+    monkeypatch.setattr(solve.anneal, "MAX_CELLS", 0)
+    followed = bound(*call)
+    assert followed.bound_s <= min(followed.achievable_s, annealed.achievable_s)
+    assert followed.achievable_s <= 1.05 * annealed.achievable_s
+
+
 def test_an_empty_workload_takes_its_weights_and_floor():
     blocks = random_blocks(np.random.default_rng(1), steps=5, blocks=1, births=False)
     blocks = blocks._replace(

@@ -43,6 +43,7 @@ FIRST_PASSES, LEAST_PASSES, MOST_PASSES = 200, 1000, 4000  # of the first and th
 PASSED_CELLS = 2e9  # to go through in the second stage, within those limits
 PIECES, PIECE_PASSES = 32, 15  # of time, between which a sample's prices differ at first
 SAMPLED_PASSES, SAMPLED_RATES = 200, (0.3, 1e-3)  # fewer passes, shorter steps
+SAMPLE_TIME = 0.4  # share of the time to spend, where there is one
 THIN_PASSES = 25  # over a quick bound's sample
 FULL_PASSES, FULL_RATES = 8, (0.03, 3e-3)  # over all blocks after those over a sample
 FULL_ROUNDS = 4
@@ -162,7 +163,7 @@ class _Search:
         self.began = time.perf_counter()
         self.workload, self.rates, self.capacity = workload, rates, capacity
         self.variant, self.barrier, self.gap = variant, barrier, gap
-        self.deadline = np.inf if time_s is None else self.began + time_s
+        self.time_s = np.inf if time_s is None else time_s
         self.progress = progress
         self._clocks: list[list[float]] = []  # of each Lagrangian
         geometry = workload.geometry
@@ -174,8 +175,9 @@ class _Search:
         """When each pass ended, from the start."""
         return [taken - self.began for clock in self._clocks for taken in clock]
 
-    def late(self) -> bool:
-        return time.perf_counter() >= self.deadline
+    def late(self, share: float = 1.0) -> bool:
+        """Whether that share of the time to spend is over."""
+        return time.perf_counter() >= self.began + share * self.time_s
 
     def exact(self, method: str) -> BoundResult:
         """By HiGHS. The LP's bound is the Lagrangian's value at its prices."""
@@ -183,10 +185,11 @@ class _Search:
         lp.check_size(problem, method)
         lagrangian = self._lagrangian(1)
         if method == "milp":
-            left = (
-                None if np.isinf(self.deadline) else max(0.1, self.deadline - time.perf_counter())
-            )
-            solved = lp.solve_milp(problem, self.rates, self.variant, self.barrier, self.gap, left)
+            left = max(0.1, self.began + self.time_s - time.perf_counter())
+            solved = lp.solve_milp(
+                problem, self.rates, self.variant, self.barrier, self.gap,
+                None if np.isinf(left) else left,
+            )  # fmt: skip
             achievable = schedule_time(
                 problem, solved.x > 0.5, self.rates, self.variant, self.barrier
             )
@@ -216,11 +219,13 @@ class _Search:
                     problem, lagrangian.setting, [best.dual], best.value, moves
                 )
                 achievable = min(achievable, found_s)
-            elif stage == 0:
-                achievable = self._policies_time()
+            else:
+                cut = self.late if stage else lambda: False  # the first is a schedule at least
+                use, _ = rounded(lagrangian.setting, lagrangian.grid, best.dual, cut)
+                achievable = min(achievable, time_of(lagrangian.setting, use))
             self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
             met = _gap(best.value, achievable) <= self.gap
-            if met or self.late() or (stage > 0 and np.isinf(self.deadline)):
+            if met or self.late() or (stage > 0 and np.isinf(self.time_s)):
                 break
             moves *= 4
             passes *= 4
@@ -252,7 +257,9 @@ class _Search:
         history, achievable, followed = [*found.history, value], np.inf, found.dual
         for k in range(FULL_ROUNDS):
             before = achievable
-            use, followed = rounded(setting, everything.grid, followed, self.late)
+            use, followed = rounded(
+                setting, everything.grid, followed, self.late if k else lambda: False
+            )
             achievable = min(achievable, time_of(setting, use))
             self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
             if _gap(best.value, achievable) <= self.gap or self.late():
@@ -335,7 +342,7 @@ class _Search:
                 SAMPLED_RATES,
                 self._room_step(),
                 pieces,
-                lambda value: self.late(),
+                lambda value: self.late(SAMPLE_TIME),
             )
             history += [max(best.value, value) for value in found.history]
             best = max(best, found, key=lambda ascent: ascent.value)
@@ -356,8 +363,6 @@ class _Search:
         self, problem: Problem, setting: Setting, duals: list[Dual], bound_s: float, moves: int
     ) -> float:
         """Time of the best schedule that rounding and annealing find."""
-        if problem.cells > anneal.MAX_CELLS:
-            return self._policies_time()
         return anneal.improve(
             anneal.Schedule(problem, setting), duals, self.workload.seed, moves,
             lambda found: self.late() or _gap(bound_s, found) <= self.gap,
