@@ -38,6 +38,7 @@ from hmsim.memory.burst_state import (
     CLOSE_AFTER,
     CLOSING,
     COLUMN_BUS,
+    COLUMN_FREE,
     COUNT,
     COUNTED,
     DONE,
@@ -55,7 +56,6 @@ from hmsim.memory.burst_state import (
     GAP_AT,
     GROUP,
     GROUP_READY,
-    GROUP_TIMES,
     GROUPS,
     HEAD_READ,
     HELD,
@@ -111,6 +111,7 @@ from hmsim.memory.burst_state import (
     RING,
     ROW,
     ROW_CONFLICTS,
+    ROW_FREE,
     ROW_HIT_FIRST,
     ROW_HITS,
     ROW_MISSES,
@@ -329,10 +330,15 @@ def _delay_followers(p, s, c, command, b, now):
     first = p[p[FIRST_AT] + command] * groups
     last = p[p[LAST_AT] + command] * groups
     gap = p[GAP_AT] + (command * groups + s[b + GROUP]) * len(FOLLOWERS) * groups
-    times = s[s[c + GROUP_TIMES] + first : s[c + GROUP_TIMES] + last]
+    block = s[b + GROUP_READY] - s[b + GROUP]
+    times = s[block + first : block + last]
     gaps = p[gap + first : gap + last]
     for j in range(last - first):
         times[j] = max(times[j], now + gaps[j])
+    if command <= WRA and p[SPLIT_BUS]:
+        s[c + COLUMN_FREE] = now + p[COLUMN_BUS]
+    elif p[SPLIT_BUS]:
+        s[c + ROW_FREE] = now + (p[ACT_BUS] if command == ACT_BANK else 1)
     if command != PRE_AB and command != REF_AB:
         bank_gap = p[BANK_GAP_AT] + command * len(FOLLOWERS)
         for f in range(len(FOLLOWERS)):
@@ -421,8 +427,9 @@ def _open_row(p, s, c, b, q, now):
         s[recent + n] = s[recent + n + 1]
     s[recent + 3] = now
     fifth = s[recent] + p[FAW]
-    groups = p[GROUPS] // p[SCOPES]
-    scope = s[c + GROUP_TIMES] + T_ACT * p[GROUPS] + s[b + GROUP] // groups * groups
+    groups = p[GROUPS] * p[BUSES] // p[SCOPES]
+    block = s[b + GROUP_READY] - s[b + GROUP]
+    scope = block + T_ACT * p[GROUPS] + s[b + GROUP] // groups * groups
     for j in range(scope, scope + groups):
         s[j] = max(s[j], fifth)
     _unlink(s, c, b, q)
@@ -457,7 +464,8 @@ def _explain(p, s, c, b, q, now):
         s[c + LOST_NO_REQUEST + s[q + WAITED]] += u - t
         t = min(now, max(u, s[b + T_RD + kind]))
         s[c + LOST_ROW + s[b + ACT_WAITED]] += t - u
-        u = min(now, max(t, s[s[b + GROUP_READY] + (T_RD + kind) * p[GROUPS]]))
+        spaced = max(s[s[b + GROUP_READY] + (T_RD + kind) * p[GROUPS]], s[c + COLUMN_FREE])
+        u = min(now, max(t, spaced))
         turned = s[bus + BUS_KIND] != kind
         s[c + (LOST_TURNAROUND if turned else LOST_SPACING)] += u - t
         s[c + LOST_COMMAND_BUS] += now - u
@@ -483,7 +491,8 @@ def _issue(p, s, c, command, b, q, now):
         _explain(p, s, c, b, q, now)
     elif command == ACT_BANK:
         own = max(s[b + T_ACT], s[q + ARRIVED] + 1)
-        s[b + ACT_WAITED] = s[s[b + GROUP_READY] + T_ACT * p[GROUPS]] > own
+        others = max(s[s[b + GROUP_READY] + T_ACT * p[GROUPS]], s[c + ROW_FREE])
+        s[b + ACT_WAITED] = others > own
     _delay_followers(p, s, c, command, b, now)
     if command <= WRA:
         _access(p, s, c, b, q, now)
@@ -498,8 +507,6 @@ def _issue(p, s, c, command, b, q, now):
 def serve(p, s, c, k, i, now):
     """Issue the command that entry i of list k stands for."""
     b = s[i + 3 * p[BANKS]]
-    bus = p[ACT_BUS] if k == ACT else p[COLUMN_BUS]
-    s[s[c + k] + BOUND] = max(s[s[c + k] + BOUND], now + (1 if k == PRE else bus))
     if k in (PRE, ACT):
         q = s[b + FIRST_OTHER]
         _count(s, c, q, ROW_CONFLICTS if k == PRE else ROW_MISSES)
@@ -591,7 +598,7 @@ def ask_precharges(p, s, c, now):
     first = s[c + FIRST_BANK]
     for b in range(first, first + p[BANKS] * BANK_SIZE, BANK_SIZE):
         if s[b + ACCESSES] >= p[CLOSE_AFTER] and not s[b + CLOSING]:
-            t = max(s[b + T_PRE], s[s[b + GROUP_READY] + T_PRE * p[GROUPS]])
+            t = max(s[b + T_PRE], s[s[b + GROUP_READY] + T_PRE * p[GROUPS]], s[c + ROW_FREE])
             if t <= now:
                 s[b + CLOSING] = 1
                 _ask(p, s, c, PRE_PB, b)
@@ -624,6 +631,7 @@ def next_maintenance(p, s, c):
             command = PRE_PB
             follower = T_PRE
         t = max(s[b + follower], s[s[b + GROUP_READY] + follower * groups])
+    t = max(t, s[c + ROW_FREE])
     if command >= REF_AB:
         t |= p[SPLIT_BUS]
     return t, command

@@ -53,6 +53,7 @@ from hmsim.memory.burst_state import (
     CLOCK_WRITE,
     CLOCKED,
     CLOCKED_LIST,
+    COLUMN_FREE,
     DONE,
     DONE_RING,
     FAR,
@@ -80,6 +81,7 @@ from hmsim.memory.burst_state import (
     READ_QUEUE,
     REF_AB,
     REFRESH,
+    ROW_FREE,
     SLICE_AT,
     SLICES,
     SPLIT_BUS,
@@ -111,11 +113,13 @@ def _next_event(p, s, c):
     if s[c + ACTIVATING] >= 0 or s[c + CLOCKED] >= 0:
         return soonest
     t = min(s[c + NEXT_REFRESH], s[c + NEXT_CLOSE])
-    t = min(t, s[s[c + ACTIVE] + BOUND] | rising)
+    column = s[c + COLUMN_FREE]
+    row = s[c + ROW_FREE]
+    t = min(t, max(s[s[c + ACTIVE] + BOUND], column) | rising)
     if _is_free(p, s, c):
-        t = min(t, s[s[c + HIT] + BOUND] | rising)
-        t = min(t, s[s[c + PRE] + BOUND])
-        t = min(t, s[s[c + ACT] + BOUND] | rising)
+        t = min(t, max(s[s[c + HIT] + BOUND], column) | rising)
+        t = min(t, max(s[s[c + PRE] + BOUND], row))
+        t = min(t, max(s[s[c + ACT] + BOUND], row) | rising)
         if not keeps_kind(p, s, c):
             return soonest
     if s[c + ASKED] > 0:
@@ -127,7 +131,8 @@ def _next_event(p, s, c):
 def _choose_column(p, s, c, now):
     """HBM: the list and entry of the column command to issue on this rising edge, or -1."""
     k = s[c + ACTIVE]
-    if s[k + BOUND] <= now:
+    free = s[c + COLUMN_FREE]
+    if max(s[k + BOUND], free) <= now:
         i = oldest_ready(p, s, k, 1, now)
         if i >= 0:
             return ACTIVE, i
@@ -135,7 +140,7 @@ def _choose_column(p, s, c, now):
         return HIT, -1
     choose_kind(p, s, c)
     k = s[c + HIT]
-    if s[k + BOUND] > now:
+    if max(s[k + BOUND], free) > now:
         return HIT, -1
     return HIT, oldest_ready(p, s, k, 1, now)
 
@@ -146,9 +151,10 @@ def _choose_row(p, s, c, now):
     choose_kind(p, s, c)
     pre = -1
     act = -1
-    if s[s[c + PRE] + BOUND] <= now:
+    free = s[c + ROW_FREE]
+    if max(s[s[c + PRE] + BOUND], free) <= now:
         pre = oldest_ready(p, s, s[c + PRE], 0, now)
-    if now & 1 and s[s[c + ACT] + BOUND] <= now:
+    if now & 1 and max(s[s[c + ACT] + BOUND], free) <= now:
         act = oldest_ready(p, s, s[c + ACT], 1, now)
     age = 2 * p[BANKS]
     if pre >= 0 and (act < 0 or s[pre + age] < s[act + age]):

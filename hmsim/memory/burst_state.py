@@ -24,7 +24,7 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
 # Parameters.
 (
     BANKS,
-    GROUPS,
+    GROUPS,  # of one data bus: the buses of a channel share no more than its commands'
     SCOPES,
     BUSES,
     SPLIT_BUS,
@@ -56,7 +56,7 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
     FIRST_AT,  # [commands] first and last + 1 follower
     LAST_AT,
     BANK_GAP_AT,  # [commands, followers]
-    GAP_AT,  # [commands, groups, followers * groups]
+    GAP_AT,  # [commands, groups, followers * groups], groups of one data bus
     PARAMETERS,
 ) = range(35)
 
@@ -79,7 +79,7 @@ PLACE_BITS = 12  # of an entry's place in its list
     PLACE,  # entry in each of the four lists, or -1
 ) = range(len(FOLLOWERS), len(FOLLOWERS) + 12)
 NUMBER = PLACE + 4
-GROUP = NUMBER + 1  # bank group number
+GROUP = NUMBER + 1  # bank group number, on its data bus
 GROUP_READY = NUMBER + 2  # index of its group's first ready time
 SCOPE = NUMBER + 3  # its scope: the last four ACTs
 BUS = NUMBER + 4  # its data bus
@@ -150,6 +150,8 @@ STATISTICS = (
     LOST_COMMAND_BUS,
     # The rest of a channel.
     NOW,
+    COLUMN_FREE,  # HBM: from here the channel's column command bus is free, and the row one
+    ROW_FREE,
     SERVING,  # the kind being served: 0 reads, 1 writes
     QUEUED_READS,
     QUEUED_WRITES,
@@ -188,7 +190,7 @@ STATISTICS = (
     HISTOGRAM,
     LOG,  # tick, command, bank number, row, line
     CHANNEL_FIELDS,
-) = range(58)
+) = range(60)
 RING = 512  # two maintenance commands per bank at most
 LOG_FIELDS = 5
 
@@ -227,14 +229,14 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
         timing.first,
         timing.last,
         timing.bank_gap.ravel(),
-        timing.gap.ravel(),
+        _of_one_bus(timing).ravel(),
     ]
     starts = PARAMETERS + np.cumsum([0, *(len(table) for table in tables)])
     queue = np.float32(policy.write_queue)  # single precision decides where 0.8 of a queue lies
     scalars = np.zeros(PARAMETERS, np.int64)
     scalars[:SLICE_AT] = [
         timing.banks,
-        timing.groups,
+        timing.groups // timing.buses,
         timing.scopes,
         timing.buses,
         timing.split_bus,
@@ -303,8 +305,10 @@ def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDA
     banks[:, :, ROW : FIRST_OTHER + 1] = -1
     banks[:, :, HEAD_READ : PLACE + 4] = -1
     banks[:, :, NUMBER] = number
-    banks[:, :, GROUP] = group
-    banks[:, :, GROUP_READY] = at + start["group times"] + group
+    own = timing.groups // timing.buses
+    banks[:, :, GROUP] = group % own
+    block = group // own * own * len(FOLLOWERS)
+    banks[:, :, GROUP_READY] = at + start["group times"] + block + group % own
     banks[:, :, SCOPE] = at + start["scopes"] + group * timing.scopes // timing.groups * 4
     banks[:, :, BUS] = at + start["buses"] + group * timing.buses // timing.groups * BUS_SIZE
     state[:, start["banks"] : start["scopes"]] = banks.reshape(channels, -1)
@@ -316,6 +320,13 @@ def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDA
     queue[:, -1, NEXT] = -1
     state[:, start["queue"] : start["histogram"]] = queue.reshape(channels, -1)
     return state.ravel()
+
+
+def _of_one_bus(timing: Timing) -> NDArray[np.int64]:
+    """The gaps between bank groups of one data bus: all buses are alike."""
+    own = timing.groups // timing.buses
+    gap = timing.gap.reshape(len(COMMANDS), timing.groups, len(FOLLOWERS), timing.groups)
+    return gap[:, :own, :, :own]
 
 
 def _entries(timing: Timing, policy: Policy) -> int:
