@@ -1,4 +1,5 @@
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_a_few_distances_in_ticks():
     ],
 )
 def test_inconsistent_timing_sets_are_refused_in_one_line(part, key, value, said):
-    data = preset("memory", "hbm3-6400")
+    data = deepcopy(preset("memory", "hbm3-6400"))
     (data[part] if part else data)[key] = value
     with pytest.raises(InputError) as error:
         load(MemorySpec, data, "memory x")
@@ -107,7 +108,7 @@ def test_inconsistent_timing_sets_are_refused_in_one_line(part, key, value, said
 
 
 def test_lpddr_needs_its_own_keys():
-    data = preset("memory", "lpddr5-6400")
+    data = deepcopy(preset("memory", "lpddr5-6400"))
     del data["timing"]["nAAD"]
     with pytest.raises(InputError, match="nAAD"):
         load(MemorySpec, data, "memory x")
