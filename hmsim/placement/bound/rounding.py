@@ -13,6 +13,7 @@ import numpy as np
 
 from hmsim.placement.bound import rounding_kernel as kernel
 from hmsim.placement.bound.anneal import clock_of
+from hmsim.placement.bound.ascent import room_unit
 from hmsim.placement.bound.dual import Dual, Setting
 from hmsim.placement.bound.grid import Grid
 from hmsim.placement.bound.grid_kernel import Use, add_uses, new_scratch, new_use
@@ -35,6 +36,7 @@ from hmsim.workload.stream import I64, U64
 
 BATCH, BATCHES = 2048, 500  # blocks that choose together, at most; batches at least
 LAST = 16  # batches to which what is left would amount; they shrink towards the end
+LEAST_ROOM = 1e-4  # reads from DRAM, a block and step; free room would go to whoever comes first
 LEAST_SHARE = 5e-5  # of the room, of the smallest batch
 GAIN = 3.0  # of the arms' prices when half of the blocks have chosen
 POWER = 16.0  # by which room is dearer where it is short, for batches of
@@ -50,6 +52,7 @@ def rounded(
     `grid` holds all blocks of the workload. Blocks that have not chosen when it is `late` stay in
     DRAM.
     """
+    dual = Dual(dual.arm, np.maximum(dual.room, LEAST_ROOM * room_unit(setting)))
     blocks = int((grid.slot >= 0).sum())
     most = min(BATCH, max(1, blocks // BATCHES))
     rounding = _Rounding(setting, grid, dual, most / max(1, blocks))

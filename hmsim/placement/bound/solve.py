@@ -47,6 +47,7 @@ SAMPLE_TIME = 0.4  # share of the time to spend, where there is one
 THIN_PASSES = 25  # over a quick bound's sample
 FULL_PASSES, FULL_RATES = 8, (0.03, 3e-3)  # over all blocks after those over a sample
 FULL_ROUNDS = 4
+FAR = 0.05  # a gap at which prices were no guide, and policies may do better than following them
 MOVES = 500_000  # of the first stage's annealing
 # Policies that stand for a schedule where there are too many blocks to anneal.
 CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -261,6 +262,8 @@ class _Search:
                 setting, everything.grid, followed, self.late if k else lambda: False
             )
             achievable = min(achievable, time_of(setting, use))
+            if k == 0 and _gap(best.value, achievable) > FAR:
+                achievable = min(achievable, self._policies_time())
             self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
             if _gap(best.value, achievable) <= self.gap or self.late():
                 break
