@@ -58,7 +58,7 @@ BY_VARIATION = ("low", "real-like", "high")
 LOW = {"tokens": [31299, 41537], "sparsity": 0.6, "drift": 0.1, "seed": 5}
 REAL = {"tokens": [31299, 41538], "sparsity": 0.6, "drift": 0.5, "seed": 5}
 HIGH = {"tokens": [31346, 41584], "sparsity": 0.6, "drift": 0.9, "seed": 1}
-SCHEDULE = "schedule by the bound's prices"
+SCHEDULE = "by the bound's prices"
 SEEDS = range(1, 9)  # of what depends on the seed most
 
 
