@@ -24,7 +24,9 @@ def write(path, rows=(5, 4), policies=("static", "reactive"), finish=True):
                 writer.append(policy, variables(rows_now, policy + 1))
         writer.steps(0, np.arange(sum(rows)), np.zeros(sum(rows), np.int64))
         if finish:
-            writer.finish([{"total_time_s": 1.5}] * len(policies), {"wall_s": 0.1}, np.zeros((0, 3)))
+            writer.finish(
+                [{"total_time_s": 1.5}] * len(policies), {"wall_s": 0.1}, np.zeros((0, 3))
+            )
 
 
 def test_xarray_opens_it_with_named_dimensions_and_units(tmp_path):
