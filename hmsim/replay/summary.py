@@ -1,5 +1,6 @@
 """A finished run for people (a table) and for programs (one object)."""
 
+import math
 from typing import Any
 
 from hmsim.config.run import RunSpec
@@ -103,17 +104,23 @@ _HEADER = (
 
 def _row(name: str, policy: dict[str, Any]) -> str:
     row = (
-        f"{name:20} {policy['time_s']:10.3f} {policy['tokens_per_s']:9.2f} "
+        f"{name:20} {policy['time_s']:10.{_decimals(policy['time_s'])}f} {policy['tokens_per_s']:9.2f} "
         f"{policy['aggregate_bandwidth_GBps']:7,.0f} {policy['hbm_read_share']:9.3f} "
         f"{show_bytes(policy['migrated_bytes']):>9} {100 * policy['gap']:6.2f}%"
     )
     if "replay" in policy:
         replay = policy["replay"]
+        decimals = _decimals(replay["time_s"])
         row += (
-            f"  {replay['time_s']:8.3f} ± {replay['ci95_s']:6.3f} "
+            f"  {replay['time_s']:8.{decimals}f} ± {replay['ci95_s']:6.{decimals}f} "
             f"{replay['aggregate_bandwidth_GBps']:7,.0f} {100 * replay['gap']:6.2f}%"
         )
     return row
+
+
+def _decimals(seconds: float) -> int:
+    """Down to the millisecond, and four digits of less than a second."""
+    return max(3, 3 - math.floor(math.log10(seconds))) if seconds > 0 else 3
 
 
 def _rate(size: float, seconds: float) -> float:
