@@ -12,6 +12,8 @@ from hmsim.placement.bound.dual import Setting
 from hmsim.placement.bound.grid import gather
 from hmsim.placement.bound.problem import BARRIERS, collect, schedule_time
 from hmsim.placement.traffic import VARIANTS, Rates
+from hmsim.workload import open_workload
+from hmsim.workload.open import load_spec
 from tests.placement.bound_cases import random_blocks, random_rates
 
 
@@ -91,6 +93,20 @@ def test_a_sample_is_certified_on_every_block(monkeypatch):
         assert len(result.history) == len(result.convergence)
     assert sampled.achievable_s >= optimum  # of a rounding
     assert streamed.achievable_s >= optimum  # of a policy
+
+
+def test_a_quick_bound_of_few_lanes_knows_the_others(monkeypatch):
+    table = {
+        "model": "llama-3.1-8b", "block_tokens": 16, "tokens": [32_000, 32_007], "copies": 4,
+        "sparsity": 0.8, "drift": 0.1,
+    }  # fmt: skip
+    workload = open_workload(load_spec({"workload": table}, "test"))
+    geometry, rates = workload.geometry, Rates(4.9e12, 450e9, 450e9, 500e9)
+    room = 0.05 * geometry.lanes * 2000 * geometry.block_bytes
+    call = (workload, rates, geometry.resident_bytes + room)
+    whole = quick_bound(*call).bound_s
+    monkeypatch.setattr(solve, "QUICK_CELLS", geometry.slots * geometry.steps / 16)
+    assert quick_bound(*call).bound_s >= 0.9 * whole
 
 
 def test_what_is_too_large_to_anneal_is_rounded(monkeypatch):

@@ -44,7 +44,7 @@ PASSED_CELLS = 2e9  # to go through in the second stage, within those limits
 PIECES, PIECE_PASSES = 32, 15  # of time, between which a sample's prices differ at first
 SAMPLED_PASSES, SAMPLED_RATES = 200, (0.3, 1e-3)  # fewer passes, shorter steps
 SAMPLE_TIME = 0.4  # share of the time to spend, where there is one
-THIN_PASSES = 25  # over a quick bound's sample
+THIN_PASSES = 50  # over a quick bound's sample
 FULL_PASSES, FULL_RATES = 8, (0.03, 3e-3)  # over all blocks after those over a sample
 FULL_ROUNDS = 4
 FAR = 0.05  # a gap at which prices were no guide, and policies may do better than following them
@@ -287,7 +287,7 @@ class _Search:
         return certificate.value()
 
     def quick_prices(self) -> tuple[Setting, Dual, list[float]]:
-        """Prices from a sample of few blocks, the same over long stretches of time.
+        """Prices from a sample of few blocks, the same in all steps of a token.
 
         They are of few lanes: tables are by lane, and would take longer than the blocks.
         """
@@ -295,7 +295,9 @@ class _Search:
         lanes_every = min(every, max(1, self.workload.geometry.lanes // QUICK_LANES))
         lagrangian = self._lagrangian(every // lanes_every, lanes_every)
         if every > 1:
-            found = self._few_passes(lagrangian, THIN_PASSES)
+            # Lanes that are left out would have no say in prices of their own steps.
+            apart = len(group_starts(lagrangian.setting.timeline.token, "token"))
+            found = self._few_passes(lagrangian, THIN_PASSES, apart)
         else:
             start = coarse_start(lagrangian)
             found = ascend(lagrangian, start.dual, QUICK_PASSES, QUICK_RATES, QUICK_ROOM)
@@ -333,11 +335,12 @@ class _Search:
         self._clocks.append(lagrangian.taken)
         return lagrangian
 
-    def _few_passes(self, lagrangian: Lagrangian, passes: int) -> Ascent:
-        """From the same prices at every step, over pieces of time, to `passes` with all apart."""
+    def _few_passes(self, lagrangian: Lagrangian, passes: int, apart: int | None = None) -> Ascent:
+        """From the same prices at every step, over pieces of time, to `passes` with `apart` pieces
+        (None: every step's its own)."""
         best = coarse_start(lagrangian)
         history = list(best.history)
-        for count, pieces in ((PIECE_PASSES, PIECES), (passes, None)):
+        for count, pieces in ((PIECE_PASSES, PIECES), (passes, apart)):
             found = ascend(
                 lagrangian,
                 best.dual,
