@@ -42,19 +42,26 @@ class Clock(NamedTuple):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def group_time(g: int, hits, grown, promoted, fetched, demoted, clock: Clock) -> float:
-    """Seconds of a group; with `either_side`, of its best split of the hits."""
+def _hbm_side(g, hits, grown, promoted, fetched, demoted, clock):
+    """Seconds of HBM without hits, and the hits that it serves: all, or the best split's."""
     rest = clock.fixed[g, 0] + clock.hbm[GROWN] * grown
     rest += clock.hbm[PROMOTED] * promoted + clock.hbm[DEMOTED] * demoted
-    arms = clock.dram.shape[0]
     near = hits
     if clock.either_side == 1:
         near = 0.0
-        for k in range(arms):
+        for k in range(clock.dram.shape[0]):
             if clock.dram[k, HITS] < 0.0:
                 far = clock.fixed[g, 1 + k] + clock.dram[k, FETCHED] * fetched
                 near = max(near, (far - rest) / (clock.hbm[HITS] - clock.dram[k, HITS]))
         near = min(near, hits)
+    return rest, near
+
+
+@njit(cache=True, nogil=True, inline="always")
+def group_time(g: int, hits, grown, promoted, fetched, demoted, clock: Clock) -> float:
+    """Seconds of a group; with `either_side`, of its best split of the hits."""
+    rest, near = _hbm_side(g, hits, grown, promoted, fetched, demoted, clock)
+    arms = clock.dram.shape[0]
     longest = max(rest + clock.hbm[HITS] * near, clock.fixed[g, 1 + arms])
     for k in range(arms):
         arm = clock.fixed[g, 1 + k] + clock.dram[k, HITS] * near + clock.dram[k, GROWN] * grown
@@ -66,17 +73,8 @@ def group_time(g: int, hits, grown, promoted, fetched, demoted, clock: Clock) ->
 @njit(cache=True, nogil=True)
 def arm_times(g, hits, grown, promoted, fetched, demoted, clock, times):
     """Fill `times` [arms + floor] with the seconds of each of a group's arms, as `group_time`."""
-    rest = clock.fixed[g, 0] + clock.hbm[GROWN] * grown
-    rest += clock.hbm[PROMOTED] * promoted + clock.hbm[DEMOTED] * demoted
+    rest, near = _hbm_side(g, hits, grown, promoted, fetched, demoted, clock)
     arms = clock.dram.shape[0]
-    near = hits
-    if clock.either_side == 1:
-        near = 0.0
-        for k in range(arms):
-            if clock.dram[k, HITS] < 0.0:
-                far = clock.fixed[g, 1 + k] + clock.dram[k, FETCHED] * fetched
-                near = max(near, (far - rest) / (clock.hbm[HITS] - clock.dram[k, HITS]))
-        near = min(near, hits)
     times[0] = rest + clock.hbm[HITS] * near
     for k in range(arms):
         times[1 + k] = clock.fixed[g, 1 + k] + clock.dram[k, HITS] * near

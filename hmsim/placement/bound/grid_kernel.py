@@ -305,19 +305,4 @@ def stream(
                 else:
                     mine[i] = 0.0
                 event += 1
-            cross_only(word, j, value, mine, owed)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def cross_only(word, j, value, ahead, dram):
-    """As `cross`, without saying where ways came from."""
-    idle_up, idle_down, idle_stay = value[0, 0, j, 1], value[0, 0, j, 2], value[0, 0, j, 3]
-    read_up, read_down, read_stay = value[1, 0, j, 1], value[1, 0, j, 2], value[1, 0, j, 3]
-    for i in range(64):
-        is_read = (word & (ONE << np.uint64(i))) != 0
-        up = read_up if is_read else idle_up
-        down = ahead[i] + (read_down if is_read else idle_down)
-        stay = ahead[i] + (read_stay if is_read else idle_stay)
-        gain = min(down, 0.0)
-        ahead[i] = min(stay, up) - gain
-        dram[i] += gain
+            cross(word, j, value, mine, owed)  # whence is not kept, and so costs nothing
