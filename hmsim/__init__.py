@@ -7,9 +7,10 @@ __version__ = "0.1.0"
 
 # Where the public names live; each is imported when it is first used.
 _HOMES = {
-    "Result": "hmsim.result",
+    "Result": "hmsim.results.reader",
     "open_sweep": "hmsim.sweep.dataset",
-    "run": "hmsim.result",
+    "run": "hmsim.results.reader",
+    "steps": "hmsim.workload.iterate",
     "run_sweep": "hmsim.sweep.run",
 }
 

@@ -1,8 +1,10 @@
 """Single-word bit operations for kernels: the processor's own instructions, through LLVM."""
 
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from hmsim.jit import inlined
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
 
@@ -31,12 +33,12 @@ else:
 
         return types.uint64(types.uint64), codegen
 
-    @njit(inline="always")
+    @inlined
     def popcount(word):
         """Number of bits set in a uint64."""
         return types.int64(_ctpop(word))  # type: ignore[call-arg]
 
-    @njit(inline="always")
+    @inlined
     def lowest_bit(word):
         """Index of the lowest bit set in a uint64; 64 for zero."""
         return types.int64(_cttz(word))  # type: ignore[call-arg]

@@ -22,13 +22,13 @@ import numpy as np
 from hmsim.config.run import load_run
 from hmsim.config.system import load_system
 from hmsim.config.workload import WorkloadSpec
+from hmsim.memory.address_trace import replay_trace
 from hmsim.memory.device import MemoryConfig, Pages
-from hmsim.memory.replay import replay_trace
 from hmsim.memory.superchip import Superchip
-from hmsim.placement import policies, runs
-from hmsim.placement.window import windows
-from hmsim.replay.engine import analytic_rates
+from hmsim.placement import driver, policies
+from hmsim.placement.latency import analytic_rates
 from hmsim.workload import open_workload
+from hmsim.workload.windows import windows
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "workloads/paper-60.toml"
@@ -77,7 +77,7 @@ def placement() -> Iterator[Row]:
                 continue
 
             def play(policy: Any = policy, seen: Any = seen, source: Any = source) -> None:
-                run = runs.start(
+                run = driver.start(
                     policy, source, spec.system.hbm.capacity, analytic_rates(spec.system), "text"
                 )
                 for window, demand in seen:

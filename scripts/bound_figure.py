@@ -9,14 +9,14 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from hmsim.bound import bound
+from hmsim.bound.exact.anneal import Schedule
+from hmsim.bound.exact.problem import collect
+from hmsim.bound.paths.words import gather
+from hmsim.bound.prices import Setting
 from hmsim.config.base import load
 from hmsim.config.workload import WorkloadSpec
-from hmsim.placement.bound import bound
-from hmsim.placement.bound.anneal import Schedule
-from hmsim.placement.bound.dual import Setting
-from hmsim.placement.bound.grid import gather
-from hmsim.placement.bound.problem import collect
-from hmsim.placement.traffic import Rates
+from hmsim.placement.latency import Rates
 from hmsim.workload import open_workload
 
 MODEL = {  # the founding paper's, with weights as much smaller as the context is

@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+from hmsim.bound import quick_prices
+from hmsim.bound.certificate import Certificate
 from hmsim.config.run import load_run
-from hmsim.placement.bound import quick_prices
-from hmsim.placement.bound.certify import Certificate
-from hmsim.replay.engine import analytic_rates
+from hmsim.placement.latency import analytic_rates
 from hmsim.workload import open_workload
 
 WORKLOADS = Path(__file__).parent.parent / "workloads"

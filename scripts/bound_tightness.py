@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hmsim.bound.ascent import ascend, coarse_start
+from hmsim.bound.exact.lp import solve_lp
+from hmsim.bound.exact.problem import BARRIERS, Problem, collect
+from hmsim.bound.paths.words import gather
+from hmsim.bound.prices import Lagrangian, Setting
 from hmsim.config.base import load
 from hmsim.config.workload import WorkloadSpec
-from hmsim.placement.bound.ascent import ascend, coarse_start
-from hmsim.placement.bound.dual import Lagrangian, Setting
-from hmsim.placement.bound.grid import gather
-from hmsim.placement.bound.lp import solve_lp
-from hmsim.placement.bound.problem import BARRIERS, Problem, collect
-from hmsim.placement.traffic import VARIANTS, Rates
+from hmsim.placement.latency import VARIANTS, Rates
 from hmsim.workload import open_workload
 
 MODEL = {  # the founding paper's, with weights as much smaller as the context is

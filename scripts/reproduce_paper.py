@@ -23,16 +23,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hmsim.bound import bound, quick_bound
 from hmsim.config.run import RunSpec, load_run
-from hmsim.placement import policies, runs
-from hmsim.placement.bound import bound, quick_bound
+from hmsim.placement import driver, policies
+from hmsim.placement.latency import VARIANTS, Steps, Traffic, analytic_rates, variant_traffic
 from hmsim.placement.policies.authors import Authors
 from hmsim.placement.policies.sa import Sa
-from hmsim.placement.traffic import VARIANTS, Steps, Traffic, group_starts, variant_traffic
-from hmsim.placement.window import Window, windows
 from hmsim.plot import style
-from hmsim.replay.engine import analytic_rates
 from hmsim.workload.open import open_workload
+from hmsim.workload.steps import group_starts
+from hmsim.workload.windows import Window, windows
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "python scripts/reproduce_paper.py"
@@ -162,7 +162,7 @@ def play(spec: RunSpec, players: dict[str, Player]) -> dict[str, dict[str, Any]]
     made = {label: policies.make(each.name, each.options) for label, each in players.items()}
     capacity = spec.system.hbm.capacity
     tracks = {
-        label: runs.start(made[label], workload, capacity, rates, players[label].variant)
+        label: driver.start(made[label], workload, capacity, rates, players[label].variant)
         for label in players
     }
     models = {

@@ -18,8 +18,8 @@ import numpy as np
 from hmsim.config.base import preset_names
 from hmsim.config.memory import load_memory
 from hmsim.config.system import SystemSpec, load_system
+from hmsim.memory.address_trace import replay_trace
 from hmsim.memory.device import Memory, MemoryConfig, Pages
-from hmsim.memory.replay import replay_trace
 from hmsim.memory.superchip import Superchip
 
 ROOT = Path(__file__).parents[1]

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from hmsim.config.run import load_run
+from hmsim.exchange.memory_formats import FORMATS
+from hmsim.exchange.memory_traces import READERS, read_addresses
 from hmsim.workload import open_workload
-from hmsim.workload.addresses import READERS, read_addresses
 from hmsim.workload.export import Selected, export
-from hmsim.workload.formats import FORMATS
 
 PAPER = Path(__file__).parents[1] / "workloads/paper-60.toml"
 

@@ -31,10 +31,10 @@ def add(commands: Any) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
+    from hmsim.bound import bound, format_table
     from hmsim.cli.common import print_json
     from hmsim.cli.inputs import open_source, system_of
-    from hmsim.placement.bound import bound, format_table
-    from hmsim.replay.engine import analytic_rates
+    from hmsim.placement.latency import analytic_rates
 
     of_system = [change for change in options.changes if change.startswith("system")]
     rest = [change for change in options.changes if change not in of_system]

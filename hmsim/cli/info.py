@@ -24,7 +24,7 @@ def command(options: argparse.Namespace) -> int:
 
     if Path(options.result).is_dir():
         return _sweep(options)
-    from hmsim.result import Result
+    from hmsim.results.reader import Result
 
     result = Result.open(options.result, partial=True)
     attributes = result.attributes

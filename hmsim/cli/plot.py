@@ -93,13 +93,13 @@ def _cuts(given: list[str]) -> dict[str, Any]:
 
 
 def _run(paths: list[str], kind: str) -> Any:
-    from hmsim.result import Result
+    from hmsim.results.reader import Result
 
     return Result.open(_one(paths, kind))
 
 
 def _runs(paths: list[str], kind: str) -> Any:
-    from hmsim.result import Result
+    from hmsim.results.reader import Result
 
     return [Result.open(path) for path in paths]
 

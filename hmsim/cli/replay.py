@@ -36,7 +36,7 @@ def command(options: argparse.Namespace) -> int:
     from hmsim.cli.common import print_json
     from hmsim.config.base import load, read_toml
     from hmsim.config.memory import MemorySpec
-    from hmsim.memory.replay import format_table, replay_trace
+    from hmsim.memory.address_trace import format_table, replay_trace
 
     interleave = None
     if options.interleave is not None:

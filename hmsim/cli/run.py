@@ -38,7 +38,8 @@ def command(options: argparse.Namespace) -> int:
     from hmsim.cli.inputs import writable
     from hmsim.config.base import load
     from hmsim.config.run import RunSpec, load_run
-    from hmsim.replay import engine, summary
+    from hmsim.results import summary
+    from hmsim.simulate import run as engine
 
     spec = load_run(options.config, options.changes)
     data = spec.model_dump()

@@ -120,9 +120,9 @@ def _export(options: argparse.Namespace) -> int:
     from hmsim import units
     from hmsim.cli.common import Progress
     from hmsim.cli.inputs import open_source, spec_of, system_of, writable
-    from hmsim.replay.addresses import PolicyAddresses, levels
+    from hmsim.exchange.memory_formats import Target
+    from hmsim.simulate.placed import PolicyAddresses, levels
     from hmsim.workload.export import DRAM, HBM, Selected, estimate, export, format_of
-    from hmsim.workload.formats import Target
     from hmsim.workload.open import save_requests
     from hmsim.workload.requests import WRITERS
 

@@ -3,6 +3,7 @@
 See burst_kernel for when it does so, and burst_state for the records.
 """
 
+from hmsim.jit import record_inlined, record_kernel
 from hmsim.memory.burst_state import (
     ACCESSES,
     ACT,
@@ -133,13 +134,12 @@ from hmsim.memory.burst_state import (
     WINDOW,
     WRA,
 )
-from hmsim.memory.compiling import inlined, kernel
 from hmsim.memory.timing import FOLLOWERS
 
 # ---------------------------------------------------------------- lists
 
 
-@inlined
+@record_inlined
 def _put(p, s, k, place, b, follower, q):
     """Make bank b's entry in list k say: `follower`, for queue entry q."""
     banks = p[BANKS]
@@ -157,7 +157,7 @@ def _put(p, s, k, place, b, follower, q):
     s[k + BOUND] = min(s[k + BOUND], max(ready, s[group]))
 
 
-@inlined
+@record_inlined
 def _drop(p, s, k, place, b):
     """Bank b leaves list k; the last entry takes its place."""
     i = s[b + PLACE + place]
@@ -173,7 +173,7 @@ def _drop(p, s, k, place, b):
         s[s[i + 3 * banks] + PLACE + place] = i
 
 
-@inlined
+@record_inlined
 def oldest_ready(p, s, k, rising, now):
     """The oldest entry of list k that can issue now, or -1; the list's bound becomes that of all
     its other entries.
@@ -196,13 +196,13 @@ def oldest_ready(p, s, k, rising, now):
     return first + (oldest & ((1 << PLACE_BITS) - 1)) if ready else -1
 
 
-@inlined
+@record_inlined
 def keep(s, k, now):
     """List k has an entry that could issue but must wait."""
     s[k + BOUND] = min(s[k + BOUND], now + 1)
 
 
-@kernel
+@record_kernel
 def _list_bank(p, s, c, b):
     """Put bank b in the lists where its queued requests of the served kind belong."""
     hit = s[b + FIRST_HIT]
@@ -229,7 +229,7 @@ def _list_bank(p, s, c, b):
 # ---------------------------------------------------------------- queue
 
 
-@kernel
+@record_kernel
 def _search_bank(s, c, b):
     """Find bank b's oldest hit and oldest other request of the served kind."""
     row = s[b + ROW]
@@ -247,7 +247,7 @@ def _search_bank(s, c, b):
     s[b + FIRST_OTHER] = other
 
 
-@inlined
+@record_inlined
 def push(p, s, c, kind, b, row, line, arrived, intended):
     """Queue a request; the caller has seen to the banks."""
     q = s[c + FREE]
@@ -278,7 +278,7 @@ def push(p, s, c, kind, b, row, line, arrived, intended):
             _list_bank(p, s, c, b)
 
 
-@inlined
+@record_inlined
 def _unlink(s, c, b, q):
     """Take queue entry q out of its bank's queue."""
     kind = s[q + KIND]
@@ -295,7 +295,7 @@ def _unlink(s, c, b, q):
     s[c + QUEUED_READS + kind] -= 1
 
 
-@inlined
+@record_inlined
 def keeps_kind(p, s, c):
     """Reads first; writes once their queue is nearly full, until it is nearly empty."""
     reads = s[c + QUEUED_READS]
@@ -305,13 +305,13 @@ def keeps_kind(p, s, c):
     return writes <= p[DRAIN_ABOVE] and reads > 0
 
 
-@inlined
+@record_inlined
 def choose_kind(p, s, c):
     if not keeps_kind(p, s, c):
         _switch_kind(p, s, c)
 
 
-@kernel
+@record_kernel
 def _switch_kind(p, s, c):
     s[c + SERVING] = 1 - s[c + SERVING]
     first = s[c + FIRST_BANK]
@@ -323,7 +323,7 @@ def _switch_kind(p, s, c):
 # ---------------------------------------------------------------- commands
 
 
-@inlined
+@record_inlined
 def _delay_followers(p, s, c, command, b, now):
     """Every command that must wait for this one, does."""
     groups = p[GROUPS]
@@ -345,7 +345,7 @@ def _delay_followers(p, s, c, command, b, now):
             s[b + f] = max(s[b + f], now + p[bank_gap + f])
 
 
-@inlined
+@record_inlined
 def record(p, s, c, now, command, b, row, line):
     n = s[c + LOGGED]
     if n < p[LOG_ROOM]:
@@ -358,7 +358,7 @@ def record(p, s, c, now, command, b, row, line):
         s[c + LOGGED] = n + 1
 
 
-@inlined
+@record_inlined
 def _count(s, c, q, outcome):
     """A request's first command tells whether it hits; `outcome` is ROW_HITS or a neighbour."""
     if not s[q + COUNTED]:
@@ -366,7 +366,7 @@ def _count(s, c, q, outcome):
         s[c + outcome] += 1
 
 
-@inlined
+@record_inlined
 def _close_row(s, c, b):
     s[b + ROW] = -1
     s[b + ACCESSES] = 0
@@ -375,7 +375,7 @@ def _close_row(s, c, b):
     s[b + FIRST_OTHER] = s[b + HEAD_READ + s[c + SERVING]]
 
 
-@inlined
+@record_inlined
 def _take_hit(s, c, b):
     """Dequeue bank b's oldest hit and find the next."""
     q = s[b + FIRST_HIT]
@@ -388,14 +388,14 @@ def _take_hit(s, c, b):
     return q
 
 
-@inlined
+@record_inlined
 def complete(p, s, c, done):
     s[c + LAST_DONE] = max(s[c + LAST_DONE], done)
     s[s[c + DONE_RING] + (s[c + DONE] & (p[WINDOW] - 1))] = done
     s[c + DONE] += 1
 
 
-@inlined
+@record_inlined
 def _finish(p, s, c, q, now):
     """Book the end of a request whose column command issues now; its queue entry is free."""
     kind = s[q + KIND]
@@ -411,14 +411,14 @@ def _finish(p, s, c, q, now):
     s[c + FREE] = q
 
 
-@inlined
+@record_inlined
 def _await_column(p, s, c, b):
     """The request that opened bank b's row joins list ACTIVE."""
     q = s[b + OPENER]
     _put(p, s, s[c + ACTIVE], 0, b, T_RD + s[q + KIND], q)
 
 
-@inlined
+@record_inlined
 def _open_row(p, s, c, b, q, now):
     """What ACT changes beside the times: four activations fill a window, and q waits."""
     s[c + ACTIVATIONS] += 1
@@ -443,12 +443,12 @@ def _open_row(p, s, c, b, q, now):
         _await_column(p, s, c, b)
 
 
-@inlined
+@record_inlined
 def _overlap(first, last, since, until):
     return max(0, min(last, until) - max(first, since))
 
 
-@inlined
+@record_inlined
 def _explain(p, s, c, b, q, now):
     """Book the data bus's idle ticks before a column command to what it waited for, in turn: a
     refresh, the request itself, its row, the other commands' spacing, a turn to issue."""
@@ -473,7 +473,7 @@ def _explain(p, s, c, b, q, now):
     s[bus + BUS_KIND] = kind
 
 
-@inlined
+@record_inlined
 def _access(p, s, c, b, q, now):
     """What RD and WR change beside the times."""
     s[b + ACCESSES] += 1
@@ -482,7 +482,7 @@ def _access(p, s, c, b, q, now):
     _finish(p, s, c, q, now)
 
 
-@kernel
+@record_kernel
 def _issue(p, s, c, command, b, q, now):
     """Issue a command of one bank for queue entry q (-1: maintenance)."""
     row = s[q + TARGET_ROW] if q >= 0 else -1
@@ -503,7 +503,7 @@ def _issue(p, s, c, command, b, q, now):
     _list_bank(p, s, c, b)
 
 
-@kernel
+@record_kernel
 def serve(p, s, c, k, i, now):
     """Issue the command that entry i of list k stands for."""
     b = s[i + 3 * p[BANKS]]
@@ -526,7 +526,7 @@ def serve(p, s, c, k, i, now):
     _issue(p, s, c, command, b, q, now)
 
 
-@kernel
+@record_kernel
 def activate_second(p, s, c, now):
     """LPDDR: the second half of an activation."""
     b = s[c + ACTIVATING]
@@ -540,7 +540,7 @@ def activate_second(p, s, c, now):
 # ---------------------------------------------------------------- maintenance
 
 
-@kernel
+@record_kernel
 def _ask(p, s, c, command, b):
     at = s[c + ASKED_RING] + (s[c + ASKED_FIRST] + s[c + ASKED]) % RING * 2
     s[at] = command
@@ -553,7 +553,7 @@ def _ask(p, s, c, command, b):
             s[c + BLOCKED_TO] = FAR
 
 
-@inlined
+@record_inlined
 def _skip_idle(p, s, c):
     """Whether refreshes of an idle channel were counted instead of issued: all up to the last two
     rounds before its next request, after which everything is as if they had been."""
@@ -569,7 +569,7 @@ def _skip_idle(p, s, c):
     return True
 
 
-@kernel
+@record_kernel
 def ask_refresh(p, s, c):
     """The refresh that is due: of every scope, or of one bank on every data bus."""
     if _skip_idle(p, s, c):
@@ -591,7 +591,7 @@ def ask_refresh(p, s, c):
     s[c + REFRESH_CURSOR] = (s[c + REFRESH_CURSOR] + 1) % banks
 
 
-@kernel
+@record_kernel
 def ask_precharges(p, s, c, now):
     """Closed-row policy: a precharge for each row that has had its share, once it is legal."""
     soonest = FAR
@@ -607,7 +607,7 @@ def ask_precharges(p, s, c, now):
     s[c + NEXT_CLOSE] = soonest
 
 
-@kernel
+@record_kernel
 def next_maintenance(p, s, c):
     """The earliest tick of the command that the oldest maintenance request needs, and which."""
     at = s[c + ASKED_RING] + s[c + ASKED_FIRST] * 2
@@ -637,7 +637,7 @@ def next_maintenance(p, s, c):
     return t, command
 
 
-@kernel
+@record_kernel
 def maintain(p, s, c, command, now):
     """Issue `command` for the oldest maintenance request."""
     at = s[c + ASKED_RING] + s[c + ASKED_FIRST] * 2

@@ -16,6 +16,7 @@ apart and serves one kind at a time; HIT, PRE and ACT hold the kind being served
 Records are described in burst_state. Ticks count from 1.
 """
 
+from hmsim.jit import record_inlined, record_kernel
 from hmsim.memory.burst_commands import (
     activate_second,
     ask_precharges,
@@ -93,19 +94,18 @@ from hmsim.memory.burst_state import (
     WAITED_FOR,
     WINDOW,
 )
-from hmsim.memory.compiling import inlined, kernel
 
 # ---------------------------------------------------------------- time
 
 
-@inlined
+@record_inlined
 def _is_free(p, s, c):
     """Whether requests may start: maintenance that waits holds back the whole channel, but for
     per-bank refresh, which holds only its bank."""
     return s[c + ASKED] == 0 or p[REFRESH] == PER_BANK
 
 
-@inlined
+@record_inlined
 def _next_event(p, s, c):
     """The first tick after NOW at which something may happen."""
     rising = p[SPLIT_BUS]
@@ -127,7 +127,7 @@ def _next_event(p, s, c):
     return max(t, soonest)
 
 
-@inlined
+@record_inlined
 def _choose_column(p, s, c, now):
     """HBM: the list and entry of the column command to issue on this rising edge, or -1."""
     k = s[c + ACTIVE]
@@ -145,7 +145,7 @@ def _choose_column(p, s, c, now):
     return HIT, oldest_ready(p, s, k, 1, now)
 
 
-@inlined
+@record_inlined
 def _choose_row(p, s, c, now):
     """HBM: the list and entry of the row command to issue; ACT needs a rising edge."""
     choose_kind(p, s, c)
@@ -166,7 +166,7 @@ def _choose_row(p, s, c, now):
     return ACT, act
 
 
-@kernel
+@record_kernel
 def _split_bus_tick(p, s, c, now):
     """HBM: a column command on a rising edge, and a row command."""
     if now & 1:
@@ -184,7 +184,7 @@ def _split_bus_tick(p, s, c, now):
             serve(p, s, c, k, i, now)
 
 
-@inlined
+@record_inlined
 def _choose_any(p, s, c, now):
     """LPDDR: the list and entry of the command to issue, or -1; no ACT-1 amid an activation."""
     k = s[c + ACTIVE]
@@ -213,7 +213,7 @@ def _choose_any(p, s, c, now):
     return chosen, best
 
 
-@kernel
+@record_kernel
 def _single_bus_tick(p, s, c, now):
     """LPDDR: one command, ACT in two parts, a CAS before RD or WR when WCK has stopped."""
     activating = s[c + ACTIVATING] >= 0
@@ -254,7 +254,7 @@ def _single_bus_tick(p, s, c, now):
     serve(p, s, c, k, i, now)
 
 
-@inlined
+@record_inlined
 def _tick(p, s, c, now):
     s[c + NOW] = now
     if now >= s[c + NEXT_REFRESH]:
@@ -267,7 +267,7 @@ def _tick(p, s, c, now):
         _single_bus_tick(p, s, c, now)
 
 
-@kernel
+@record_kernel
 def _run(p, s, c):
     """Run channel c through tick STOP_TICK, and on until STOP_DONE requests are complete and fewer
     than STOP_QUEUED of a kind are queued."""
@@ -283,7 +283,7 @@ def _run(p, s, c):
         _tick(p, s, c, t)
 
 
-@inlined
+@record_inlined
 def _field(p, first, last, line):
     """The XOR of some slices of a burst's number."""
     value = 0
@@ -292,7 +292,7 @@ def _field(p, first, last, line):
     return value
 
 
-@inlined
+@record_inlined
 def _queued_write(s, b, line):
     """Bank b's queued write of a burst, or -1."""
     q = s[b + HEAD_WRITE]
@@ -301,7 +301,7 @@ def _queued_write(s, b, line):
     return q
 
 
-@inlined
+@record_inlined
 def _must_run(p, s, c, b, kind, line, t, window, delay):
     """Whether channel c must run on before it can accept a request at tick t, and that tick.
 
@@ -332,7 +332,7 @@ def _must_run(p, s, c, b, kind, line, t, window, delay):
     return False, s[c + NOW]
 
 
-@inlined
+@record_inlined
 def _accept(p, s, c, b, kind, line, t, intended):
     """Channel c takes a request at tick t."""
     if _queued_write(s, b, line) < 0:
@@ -349,7 +349,7 @@ def _accept(p, s, c, b, kind, line, t, intended):
     complete(p, s, c, t + 1)
 
 
-@inlined
+@record_inlined
 def _start_buses(p, s, n, start):
     """What the data buses of the channel in place n (-1: all) did not do before `start` is no
     loss."""
@@ -360,7 +360,7 @@ def _start_buses(p, s, n, start):
             s[each + BUS_FREE] = max(s[each + BUS_FREE], start)
 
 
-@inlined
+@record_inlined
 def _drain(p, s, c):
     """Run channel c until nothing is left to do but refresh."""
     s[c + STOP_TICK] = 0
@@ -369,7 +369,7 @@ def _drain(p, s, c):
     _run(p, s, c)
 
 
-@kernel
+@record_kernel
 def replay(
     p, s, channels, first, last, address, size, write, intended, start, width, window, delay,
     stripe, burst, drain,

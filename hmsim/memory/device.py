@@ -1,6 +1,5 @@
 """A memory: channels of one standard behind an address map and a controller policy."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from hmsim.config.memory import MemorySpec
 from hmsim.config.system import MemorySide
 from hmsim.errors import InputError, did_you_mean
+from hmsim.jit import in_threads
 from hmsim.memory import burst_kernel, sampling
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
@@ -269,14 +269,10 @@ class Memory:
     ) -> None:
         none = np.zeros(0, np.int64)
 
-        def run(part: tuple[int, int]) -> None:
-            self._replay(*part, pages, none, start, 1, window, delay)
+        def run(part: int) -> None:
+            self._replay(*parts[part], pages, none, start, 1, window, delay)
 
-        if self._threads == 1:
-            list(map(run, parts))
-        else:
-            with ThreadPoolExecutor(self._threads) as pool:
-                list(pool.map(run, parts))
+        in_threads(run, len(parts))
 
     def _replay(self, first: int, last: int, pages: Pages, intended: I64, *how: int) -> None:
         burst_kernel.replay(

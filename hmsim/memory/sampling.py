@@ -33,9 +33,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hmsim.jit import record_kernel
 from hmsim.memory import burst_kernel
 from hmsim.memory import burst_state as state
-from hmsim.memory.compiling import kernel
 from hmsim.memory.timing import Timing
 
 I64 = NDArray[np.int64]
@@ -80,7 +80,7 @@ def survey(pages: Traffic, channels: int, stripe: int, burst: int) -> Survey:
     return Survey(position, bursts, *extra.tolist())
 
 
-@kernel
+@record_kernel
 def _survey(address, size, write, stripe, burst, position, counts, rises, extra):
     """bursts = counts + cumsum(rises) * bursts of a stripe; see `survey`."""
     channels = len(counts)

@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, typeof, types
+from numba import typeof, types
 
 from hmsim.bits import popcount
-from hmsim.placement.policies.api import STEP, Hbm, Moves, Now, Own
-from hmsim.placement.traffic import (
+from hmsim.jit import compiled_for, kernel
+from hmsim.placement.latency import (
     APPEND,
     APPEND_HBM,
     DEMOTED,
@@ -17,8 +17,9 @@ from hmsim.placement.traffic import (
     READS,
     RESIDENT,
 )
-from hmsim.placement.window import Window
-from hmsim.workload.stream import I64, U64
+from hmsim.placement.policies.api import STEP, Hbm, Moves, Now, Own
+from hmsim.workload.steps import I64, U64
+from hmsim.workload.windows import Window
 
 # What `advance` returns in `error`: [code, step, block]
 OK, NOT_ALIVE, ALREADY_IN_HBM, NOT_IN_HBM, OVER_CAPACITY = range(5)
@@ -43,29 +44,29 @@ class Capture(NamedTuple):
     after: U64  # [samples, lanes, words]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _bit(bits, lane, slot):
     return (bits[lane, slot >> 6] >> np.uint64(slot & 63)) & np.uint64(1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _set(bits, lane, slot):
     bits[lane, slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _clear(bits, lane, slot):
     bits[lane, slot >> 6] &= ~(np.uint64(1) << np.uint64(slot & 63))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fail(state, code, step, block):
     state.error[0] = code
     state.error[1] = step
     state.error[2] = block
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def give_birth(window, row, state, place):
     """Blocks born at `row` begin to live, in HBM where `place` says so and there is room."""
     lane = window.lane[row]
@@ -79,7 +80,7 @@ def give_birth(window, row, state, place):
                 state.used[0] += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count(window, k, state, out):
     """Hits, appends and residents of row k."""
     lane = window.lane[k]
@@ -99,7 +100,7 @@ def _count(window, k, state, out):
     out[APPEND_HBM] = in_hbm
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _move(window, k, state, moves, out):
     """Carry out the moves decided at row k, and the deaths of row k + 1."""
     slots = window.bits.shape[1] * 64
@@ -187,7 +188,7 @@ _SIGNATURE = types.void(
 )
 
 
-@njit(_SIGNATURE, cache=True, nogil=True)
+@compiled_for(_SIGNATURE)
 def advance(step, window, state, own, moves, capture, counts):
     """Take `step` through the window's own rows; counts[k] describes row k.
 

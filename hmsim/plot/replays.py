@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from hmsim.errors import InputError
-from hmsim.memory.replay import REASONS
+from hmsim.memory.address_trace import REASONS
 from hmsim.plot import style
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from hmsim import __version__, plot
 from hmsim.errors import InputError
 from hmsim.report.blocks import Block, Code, Figure, Report, Section, Table, Text
-from hmsim.result import Result
-from hmsim.store.result import check
+from hmsim.results.reader import Result
+from hmsim.results.schema import check
 from hmsim.units import show_bandwidth, show_bytes
 
 RUN_FIGURES = ("bandwidth", "timeline", "split", "roofline", "gap")

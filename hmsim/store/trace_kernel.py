@@ -1,6 +1,6 @@
 """The rules that reads and appends of a trace obey, checked step by step."""
 
-from numba import njit
+from hmsim.jit import kernel
 
 RULES = {
     1: "a read of a block that does not exist",
@@ -13,7 +13,7 @@ RULES = {
 }
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def check(slab, blocks, filled, born, block_bytes):
     """Check one slab, keeping what carries over in filled I64[N] (bytes) and born bool[N].
 

@@ -23,7 +23,8 @@ def run(spec: RunSpec) -> Answer:
     """The report of a run (see `hmsim.replay.summary`), or what went wrong."""
     if "numba" not in sys.modules:
         os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # workers are the parallelism
-    from hmsim.replay import engine, summary
+    from hmsim.results import summary
+    from hmsim.simulate import run as engine
 
     try:
         return {"report": summary.as_dict(spec, engine.execute(spec, None, _no_progress))}

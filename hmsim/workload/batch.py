@@ -14,7 +14,7 @@ import numpy as np
 
 from hmsim.errors import InputError
 from hmsim.workload.requests import MOONCAKE_BLOCK, Requests
-from hmsim.workload.stream import I64, U64
+from hmsim.workload.steps import I64, U64
 
 
 class Schedule(NamedTuple):

@@ -15,7 +15,7 @@ from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.workload.open import open_workload
 from hmsim.workload.statistics import measure
-from hmsim.workload.stream import F64
+from hmsim.workload.steps import F64
 
 TOLERANCE = 0.01  # a target given as a number is met to one per cent of itself
 EXPLORED = 0.4  # share of the evaluations that look everywhere before the best is refined

@@ -25,7 +25,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 import hmsim
 from hmsim.errors import InputError, did_you_mean
 from hmsim.store.trace import Blocks, Header, Slab, write_trace
-from hmsim.workload.stream import I64
+from hmsim.workload.steps import I64
 
 _NAME = "hmsim_capture"
 

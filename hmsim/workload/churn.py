@@ -5,7 +5,7 @@ import numpy as np
 from hmsim.workload import churn_kernel
 from hmsim.workload.batch import Schedule
 from hmsim.workload.selection import in_lanes
-from hmsim.workload.stream import I64, U64
+from hmsim.workload.steps import I64, U64
 
 
 class Churn:

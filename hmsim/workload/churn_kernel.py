@@ -6,9 +6,9 @@ lanes can be made in any order.
 """
 
 import numpy as np
-from numba import njit
 
 from hmsim.bits import lowest_bit, popcount
+from hmsim.jit import kernel
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)
@@ -16,7 +16,7 @@ _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _BITS = 10  # of the probability with which a dense draw keeps a page
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill(bits, reads, lanes, t0, schedule, state, size, quota, oldest, drift, seed):
     """Read sets of token steps t0 .. t0 + K - 1 in lanes `lanes[0] .. lanes[1] - 1`.
 
@@ -58,7 +58,7 @@ def fill(bits, reads, lanes, t0, schedule, state, size, quota, oldest, drift, se
             reads[k, lane] = _count(row)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add(chosen, base, low, high, count, key, draw):
     """Add `count` pages to `chosen`, uniformly among those of low .. high - 1 outside `base`.
 
@@ -89,7 +89,7 @@ def _add(chosen, base, low, high, count, key, draw):
     return count, draw
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add_dense(chosen, base, low, high, count, free, key, draw):
     """Add nearly `count` of the `free` pages by keeping each with a probability, 64 at a time.
 
@@ -120,7 +120,7 @@ def _add_dense(chosen, base, low, high, count, free, key, draw):
             return added, draw
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _drop_oldest(chosen, base, count):
     """Take the `count` lowest pages of `base` out of `chosen`."""
     for w in range(base.size):
@@ -137,7 +137,7 @@ def _drop_oldest(chosen, base, count):
         count -= here
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _free_page(chosen, low, high, rank):
     """The page of the given rank among those of low .. high - 1 that are not in `chosen`."""
     for w in range(low >> 6, (high + 63) >> 6):
@@ -151,14 +151,14 @@ def _free_page(chosen, low, high, rank):
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _place(row, chosen, page, end, shift):
     """Or local pages page .. end - 1 into the lane's row, `shift` words further on."""
     for w in range(page >> 6, (end + 63) >> 6):
         row[w + shift] |= chosen[w] & _mask(w, page, end)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mask(w, low, high):
     """Which bits of word `w` stand for positions low .. high - 1."""
     mask = _ALL
@@ -173,7 +173,7 @@ def _mask(w, low, high):
     return mask
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count(row):
     total = np.int64(0)
     for w in range(row.size):
@@ -181,19 +181,19 @@ def _count(row):
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _below(key, draw, bound):
     """A uniform integer in 0 .. bound - 1, bound below 2**32 (bias below bound / 2**32)."""
     random = _random(key, draw) >> np.uint64(32)
     return np.int64((random * np.uint64(bound)) >> np.uint64(32))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _random(key, draw):
     return _mix(key + np.uint64(draw) * _GOLDEN)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mix(x):
     """The finaliser of splitmix64: a bijection of 64-bit words whose output looks random."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

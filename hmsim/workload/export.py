@@ -17,9 +17,9 @@ import numpy as np
 
 import hmsim
 from hmsim.errors import InputError, did_you_mean
+from hmsim.exchange.memory_formats import FORMATS, Batch, Format, Target
 from hmsim.workload import trace_kernel
-from hmsim.workload.formats import FORMATS, Batch, Format, Target
-from hmsim.workload.stream import I64, Chunk, Workload
+from hmsim.workload.steps import I64, Chunk, Workload
 
 HBM, DRAM = 0, 1
 

@@ -7,7 +7,7 @@ import numpy as np
 from hmsim.config.model import LlmModel
 from hmsim.workload.batch import Schedule
 from hmsim.workload.selection import Selection
-from hmsim.workload.stream import CHUNK_BYTES, I64, U64, Chunk, Geometry
+from hmsim.workload.steps import CHUNK_BYTES, I64, U64, Chunk, Geometry
 
 
 class Generated:

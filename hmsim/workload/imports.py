@@ -11,11 +11,11 @@ from hmsim.config.base import load
 from hmsim.config.model import resolve_model
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError, did_you_mean
+from hmsim.exchange import memory_traces as addresses
 from hmsim.store.trace import Blocks, Header, Slab, write_trace
-from hmsim.workload import addresses
 from hmsim.workload.matrix import matrix_shape
 from hmsim.workload.open import open_workload
-from hmsim.workload.stream import I64
+from hmsim.workload.steps import I64
 from hmsim.workload.trace import save
 
 REQUESTS = ("mooncake", "azure", "vidur")

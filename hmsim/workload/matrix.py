@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hmsim.config.workload import MatrixSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.workload.batch import Schedule
-from hmsim.workload.stream import I64, U64
+from hmsim.workload.steps import I64, U64
 
 
 def read_matrix(path: Path, dataset: str, shape: tuple[int, int, int]) -> NDArray[np.floating]:

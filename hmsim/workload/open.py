@@ -20,7 +20,7 @@ from hmsim.workload.requests import (
 )
 from hmsim.workload.scores import Scores, check_budget
 from hmsim.workload.selection import Selection
-from hmsim.workload.stream import Workload
+from hmsim.workload.steps import Workload
 from hmsim.workload.trace import TraceWorkload
 
 

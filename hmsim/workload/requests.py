@@ -12,7 +12,7 @@ import numpy as np
 
 from hmsim.config.workload import SyntheticRequests
 from hmsim.errors import InputError, did_you_mean
-from hmsim.workload.stream import F64, I64
+from hmsim.workload.steps import F64, I64
 
 MOONCAKE_BLOCK = 512  # tokens behind one hash id
 

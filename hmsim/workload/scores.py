@@ -9,7 +9,7 @@ from hmsim.workload import scores_kernel
 from hmsim.workload.batch import Schedule
 from hmsim.workload.scores_kernel import DENSE, LEVELS, SELECTED, STREAMING, Choice, Process
 from hmsim.workload.selection import in_lanes
-from hmsim.workload.stream import F64, I64, U64
+from hmsim.workload.steps import F64, I64, U64
 
 
 class Scores:

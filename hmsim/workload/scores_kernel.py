@@ -12,9 +12,9 @@ a page. Where many pages are due, all levels are made anew, several at a time.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from hmsim.bits import popcount
+from hmsim.jit import kernel
 
 LEVELS = 4096
 SELECTED, STREAMING, DENSE = 0, 1, 2  # what a lane reads: chosen pages, sink and window, all
@@ -66,7 +66,7 @@ class Choice(NamedTuple):
     chosen: np.ndarray  # U64[.., words] bitset over pages
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill(bits, reads, lanes, t0, plan, process, mode, window, quota, weight, recency, choice):
     """Read sets of token steps t0 .. t0 + K - 1 in lanes `lanes[0] .. lanes[1] - 1`.
 
@@ -116,7 +116,7 @@ def fill(bits, reads, lanes, t0, plan, process, mode, window, quota, weight, rec
             reads[k, lane] = _count(bits[k, lane])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _select(process, lane, head, s, past, size, window, quota, weight, recency, choice, due):
     """Bring one head group's state to `past` tokens and its choice of pages with it."""
     state = choice.state
@@ -157,7 +157,7 @@ def _select(process, lane, head, s, past, size, window, quota, weight, recency, 
     _choose(min(target, state[_TOTAL]), weight, choice)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _enter(process, keys, first, end, n, choice):
     """Draw all parts of the score of pages first .. end - 1, which can be chosen from now on."""
     for page in range(first, end):
@@ -168,7 +168,7 @@ def _enter(process, keys, first, end, n, choice):
         choice.brief[page] = _normal(process.flicker, process.shared, keys, page, number)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _redraw(process, keys, n, end, choice, due, count):
     """Redraw what is due when the number of past tokens becomes n; list it from due[count] on.
 
@@ -191,7 +191,7 @@ def _redraw(process, keys, n, end, choice, due, count):
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _redraw_part(deviation, period, kind, process, keys, n, end, part, due, count):
     """`_redraw` one part of the score: the pages whose turn it is in their groups of `period`.
 
@@ -213,7 +213,7 @@ def _redraw_part(deviation, period, kind, process, keys, n, end, part, due, coun
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _aged(process, before, past, size, end, due, count):
     """List the pages whose age reached a power of two since `before` tokens."""
     for pages in range(-(-before // size) + 1, -(-past // size) + 1):
@@ -226,7 +226,7 @@ def _aged(process, before, past, size, end, due, count):
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _level_some(process, recency, due, pages, weight, choice):
     """Give the listed pages the level of their score, and keep the counts right."""
     level, histogram, state = choice.level, choice.histogram, choice.state
@@ -254,7 +254,7 @@ def _level_some(process, recency, due, pages, weight, choice):
     state[_ABOVE], state[_TOTAL], state[_STALE] = above, total, stale
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _level_all(process, recency, end, pages, weight, choice):
     """Give every page below `end` the level of its score, and count anew."""
     histogram, state = choice.histogram, choice.state
@@ -279,14 +279,14 @@ def _level_all(process, recency, end, pages, weight, choice):
     state[_EDGE], state[_ABOVE], state[_TOTAL], state[_STALE] = edge, above, total, 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _offset(period, key, group):
     """How far a group's turns are shifted against those of others."""
     random = ((np.uint64(group) + key) * _GOLDEN) >> np.uint64(32)
     return np.int64((random * np.uint64(period)) >> np.uint64(32))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _draw_number(period, key, page, n):
     """How often the page has been redrawn when n tokens are past."""
     if period == 1:
@@ -295,7 +295,7 @@ def _draw_number(period, key, page, n):
     return (n - turn) // period + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _choose(target, weight, choice):
     """The pages of the highest levels that together weigh `target`; the newest of the last level.
 
@@ -332,7 +332,7 @@ def _choose(target, weight, choice):
         missing -= here
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _popularity(process, keys, page):
     """The part of the score that lasts: exponentially distributed, of mean 0."""
     score = 0.0
@@ -343,7 +343,7 @@ def _popularity(process, keys, page):
     return process.popularity * score
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _normal(deviation, shared, keys, page, number):
     """Nearly normal, of mean 0: sums of four uniform numbers."""
     total = 0.0
@@ -353,7 +353,7 @@ def _normal(deviation, shared, keys, page, number):
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _normals(deviation, shared, keys, first, number, out):
     """`_normal` of pages first, first + 1, ...: the same to the last bit, and faster."""
     out[:] = 0.0
@@ -364,7 +364,7 @@ def _normals(deviation, shared, keys, first, number, out):
                 out[j] += weight * _sum_of_four(_random(key, first + j, number))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sum_of_four(x):
     low = np.uint64(0xFFFF)
     parts = (x & low) + ((x >> np.uint64(16)) & low)
@@ -372,7 +372,7 @@ def _sum_of_four(x):
     return (np.float64(np.int64(parts)) - _IH_MEAN) * _IH_SCALE
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _phase(process, key, n):
     """Which phase n is in: phase i begins somewhere in i * steps .. (i + 1) * steps - 1."""
     if process.phase_steps == 0:
@@ -382,20 +382,20 @@ def _phase(process, key, n):
     return i + (n % process.phase_steps >= begin)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _tail(past, window, size):
     """First page of the local window."""
     return max(past - window, 0) // size if window > 0 else -(-past // size)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _place(row, chosen, page, end, shift):
     """Or local pages page .. end - 1 into the lane's row, `shift` words further on."""
     for w in range(page >> 6, (end + 63) >> 6):
         row[w + shift] |= chosen[w] & _mask(w, page, end)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _place_all(row, plan, s, low, high):
     """Set all local pages low .. high - 1 of sequence s in the lane's row."""
     for r in range(plan.run_offset[s], plan.run_offset[s + 1]):
@@ -404,7 +404,7 @@ def _place_all(row, plan, s, low, high):
             row[w + plan.run_shift[r]] |= _mask(w, page, end)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mask(w, low, high):
     """Which bits of word `w` stand for positions low .. high - 1."""
     mask = _ALL
@@ -417,7 +417,7 @@ def _mask(w, low, high):
     return mask
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count(row):
     total = np.int64(0)
     for w in range(row.size):
@@ -425,12 +425,12 @@ def _count(row):
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _random(key, page, number):
     return _mix(key + np.uint64(page) * _PAGE + np.uint64(number) * _EPOCH)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mix(x):
     """The finaliser of splitmix64: a bijection of 64-bit words whose output looks random."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,13 +1,10 @@
 """What a selection process is, and how its lanes share the processors."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Protocol
 
-import numba
-
-from hmsim.workload.stream import I64, U64
+from hmsim.jit import in_threads, threads
+from hmsim.workload.steps import I64, U64
 
 
 class Selection(Protocol):
@@ -22,12 +19,7 @@ class Selection(Protocol):
 
 
 def in_lanes(lanes: int, kernel: Callable[[tuple[int, int]], None]) -> None:
-    """Run a `nogil` kernel on ranges of lanes `(first, one past last)`, one a Numba thread."""
-    threads = min(numba.get_num_threads(), lanes)
-    cuts = [lanes * i // threads for i in range(threads + 1)]
-    if threads == 1:
-        kernel((0, lanes))
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(kernel, cut) for cut in pairwise(cuts)]:
-            done.result()
+    """Run a kernel on ranges of lanes `(first, one past last)`, one in each thread."""
+    count = threads(lanes)
+    cuts = [lanes * i // count for i in range(count + 1)]
+    in_threads(lambda i: kernel((cuts[i], cuts[i + 1])), count)

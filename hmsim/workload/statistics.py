@@ -8,7 +8,7 @@ import numpy as np
 
 from hmsim.units import show_bytes
 from hmsim.workload import statistics_kernel, trace_kernel
-from hmsim.workload.stream import F64, I64, Chunk, Workload
+from hmsim.workload.steps import F64, I64, Chunk, Workload
 
 WINDOW = 16  # steps that the union curve looks back
 STRIDE = 8  # every so many steps of a lane count for it

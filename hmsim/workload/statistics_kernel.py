@@ -1,14 +1,14 @@
 """What a stream of read sets looks like: overlap, coverage, popularity, hit rates of buffers."""
 
 import numpy as np
-from numba import njit
 
 from hmsim.bits import lowest_bit, popcount
+from hmsim.jit import kernel
 
 _ONE = np.uint64(1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def slide(bits, lane, token, reads, stride, past, filled, latest, curve, own, near):
     """Compare every step's read set with those before it.
 
@@ -44,7 +44,7 @@ def slide(bits, lane, token, reads, stride, past, filled, latest, curve, own, ne
         latest[here] = token[k]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _common(a, b):
     total = np.int64(0)
     for w in range(a.size):
@@ -52,7 +52,7 @@ def _common(a, b):
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def stack_distances(offset, block, blocks, histogram):
     """LRU stack distance of every read: how many other blocks were touched since its last one.
 
@@ -90,7 +90,7 @@ def stack_distances(offset, block, blocks, histogram):
             now += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _squeeze(tree, at, owner):
     """Renumber the times that still matter from 0 on; returns the next free one."""
     live = 0
@@ -107,7 +107,7 @@ def _squeeze(tree, at, owner):
     return live
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _update(tree, time, change):
     i = time + 1
     while i < tree.size:
@@ -115,7 +115,7 @@ def _update(tree, time, change):
         i += i & -i
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _prefix(tree, time):
     """Sum over times 0 .. time."""
     total, i = 0, time + 1
@@ -125,7 +125,7 @@ def _prefix(tree, time):
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def belady_hits(offset, block, blocks, sizes, hits):
     """Hits of buffers that always let go of the block needed last.
 
@@ -167,14 +167,14 @@ def belady_hits(offset, block, blocks, sizes, hits):
                     held -= 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _insert(tree, level, depth, x):
     for d in range(depth):
         tree[level[d] + (x >> 6)] |= _ONE << np.uint64(x & 63)
         x >>= 6
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _remove(tree, level, depth, x):
     for d in range(depth):
         tree[level[d] + (x >> 6)] &= ~(_ONE << np.uint64(x & 63))
@@ -183,7 +183,7 @@ def _remove(tree, level, depth, x):
         x >>= 6
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _lowest(tree, level, depth):
     x = 0
     for d in range(depth - 1, -1, -1):

@@ -8,7 +8,7 @@ import numpy as np
 import hmsim
 from hmsim.store.trace import SLAB_READS, Blocks, Header, Slab, TraceFile, write_trace
 from hmsim.workload import trace_kernel
-from hmsim.workload.stream import CHUNK_BYTES, I64, U64, Chunk, Geometry, Workload
+from hmsim.workload.steps import CHUNK_BYTES, I64, U64, Chunk, Geometry, Workload
 
 
 class TraceWorkload:

@@ -1,14 +1,14 @@
 """Lists of blocks to bitsets and back."""
 
 import numpy as np
-from numba import njit
 
 from hmsim.bits import lowest_bit
+from hmsim.jit import kernel
 
 _ONE = np.uint64(1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def pack(offset, block, slot, bits):
     """Set bit slot[b] of row k in bits U64[K, W] for each b of block[offset[k] : offset[k+1]]."""
     for k in range(bits.shape[0]):
@@ -17,7 +17,7 @@ def pack(offset, block, slot, bits):
             bits[k, s >> 6] |= _ONE << np.uint64(s & 63)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def unpack(bits, base, number, out):
     """List number[base[k] + s] for each bit s set in row k of bits U64[K, W], ascending."""
     n = 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hmsim.config.memory import MemorySpec, load_memory
 from hmsim.memory import burst_state
 from hmsim.memory.device import Memory, MemoryConfig, Pages
-from tests.memory.naive import Controller
+from tests.oracles.dram import Controller
 
 GOLDEN = Path(__file__).parents[2] / "../shared/reference/dram_golden_commands.json"
 PRESET = {"HBM3": "hbm3-6400", "LPDDR5": "lpddr5-6400"}

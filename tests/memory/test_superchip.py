@@ -3,10 +3,10 @@ import pytest
 
 from hmsim.config.memory import LinkSpec, load_memory
 from hmsim.errors import InputError
+from hmsim.memory.address_trace import REASONS
 from hmsim.memory.device import MemoryConfig, Pages
-from hmsim.memory.replay import REASONS
 from hmsim.memory.superchip import Superchip
-from hmsim.store import result as store
+from hmsim.results import schema as store
 
 NOTHING = Pages(*np.zeros((3, 0), np.int64))
 LINK = LinkSpec(

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmsim.errors import InputError
-from hmsim.placement import policies, runs
+from hmsim.placement import driver, policies
+from hmsim.placement.latency import VARIANTS, Steps, variant_traffic
 from hmsim.placement.policies import scored
 from hmsim.placement.policies.sa import anneal
-from hmsim.placement.traffic import VARIANTS, Steps, variant_traffic
-from hmsim.placement.window import windows
-from tests.placement import naive_rules
-from tests.placement.bound_cases import random_blocks, random_rates
+from hmsim.workload.windows import windows
+from tests.oracles import rules as naive_rules
+from tests.oracles.bound_cases import random_blocks, random_rates
 
 pytestmark = pytest.mark.nojit
 CASES = settings(max_examples=40, deadline=None)
@@ -29,7 +29,7 @@ def case(seed, rows, **options):
 def counts_of(name, options, workload, capacity, rates, variant="text"):
     policy = policies.make(name, options)
     size = float(capacity * workload.geometry.block_bytes)
-    run = runs.start(policy, workload, size, rates, variant)
+    run = driver.start(policy, workload, size, rates, variant)
     found = [
         run.advance(window, demand, np.full(window.rows, -1))[0]
         for window, demand in windows(workload, policy.ahead_tokens)

@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
-from hmsim.placement import policies, runs
-from hmsim.placement.policies.api import Policy, policy_step
-from hmsim.placement.policies.authors import Authors
-from hmsim.placement.traffic import (
+from hmsim.placement import driver, policies
+from hmsim.placement.latency import (
     APPEND,
     APPEND_HBM,
     COUNTS,
@@ -23,13 +21,14 @@ from hmsim.placement.traffic import (
     VARIANTS,
     Rates,
     Steps,
-    group_starts,
 )
-from hmsim.placement.window import windows
+from hmsim.placement.policies.api import Policy, policy_step
+from hmsim.placement.policies.authors import Authors
 from hmsim.workload import open_workload
-from hmsim.workload.stream import Chunk, Geometry
-from tests.placement import naive_policies
-from tests.placement.bound_cases import random_blocks, random_rates
+from hmsim.workload.steps import Chunk, Geometry, group_starts
+from hmsim.workload.windows import windows
+from tests.oracles import policies as naive_policies
+from tests.oracles.bound_cases import random_blocks, random_rates
 
 PAPER_SIM = Path(__file__).parents[2] / "../shared/reference/paper_sim"
 RATES = Rates(4900e9, 450e9, 450e9, 500e9)
@@ -37,7 +36,7 @@ RATES = Rates(4900e9, 450e9, 450e9, 500e9)
 
 def take(policy, workload, capacity, rates=RATES, variant="text", barrier="layer"):
     """Counts, traffic, and residents of the read lane before each step."""
-    run = runs.start(policy, workload, capacity, rates, variant)
+    run = driver.start(policy, workload, capacity, rates, variant)
     counts, traffic, held = [], [], []
     for window, demand in windows(workload, policy.ahead_tokens):
         found, samples = run.advance(window, demand, np.arange(window.rows))
@@ -239,7 +238,7 @@ def test_pieces_of_windows_run_alike(most_rows):
     blocks = random_blocks(np.random.default_rng(4), steps=60, blocks=20, lanes=3)
     whole, pieces = [], []
     for found, limit in ((whole, np.inf), (pieces, most_rows)):
-        run = runs.start(policies.make("reactive"), blocks, 100.0, RATES, "text")
+        run = driver.start(policies.make("reactive"), blocks, 100.0, RATES, "text")
         for window, demand in windows(blocks._replace(rows=21), 1, limit):
             assert len(demand.token) == window.rows <= max(limit, 3)
             found.append(run.advance(window, demand, np.full(window.rows, -1))[0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hmsim.cli import main
-from tests.plot import made
+from tests.oracles import made
 
 
 def test_plot_every_source(tmp_path, capsys):

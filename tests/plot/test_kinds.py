@@ -12,7 +12,7 @@ from hmsim.errors import InputError
 from hmsim.plot import style
 from hmsim.workload.open import open_workload
 from hmsim.workload.statistics import measure
-from tests.plot import made
+from tests.oracles import made
 
 plt = pytest.importorskip("matplotlib.pyplot")
 

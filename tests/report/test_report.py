@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from hmsim.cli import main
-from tests.plot import made
+from tests.oracles import made
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 

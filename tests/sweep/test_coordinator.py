@@ -10,10 +10,11 @@ import hmsim
 from hmsim.config.run import load_run
 from hmsim.config.sweep import load_sweep
 from hmsim.errors import InputError
-from hmsim.replay import engine, summary
+from hmsim.results import summary
+from hmsim.simulate import run as engine
 from hmsim.sweep.coordinator import plan_of, sweep_into
 from hmsim.sweep.folder import Folder, read_journal
-from tests.sweep.small import TEXT, Answering, Dying, Here, Interrupting, write
+from tests.sweep.small_sweeps import TEXT, Answering, Dying, Here, Interrupting, write
 
 
 def sweep(tmp_path, pool, *, resume=False, text=TEXT):

@@ -3,7 +3,7 @@
 import time
 
 from hmsim.config.run import resolve
-from hmsim.replay import engine
+from hmsim.simulate import run as engine
 from hmsim.sweep.estimate import estimate
 
 CONFIG = {

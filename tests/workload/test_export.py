@@ -11,9 +11,9 @@ import pytest
 
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
+from hmsim.exchange.memory_formats import FORMATS, Target
 from hmsim.workload import open_workload
 from hmsim.workload.export import DRAM, HBM, Selected, StaticAddresses, estimate, export
-from hmsim.workload.formats import FORMATS, Target
 
 BLOCK = 4 * 3072  # gpt2: 3 KiB a token and layer
 HBM_BYTES = 30 * BLOCK

@@ -8,11 +8,11 @@ import pytest
 
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
+from hmsim.exchange.memory_formats import FORMATS
+from hmsim.exchange.memory_traces import read_addresses
 from hmsim.store.trace import TraceFile
 from hmsim.workload import open_workload
-from hmsim.workload.addresses import read_addresses
 from hmsim.workload.export import Selected, export
-from hmsim.workload.formats import FORMATS
 from hmsim.workload.imports import import_file
 
 AUTHORS = """n,l,tokens

@@ -1,48 +1,47 @@
 """The policies there are, by name; users' own by `package.module:NAME`."""
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from hmsim.errors import InputError, did_you_mean
 
 BUILT_IN = {
-    "unlimited": "unlimited:Unlimited",
-    "static": "static:Static",
-    "interleaved": "static:Interleaved",
-    "reactive": "reactive:Reactive",
-    "balanced": "reactive:Balanced",
-    "slack": "reactive:Slack",
-    "lfu": "scored:Lfu",
-    "ema": "scored:Ema",
-    "page": "page:Page",
-    "lookahead": "lookahead:Lookahead",
-    "sa": "sa:Sa",
-    "belady": "belady:Belady",
-    "dual": "dual:Dual",
-    "authors-unlimited": "authors:AuthorsUnlimited",
-    "authors-static": "authors:AuthorsStatic",
-    "authors-initonly": "authors:AuthorsInitOnly",
-    "authors-reactive": "authors:AuthorsReactive",
-    "authors-page": "authors:AuthorsPage",
-    "authors-lookahead1": "authors:AuthorsLookahead1",
-    "authors-sa": "authors:AuthorsSa",
+    "unlimited": f"{__name__}.unlimited:Unlimited",
+    "static": f"{__name__}.static:Static",
+    "interleaved": f"{__name__}.static:Interleaved",
+    "reactive": f"{__name__}.reactive:Reactive",
+    "balanced": f"{__name__}.reactive:Balanced",
+    "slack": f"{__name__}.reactive:Slack",
+    "lfu": f"{__name__}.scored:Lfu",
+    "ema": f"{__name__}.scored:Ema",
+    "page": f"{__name__}.page:Page",
+    "lookahead": f"{__name__}.lookahead:Lookahead",
+    "sa": f"{__name__}.sa:Sa",
+    "belady": f"{__name__}.belady:Belady",
+    "authors-unlimited": f"{__name__}.authors:AuthorsUnlimited",
+    "authors-static": f"{__name__}.authors:AuthorsStatic",
+    "authors-initonly": f"{__name__}.authors:AuthorsInitOnly",
+    "authors-reactive": f"{__name__}.authors:AuthorsReactive",
+    "authors-page": f"{__name__}.authors:AuthorsPage",
+    "authors-lookahead1": f"{__name__}.authors:AuthorsLookahead1",
+    "authors-sa": f"{__name__}.authors:AuthorsSa",
 }
 
 
-def make(name: str, options: dict[str, Any] | None = None) -> Any:
+def make(
+    name: str, options: dict[str, Any] | None = None, known: Mapping[str, str] = BUILT_IN
+) -> Any:
     """The policy of that name, built with its options; InputError if there is none.
 
-    The option `policy` makes `name` an alias: one run can hold a policy with several settings.
+    `known` maps names to `module:CLASS`. The option `policy` makes `name` an alias: one run can
+    hold a policy with several settings.
     """
     label, options = name, dict(options or {})
     name = options.pop("policy", name)
-    if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
-        module = f"{__name__}.{module}"
-    else:
-        module, colon, attribute = name.partition(":")
-        if not colon:
-            raise InputError(f"policy {name!r} is unknown{did_you_mean(name, BUILT_IN)}")
+    module, colon, attribute = known.get(name, name).partition(":")
+    if not colon:
+        raise InputError(f"policy {name!r} is unknown{did_you_mean(name, known)}")
     try:
         kind = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from numba import njit, typeof, types
+from numba import typeof, types
 
-from hmsim.placement.traffic import Rates
-from hmsim.workload.stream import I64, U64, Geometry, Workload
+from hmsim.jit import compiled_for
+from hmsim.placement.latency import Rates
+from hmsim.workload.steps import I64, U64, Geometry, Workload
 
 
 class Now(NamedTuple):
@@ -87,7 +88,7 @@ STEP = types.void(
 
 def policy_step(function: Callable) -> Callable:
     """Compile a step function for the driver; cached on disk."""
-    return njit(STEP, cache=True, nogil=True)(function)
+    return compiled_for(STEP)(function)
 
 
 class Policy:

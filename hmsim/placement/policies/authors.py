@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from hmsim.errors import InputError
-from hmsim.placement import authors_kernel as kernel
+from hmsim.placement.policies import authors_kernel as kernel
 from hmsim.placement.policies.api import oldest_first
-from hmsim.workload.stream import I64, U64, Geometry, Workload
+from hmsim.workload.steps import I64, U64, Geometry, Workload
 
 
 class Authors:

@@ -9,14 +9,14 @@ Systems Journal 5(2), 1966; with a window, and with leave to pass a block by.
 """
 
 import numpy as np
-from numba import njit
 
 from hmsim.bits import lowest_bit
 from hmsim.errors import InputError
+from hmsim.jit import kernel
 from hmsim.placement.policies.api import Own, Policy, policy_step
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _take_oldest(idle, last, visit, oldest, rest):
     """Move those of `idle` whose last use is least to `oldest`; False if there are none.
 

@@ -9,15 +9,15 @@ Source: arXiv 2508.13231 section 4. There, a page is also read whole; here, read
 """
 
 import numpy as np
-from numba import njit
 
 from hmsim.bits import lowest_bit, popcount
+from hmsim.jit import kernel
 from hmsim.placement.policies.api import Own, Policy, policy_step
 
 PAGE_TOKENS = 16
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pages(word, span):
     """The first slot of every page that has a bit in `word`."""
     if span == 1:
@@ -27,7 +27,7 @@ def _pages(word, span):
     return word & np.uint64(0x0001000100010001)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _rank(entries, count, descending, span, start, ranked):
     """Counting sort of `slot * (span + 1) + worth` by worth; stable."""
     start[:] = 0

@@ -18,12 +18,12 @@ average.
 """
 
 import numpy as np
-from numba import njit
 
 from hmsim.bits import lowest_bit, popcount
 from hmsim.errors import InputError
+from hmsim.jit import kernel
+from hmsim.placement.latency import INCLUSIVE, dram_arms
 from hmsim.placement.policies.api import Own, Policy, policy_step
-from hmsim.placement.traffic import INCLUSIVE, dram_arms
 
 # Own.bits: `seen` [lanes, words], used at the lane's last visit; `used` and `batch` [words].
 # Own.ints: place in the prompt, step of the batch, last visit [lanes], lane [steps] and last use
@@ -35,7 +35,7 @@ SPLIT, SIZE = 0, 1
 STRETCH, COPIES, BLOCK, HBM, ARMS = range(5)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _parts(hbm, own):
     """`visit`, `lane_of` and `last` of Own.ints."""
     lanes, words = hbm.resident.shape
@@ -43,7 +43,7 @@ def _parts(hbm, own):
     return own.ints[HEAD : HEAD + lanes], own.ints[HEAD + lanes : last], own.ints[last:]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _use(now, hbm, own):
     """Write down what this step uses, and when what it does not use any more was used last."""
     lanes, words = hbm.resident.shape
@@ -67,7 +67,7 @@ def _use(now, hbm, own):
     visit[lane] = now.step
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _next_batch(now, hbm, own):
     """Put the next younger batch together; False if that is this step's."""
     lanes, words = hbm.resident.shape
@@ -93,7 +93,7 @@ def _next_batch(now, hbm, own):
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _demand(now, hbm):
     """Blocks that the step reads, and how many of them are in HBM."""
     reads, hits = 0, 0
@@ -103,7 +103,7 @@ def _demand(now, hbm):
     return reads, hits
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _evict(now, hbm, own, moves, most):
     """Demote the least recently used, `most` of them or as many as this step did not use."""
     lanes, words = hbm.resident.shape
@@ -137,7 +137,7 @@ def _evict(now, hbm, own, moves, most):
     moves.count[1] = count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _promote(now, hbm, own, moves, most):
     """Promote misses, in ascending order, as long as there is room or a victim; `most` of them."""
     words = hbm.resident.shape[1]
@@ -158,7 +158,7 @@ def _promote(now, hbm, own, moves, most):
     moves.count[0] = count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _seconds(now, own, fixed, appended, reads, hits, promoted, demoted):
     """Time of the step with so many moves. `fixed`: other bytes of HBM; `appended`: of DRAM."""
     floats = own.floats

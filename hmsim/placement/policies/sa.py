@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from hmsim.errors import InputError
-from hmsim.placement import runs
+from hmsim.placement import driver
+from hmsim.placement.latency import Rates, Steps
 from hmsim.placement.policies.lookahead import Lookahead
-from hmsim.placement.traffic import Rates, Steps, group_starts
-from hmsim.placement.window import Demand, Window, windows
-from hmsim.workload.stream import Workload
+from hmsim.workload.steps import Workload, group_starts
+from hmsim.workload.windows import Demand, Window, windows
 
 MOVES = 10  # a level
 PATIENCE = 4  # levels without improvement
@@ -103,7 +103,7 @@ class Sa(Lookahead):
         room = geometry.resident_bytes + (capacity + 0.5) * geometry.block_bytes
 
         def seconds(window: int, share: float) -> float:
-            run = runs.start(Lookahead(window, share), workload, room, rates, self.variant)
+            run = driver.start(Lookahead(window, share), workload, room, rates, self.variant)
             total = 0.0
             for part, demand in sample:
                 counts, _ = run.advance(part, demand, np.full(part.rows, -1))

@@ -20,10 +20,10 @@ level by level, and skips words whose lowest score is known to lie above.
 import math
 
 import numpy as np
-from numba import njit
 
 from hmsim.bits import lowest_bit
 from hmsim.errors import InputError
+from hmsim.jit import kernel
 from hmsim.placement.policies.api import Own, Policy, policy_step
 
 FAR = 1e100  # scores are brought near 1 again when uses weigh as much
@@ -35,7 +35,7 @@ LEVEL, HAND, EPOCH, SPAN, UNIT, VISITS = range(6)
 # least of 64 words [both, flat, as long as it takes].
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _parts(hbm, own):
     """`score`, `least` and `least64` of Own.floats."""
     blocks = hbm.resident.size * 64
@@ -44,7 +44,7 @@ def _parts(hbm, own):
     return score, least[: groups * 64], least[groups * 64 :]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _edge(level, own):
     """The least score of a level; level 0 is of what was never used."""
     growth = own.floats[0]
@@ -53,7 +53,7 @@ def _edge(level, own):
     return growth ** (level - own.ints[UNIT] - own.ints[EPOCH])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _level(score, own):
     """The level that a score is in."""
     growth = own.floats[0]
@@ -68,7 +68,7 @@ def _level(score, own):
     return level
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count_uses(now, hbm, own, before):
     """Bring the scores up to date, and the hand back to what fell out of use below it.
 
@@ -112,7 +112,7 @@ def _count_uses(now, hbm, own, before):
         seen[lane, w] = used[w]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _next_victims(hbm, own):
     """The next word of 64 blocks with idle residents of the lowest level: these, or 0.
 
@@ -154,7 +154,7 @@ def _next_victims(hbm, own):
             return victims
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _above(blocks, score, least):
     """Those of a word's blocks whose score is `least` or more."""
     kept = np.uint64(0)

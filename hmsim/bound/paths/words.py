@@ -1,0 +1,187 @@
+"""Blocks' reads as bits, in pages of 64 blocks that go through the price tables together.
+
+A *page* is 64 blocks of one lane; it has one word for each of the lane's cells, all of a page's
+next to each other. At one bit a block and cell, all of the founding paper's workload (13.6 billion)
+takes 1.7 GB.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hmsim.bound.paths.runs import Rows, Timeline, cells_by_lane, rows_of
+from hmsim.jit import kernel
+from hmsim.workload.steps import F64, I64, U64, Chunk, Geometry, Workload
+
+BORN, GROWN, DIED = range(3)  # kinds of events, in this order within a cell
+NOTHING = np.zeros((0, 0), np.uint64)
+
+
+class Grid(NamedTuple):
+    """Pages of blocks, by lane. Events are what befalls blocks beside reads, CSR by page."""
+
+    lane: I64  # [pages]
+    slot: I64  # [pages, 64] of each bit; -1 none
+    offset: I64  # [pages] of the words of each page
+    bits: U64  # bit i of bits[offset[p] + j]: block i of page p is read in cell j
+    event_offset: I64  # [pages + 1]
+    event_cell: I64  # ascending within a page
+    event_bit: I64
+    event_kind: I64
+    event_value: I64  # of BORN and DIED the step, of GROWN the bytes
+
+    @property
+    def pages(self) -> int:
+        return len(self.lane)
+
+
+class Events(NamedTuple):
+    """What befalls blocks beside reads, in any order."""
+
+    block: I64  # global number
+    cell: I64  # of the block's lane
+    kind: I64
+    value: I64  # of BORN and DIED the step, of GROWN the bytes
+
+
+def new_events() -> Events:
+    """None."""
+    return Events(*np.empty((4, 0), np.int64))
+
+
+def events_of(rows: Chunk | Rows, slots: int, timeline: Timeline) -> Events:
+    """The events of some steps."""
+    count = len(rows.lane)
+    owner = np.repeat(np.arange(count), np.diff(rows.append_offset[: count + 1]))
+    entry = slice(int(rows.append_offset[0]), int(rows.append_offset[count]))
+    block, step = rows.lane[owner] * slots + rows.append_slot[entry], rows.first + owner
+    born, grown = rows.append_born[entry] == 1, rows.append_bytes[entry]
+    entry = slice(int(rows.death_offset[0]), int(rows.death_offset[count]))
+    died = rows.first + np.repeat(np.arange(count), np.diff(rows.death_offset[: count + 1]))
+    parts = (
+        (block[born], step[born], BORN, step[born]),
+        (block, step, GROWN, grown),
+        (rows.death_block[entry], died - 1, DIED, died),
+    )
+    blocks, begun, value = (np.concatenate([part[i] for part in parts]) for i in (0, 1, 3))
+    kind = np.repeat([BORN, GROWN, DIED], [len(part[0]) for part in parts])
+    cell = np.empty_like(blocks)
+    lane = blocks // slots
+    for each in np.unique(lane):
+        mine = lane == each
+        cell[mine] = np.searchsorted(timeline.cells_of(each), begun[mine], side="right") - 1
+    return Events(blocks, cell, kind, value)
+
+
+def sort_events(events: Events, slots: int) -> Events:
+    """Of one lane: by word, cell and kind; `block` is then the slot."""
+    slot = events.block % slots
+    order = np.lexsort((events.kind, events.cell, slot >> 6))
+    return Events(slot[order], events.cell[order], events.kind[order], events.value[order])
+
+
+def gather(
+    workload: Workload, every: int, lanes_every: int = 1, timeline: Timeline | None = None
+) -> tuple[Timeline, Grid]:
+    """One pass over a workload: its time line, and the reads of one block in `every`.
+
+    With `lanes_every`, only blocks of one lane in that many. Where the time line is known already,
+    giving it halves the memory.
+    """
+    geometry = workload.geometry
+    lane, slot = _pages(geometry, every, lanes_every)
+    width = int((lane == lane[0]).sum())  # pages, the same in every lane that has any
+    first_page = np.full(geometry.lanes, -1)
+    first_page[lane[::width]] = np.arange(0, len(lane), width)
+    grid = None if timeline is None else _room(timeline, lane)
+    columns: list[tuple[I64 | F64, ...]] = []
+    packed, spare = [], []
+    for chunk in workload.chunks():
+        owner = np.repeat(np.arange(len(chunk.lane)), np.diff(chunk.append_offset))
+        grown = np.bincount(owner, chunk.append_bytes, len(chunk.lane)).astype(np.int64)
+        columns.append(
+            (chunk.token, chunk.lane, chunk.hbm_bytes, chunk.compute_s, chunk.reads, grown)
+        )
+        spare.append(rows_of(chunk)._replace(bits=NOTHING))
+        rows = np.flatnonzero(first_page[chunk.lane] >= 0)
+        words = np.empty((len(rows), width), np.uint64)
+        _pack(chunk.bits, rows, first_page[chunk.lane[rows]], slot, every == 1, words)
+        if timeline is None or grid is None:
+            packed.append(words)
+        else:
+            cells = _cells(timeline, chunk.first + rows)
+            _deal(words, first_page[chunk.lane[rows]], cells, *grid)
+    joined: list[Any] = [np.concatenate(column) for column in zip(*columns, strict=True)]
+    line = Timeline(*joined, *cells_by_lane(joined[1], geometry.lanes))  # type: ignore[call-arg]
+    if grid is None:
+        grid = _room(line, lane)
+        rows = np.flatnonzero(first_page[line.lane] >= 0)
+        _deal(np.concatenate(packed), first_page[line.lane[rows]], _cells(line, rows), *grid)
+    place = np.full(geometry.lanes * geometry.slots, -1)
+    page, bit = np.nonzero(slot >= 0)
+    place[lane[page] * geometry.slots + slot[page, bit]] = 64 * page + bit
+    found = [events_of(rows, geometry.slots, line) for rows in spare]
+    events = Events(*(np.concatenate(column) for column in zip(*found, strict=True)))
+    events = Events(*(column[place[events.block] >= 0] for column in events))
+    page, bit = np.divmod(place[events.block], 64)
+    order = np.lexsort((events.kind, events.cell, page))
+    return line, Grid(
+        lane, slot, *grid,
+        np.searchsorted(page[order], np.arange(len(lane) + 1)).astype(np.int64),
+        events.cell[order], bit[order], events.kind[order], events.value[order],
+    )  # fmt: skip
+
+
+def _pages(geometry: Geometry, every: int, lanes_every: int) -> tuple[I64, I64]:
+    """Lane [pages] and slots [pages, 64] of a sample; equally many pages in each lane that has any.
+
+    Of each `every` neighbours one slot, at random.
+    """
+    lanes = np.flatnonzero(np.arange(geometry.lanes) % lanes_every == lanes_every // 2)
+    strata = -(-geometry.slots // every)
+    rng = np.random.default_rng(every)
+    slot = np.full((len(lanes), -(-strata // 64) * 64), -1)
+    slot[:, :strata] = np.arange(strata) * every + rng.integers(0, every, (len(lanes), strata))
+    slot[slot >= geometry.slots] = -1
+    return np.repeat(lanes, slot.shape[1] // 64), slot.reshape(-1, 64)
+
+
+def _room(timeline: Timeline, lane: I64) -> tuple[I64, U64]:
+    """`offset` and `bits` of a Grid, nothing read yet."""
+    ends = np.cumsum(np.diff(timeline.cell_offset)[lane])
+    return np.append(0, ends[:-1]), np.zeros(ends[-1], np.uint64)
+
+
+def _cells(timeline: Timeline, rows: I64) -> I64:
+    """The cell, of its own lane, that each of these steps begins."""
+    number = np.empty(len(rows), np.int64)
+    for lane in range(timeline.lanes):
+        mine = timeline.lane[rows] == lane
+        number[mine] = np.searchsorted(timeline.cells_of(lane), rows[mine])
+    return number
+
+
+@kernel
+def _pack(bits, rows, first_page, slot, whole, words):
+    """The sampled bits of rows, in order of pages; `whole` where pages are just words."""
+    for k in range(len(rows)):
+        row = bits[rows[k]]
+        for p in range(words.shape[1]):
+            if whole:
+                words[k, p] = row[p]
+                continue
+            word = np.uint64(0)
+            for i in range(64):
+                at = slot[first_page[k] + p, i]
+                if at >= 0:
+                    word |= ((row[at >> 6] >> np.uint64(at & 63)) & np.uint64(1)) << np.uint64(i)
+            words[k, p] = word
+
+
+@kernel
+def _deal(words, first_page, cell, offset, bits):
+    """Words of rows to their pages; 8 pages at a time, for the sake of the cache."""
+    for p in range(0, words.shape[1], 8):
+        for k in range(len(words)):
+            for q in range(p, min(p + 8, words.shape[1])):
+                bits[offset[first_page[k] + q] + cell[k]] = words[k, q]

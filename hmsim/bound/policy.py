@@ -1,0 +1,100 @@
+"""`dual`: the schedule that the bound's own prices lead to, repaired to fit and then annealed.
+
+An oracle: it solves the whole workload before step 0 (see docs/placement.md), so it is for
+workloads whose dense schedule fits in memory. Its distance to the bound is the certified gap.
+"""
+
+import numpy as np
+
+from hmsim.errors import InputError
+from hmsim.placement.policies.api import Own, Policy, policy_step
+
+# Own.ints: where each step's events begin [steps + 1], then the events: block + 1 of what shall be
+# in HBM at the next step, -(block + 1) of what shall not, ascending within a step.
+
+
+@policy_step
+def step(now, hbm, own, moves):
+    """Carry out the schedule's changes after this step."""
+    slots = hbm.resident.shape[1] * 64
+    one = np.uint64(1)
+    for j in range(now.coming.size):
+        moves.place[j] = 0
+    for i in range(own.ints[now.step], own.ints[now.step + 1]):
+        event = own.ints[i]
+        block = abs(event) - 1
+        lane, slot = block // slots, block % slots
+        shift = np.uint64(slot & 63)
+        inside = (hbm.resident[lane, slot >> 6] >> shift) & one
+        alive = (hbm.alive[lane, slot >> 6] >> shift) & one
+        if event < 0 and inside == 1:
+            moves.demote[moves.count[1]] = block
+            moves.count[1] += 1
+        elif event > 0 and alive == 1 and inside == 0:
+            moves.promote[moves.count[0]] = block
+            moves.count[0] += 1
+        elif event > 0 and alive == 0:  # born at the next step
+            for j in range(now.coming.size):
+                if now.coming[j] == slot:
+                    moves.place[j] = 1
+
+
+class Dual(Policy):
+    """Prices, rounding, annealing. `variant` and `barrier` should be the run's."""
+
+    name = "dual"
+    step = step
+
+    def __init__(self, variant: str = "text", barrier: str = "layer", moves: int = 2_000_000):
+        if not (isinstance(moves, int) and moves >= 0):
+            raise InputError(f"policy dual: moves: {moves!r}: a whole number from 0 up")
+        self._variant, self._barrier, self._moves = variant, barrier, moves
+
+    def prompt(self, workload, capacity, rates):
+        """Solve; the prompt blocks that the schedule has in HBM at step 0."""
+        from hmsim.bound import bound
+        from hmsim.bound.exact.anneal import MAX_CELLS, Schedule, improve
+        from hmsim.bound.exact.problem import collect
+        from hmsim.bound.paths.words import gather
+        from hmsim.bound.prices import Setting
+
+        shape = workload.geometry
+        cells = shape.lanes * shape.slots * shape.steps
+        if cells > MAX_CELLS:
+            raise InputError(
+                f"policy dual: {cells:,} pairs of a block and a step are too many for a dense "
+                f"schedule ({MAX_CELLS:,}); take fewer steps or larger blocks"
+            )
+        room = capacity * float(shape.block_bytes) + shape.resident_bytes
+        how = (self._variant, self._barrier)
+        prices = bound(workload, rates, room, *how, method="anneal").prices
+        assert prices is not None  # only `milp` has none
+        problem = collect(workload, room)
+        setting = Setting(gather(workload, 1)[0], rates, *how, shape.block_bytes, problem.room)
+        schedule = Schedule(problem, setting)
+        improve(schedule, [prices], workload.seed, self._moves)
+        self._problem, self._x = problem, schedule.x
+        flags = np.zeros(shape.lanes * shape.slots, np.uint8)
+        flags[problem.number[schedule.x[:, 0] == 1]] = 1
+        bits = np.packbits(flags.reshape(shape.lanes, -1), axis=1, bitorder="little")
+        self._prompt = workload.prompt
+        return np.ascontiguousarray(bits).view(np.uint64) & workload.prompt
+
+    def own(self, geometry, capacity, rates, resident):
+        """The schedule's changes by step."""
+        problem, x = self._problem, self._x.astype(np.int64)
+        step, number = np.arange(problem.steps), problem.number
+        word = self._prompt[number // geometry.slots, number % geometry.slots // 64]
+        in_prompt = (word >> (number % 64).astype(np.uint64)) & np.uint64(1) == 1
+        change = np.diff(x, axis=1)  # after steps 0 .. T - 2
+        change *= (step[1:] < problem.death[:, None]) & (step[1:] >= problem.birth[:, None])
+        # The driver, not the schedule, placed what is born at step 0: put that right at once.
+        first = (problem.birth == 0) & ~in_prompt
+        if problem.steps > 1:
+            change[first, 0] = 2 * x[first, 1] - 1
+        when, block = np.nonzero(change.T)
+        counts = np.bincount(when, minlength=problem.steps)
+        offset = problem.steps + 1 + np.concatenate([[0], np.cumsum(counts)])
+        events = change[block, when] * (number[block] + 1)
+        ints = np.concatenate([offset, events]).astype(np.int64)
+        return Own(np.zeros((1, geometry.words), np.uint64), ints, np.zeros(1))

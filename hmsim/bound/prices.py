@@ -1,0 +1,148 @@
+"""The Lagrangian of the placement problem, its gradient, and prices that raise it.
+
+Each barrier group splits one second's worth of price over the arms of its time (HBM, the arms of
+t_e, the compute floor); each step prices a block's room in HBM. Whatever the prices, each block's
+cheapest path alone, less what all the room costs, cannot exceed the time of any schedule.
+"""
+
+import time
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from hmsim.bound.paths.runs import Timeline
+from hmsim.bound.paths.tables_kernel import Prices, new_tables
+from hmsim.bound.paths.words import Grid
+from hmsim.bound.paths.words_kernel import Use, add_uses, new_scratch, new_use, sweep
+from hmsim.jit import in_threads
+from hmsim.placement.latency import INCLUSIVE, Rates, dram_arms
+from hmsim.workload.steps import F64, I64, group_starts
+
+THREAD_WORDS = 20_000  # of a pass that is worth more than one thread
+
+
+class Dual(NamedTuple):
+    """Prices: of arms [G, arms + floor], >= 0, rows that sum to 1; of room [T], s a block, >= 0."""
+
+    arm: F64
+    room: F64
+
+
+class Setting:
+    """The problem but for its blocks: what turns prices of arms into prices of what blocks do."""
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        rates: Rates,
+        variant: str,
+        barrier: str,
+        block_bytes: int,
+        room: int,
+    ) -> None:
+        self.timeline, self.rates, self.block_bytes, self.room = timeline, rates, block_bytes, room
+        self.variant, self.inclusive = variant, variant in INCLUSIVE
+        self.arms = dram_arms(variant, rates)
+        self.start: I64 = group_starts(timeline.token, barrier)
+        groups = len(self.start)
+        self.group: I64 = np.repeat(
+            np.arange(groups), np.diff(self.start, append=timeline.steps)
+        ).astype(np.int64)
+        # Seconds of each arm if every block stays in DRAM: the costs of paths are relative to it.
+        reads, grown = block_bytes * timeline.reads.astype(float), timeline.append_bytes
+        columns = [timeline.hbm_bytes / rates.hbm]
+        columns += [er * reads + ew * grown for er, ew, _, _ in self.arms]
+        columns.append(timeline.compute_s)
+        self.all_in_dram: F64 = np.stack([self.by_group(column) for column in columns], axis=1)
+
+    def by_group(self, values: np.ndarray) -> F64:
+        """Sums over each group's steps."""
+        values = values.astype(np.float64)
+        return values if len(self.start) == len(values) else np.add.reduceat(values, self.start)
+
+    def prices(self, dual: Dual) -> Prices:
+        """What the prices of arms and room make a block's deeds cost."""
+        size = float(self.block_bytes)
+        arm = np.ascontiguousarray(dual.arm.T)
+        hbm = arm[0] / self.rates.hbm
+        er, ew, mi, mo = self.arms.T @ arm[1:-1]
+        if self.inclusive:
+            columns = (
+                size * np.minimum(hbm - er, 0.0), hbm,
+                size * (hbm + mi), size * hbm, np.zeros_like(hbm),
+            )  # fmt: skip
+        else:
+            move = size * (hbm + mi)
+            columns = (size * (hbm - er), hbm - ew, move, move, size * (hbm + mo))
+        read, append, promote, fill, demote = (column[self.group] for column in columns)
+        return Prices(read, append, dual.room, promote, fill, demote)
+
+    def constant(self, dual: Dual) -> float:
+        """The Lagrangian without its blocks."""
+        return float((dual.arm * self.all_in_dram).sum() - self.room * dual.room.sum())
+
+    def gradient(self, dual: Dual, use: Use, weight: float) -> Dual:
+        """Seconds of each arm and occupancy less room if blocks do as in `use`, `weight` times."""
+        size = self.block_bytes * weight
+        steps = self.timeline.steps
+        hits, promoted, filled, demoted = (
+            size * self.by_group(each[:steps])
+            for each in (use.hit, use.promote, use.fill, use.demote)
+        )
+        grown = weight * self.by_group(use.append[:steps])
+        arm = self.all_in_dram.copy()
+        if self.inclusive:
+            hbm = dual.arm[:, 0] / self.rates.hbm
+            er = dual.arm[:, 1:-1] @ self.arms[:, 0]
+            hits = np.where(hbm < er, hits, np.where(hbm > er, 0.0, hits / 2))
+            arm[:, 0] += (hits + promoted + filled + grown) / self.rates.hbm
+            fetched, demoted, written = promoted, np.zeros_like(demoted), np.zeros_like(grown)
+        else:
+            fetched, written = promoted + filled, grown
+            arm[:, 0] += (hits + fetched + demoted + grown) / self.rates.hbm
+        for k, (er, ew, mi, mo) in enumerate(self.arms):
+            arm[:, 1 + k] += mi * fetched + mo * demoted - er * hits - ew * written
+        occupied = use.occupied().astype(np.float64)
+        return Dual(arm, weight * occupied - float(self.room))
+
+
+class Lagrangian:
+    """Evaluates prices on gathered blocks, each of which stands for `weight` blocks."""
+
+    def __init__(self, setting: Setting, grid: Grid, weight: float = 1.0) -> None:
+        self.setting, self.weight, self.grid = setting, weight, grid
+        threads = min(grid.pages, numba.get_num_threads()) if grid.bits.size > THREAD_WORDS else 1
+        self._cuts = [grid.pages * i // threads for i in range(threads + 1)]
+        cells = int(np.diff(setting.timeline.cell_offset).max())
+        self._tables = [new_tables(1, cells, 1).of(0) for _ in range(threads)]
+        self._scratch = [new_scratch(cells) for _ in range(threads)]
+        self._cost = np.empty(grid.pages)
+        self.taken: list[float] = []  # `time.perf_counter()` after each pass
+
+    @property
+    def passes(self) -> int:
+        return len(self.taken)
+
+    @property
+    def cells(self) -> int:
+        """Pairs of a block and a cell that a pass goes through."""
+        return 64 * self.grid.bits.size
+
+    def __call__(self, dual: Dual) -> tuple[float, Dual]:
+        """The value at `dual` and a supergradient."""
+        prices = self.setting.prices(dual)
+        timeline = self.setting.timeline
+        uses = [new_use(timeline.steps) for _ in self._tables]
+
+        def work(i: int) -> None:
+            sweep(
+                self._cuts[i], self._cuts[i + 1], self.grid, timeline.cell_offset,
+                timeline.cell_step, prices, self._tables[i], self._scratch[i], uses[i], self._cost,
+            )  # fmt: skip
+
+        in_threads(work, len(uses))
+        use = add_uses(uses)
+        self.taken.append(time.perf_counter())
+        value = self.setting.constant(dual) + self.weight * float(self._cost.sum())
+        return value, self.setting.gradient(dual, use, self.weight)

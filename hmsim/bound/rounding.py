@@ -1,0 +1,187 @@
+"""A schedule of any size, from the bound's own prices.
+
+Blocks choose one after another, a few at a time: each takes its cheapest path at prices that answer
+to what the others have taken so far. Room that runs short becomes dearer, and is closed where there
+is none left; an arm that grows longer than the others of its group gains weight. No block ever
+chooses again, so all that is kept is what the schedule does at each step.
+"""
+
+from collections.abc import Callable
+
+import numba
+import numpy as np
+
+from hmsim.bound import rounding_kernel as kernel
+from hmsim.bound.ascent import room_unit
+from hmsim.bound.exact.anneal import clock_of
+from hmsim.bound.paths.tables_kernel import new_tables
+from hmsim.bound.paths.words import Grid
+from hmsim.bound.paths.words_kernel import Use, add_uses, new_scratch, new_use
+from hmsim.bound.prices import Dual, Setting
+from hmsim.jit import in_threads
+from hmsim.placement.latency import (
+    APPEND,
+    APPEND_HBM,
+    COUNTS,
+    DEMOTED,
+    FILLED,
+    HITS,
+    PROMOTED,
+    READS,
+    RESIDENT,
+    Steps,
+    variant_traffic,
+)
+from hmsim.workload.steps import I64, U64
+
+BATCH, BATCHES = 2048, 500  # blocks that choose together, at most; batches at least
+LAST = 16  # batches to which what is left would amount; they shrink towards the end
+LEAST_ROOM = 1e-4  # reads from DRAM, a block and step; free room would go to whoever comes first
+LEAST_SHARE = 5e-5  # of the room, of the smallest batch
+GAIN = 3.0  # of the arms' prices when half of the blocks have chosen
+POWER = 16.0  # by which room is dearer where it is short, for batches of
+POWER_SHARE = 2e-3  # of all blocks; less for larger ones, or prices would swing
+GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
+
+
+def rounded(
+    setting: Setting, grid: Grid, dual: Dual, late: Callable[[], bool] = lambda: False
+) -> tuple[Use, Dual]:
+    """A schedule within capacity that follows prices, and the mean of the prices it followed.
+
+    `grid` holds all blocks of the workload. Blocks that have not chosen when it is `late` stay in
+    DRAM.
+    """
+    dual = Dual(dual.arm, np.maximum(dual.room, LEAST_ROOM * room_unit(setting)))
+    blocks = int((grid.slot >= 0).sum())
+    most = min(BATCH, max(1, blocks // BATCHES))
+    rounding = _Rounding(setting, grid, dual, most / max(1, blocks))
+    arm, room = np.zeros_like(dual.arm), np.zeros_like(dual.room)
+    least = max(1, int(LEAST_SHARE * setting.room))
+    for pages, masks in _batches(grid, blocks, min(least, most), most):
+        count = int(np.bitwise_count(masks).sum())
+        followed = rounding.steer(rounding.settled / blocks, count)
+        rounding.settle(pages, masks, followed)
+        rounding.settled += count
+        arm += count * followed.arm
+        closed = np.isinf(followed.room)
+        room += count * np.where(closed, kernel.MOST_CHANGE * dual.room, followed.room)
+        if late():
+            break
+    settled = max(1, rounding.settled)
+    return rounding.use(), Dual(arm / settled, room / settled)
+
+
+class _Rounding:
+    """What the blocks that have chosen do, and room to work in for each thread."""
+
+    def __init__(self, setting: Setting, grid: Grid, dual: Dual, step: float) -> None:
+        self._setting, self._grid, self._dual = setting, grid, dual
+        self._step = step  # share of the blocks in a batch
+        self._clock = clock_of(setting)
+        self._threads = numba.get_num_threads()
+        longest = int(np.diff(setting.timeline.cell_offset).max())
+        threads = range(self._threads)
+        self._tables = [new_tables(1, longest, 1).of(0) for _ in threads]
+        self._scratch = [new_scratch(longest) for _ in threads]
+        self._uses = [new_use(setting.timeline.steps) for _ in threads]
+        self.settled = 0
+
+    def use(self) -> Use:
+        return add_uses(self._uses)
+
+    def steer(self, share: float, count: int) -> Dual:
+        """Prices for the next `count` blocks, after a `share` of all."""
+        setting, dual, use = self._setting, self._dual, self.use()
+        room = np.empty_like(dual.room)
+        power = POWER * min(1.0, POWER_SHARE / self._step)
+        kernel.price_room(1.0 - share, count, power, setting.room, use.occupied(), dual.room, room)
+        if share == 0.0:
+            return Dual(dual.arm, room)
+        arm, groups = np.empty_like(dual.arm), len(dual.arm)
+        gain = GAIN * share / (1.05 - share)
+
+        def work(i: int) -> None:
+            first, last = (groups * k // self._threads for k in (i, i + 1))
+            kernel.steer(first, last, setting.start, share, gain, dual.arm, self._clock, use, arm)
+
+        in_threads(work, self._threads)
+        return Dual(arm, room)
+
+    def settle(self, pages: I64, masks: U64, dual: Dual) -> None:
+        """Blocks in `masks` of `pages` choose."""
+        timeline, prices = self._setting.timeline, self._setting.prices(dual)
+
+        def work(i: int) -> None:
+            mine = slice(len(pages) * i // self._threads, len(pages) * (i + 1) // self._threads)
+            kernel.settle(
+                pages[mine], masks[mine], self._grid, timeline.cell_offset, timeline.cell_step,
+                prices, self._tables[i], self._scratch[i], self._uses[i],
+            )  # fmt: skip
+
+        in_threads(work, self._threads)
+
+
+def time_of(setting: Setting, use: Use) -> float:
+    """Seconds of a schedule, from what it moves and reads at every step."""
+    timeline, steps = setting.timeline, setting.timeline.steps
+    occupied = use.occupied()
+    assert occupied.min() >= 0, "a schedule takes out of HBM what is not there"
+    assert occupied.max() <= setting.room, "a schedule breaks capacity"
+    counts = np.zeros((steps, len(COUNTS)), np.int64)
+    counts[:, READS], counts[:, HITS] = timeline.reads, use.hit[:steps]
+    counts[:, APPEND], counts[:, APPEND_HBM] = timeline.append_bytes, use.append[:steps]
+    counts[:, PROMOTED] = use.promote[:steps] + use.fill[:steps]
+    counts[:, FILLED], counts[:, DEMOTED] = use.fill[:steps], use.demote[:steps]
+    counts[:, RESIDENT] = occupied
+    shared = Steps(timeline.hbm_bytes, timeline.compute_s, setting.start)
+    traffic = variant_traffic(counts, shared, setting.block_bytes, setting.rates, setting.variant)
+    return float(traffic.time_s.sum())
+
+
+def _batches(grid: Grid, blocks: int, least: int, most: int) -> list[tuple[I64, U64]]:
+    """All blocks as batches of pages, by lane, and masks; each from all over lanes and slots."""
+    members = np.packbits(grid.slot >= 0, axis=1, bitorder="little").view(np.uint64)[:, 0]
+    width = int((grid.lane == grid.lane[0]).sum())
+    lanes = len(grid.lane) // width
+    golden = np.argsort(np.arange(width) * GOLDEN % 1.0)
+    turn = np.arange(lanes) * width // lanes  # each lane begins elsewhere
+    order = golden[(np.arange(width)[:, None] + turn) % width] + np.arange(lanes) * width
+    batches: list[tuple[I64, U64]] = []
+    pages: list[int] = []
+    masks: list[int] = []
+    count, left = 0, blocks
+
+    def finish() -> None:
+        nonlocal count, left
+        if pages:
+            by_page = np.argsort(pages, kind="stable")  # pages go by lane
+            batches.append((np.array(pages)[by_page], np.array(masks, np.uint64)[by_page]))
+            pages.clear()
+            masks.clear()
+        count, left = 0, left - count
+
+    for page in order.ravel():
+        word = int(members[page])
+        while word:
+            size = min(most, max(least, left // LAST))
+            taken = _lowest(word, size - count)
+            word ^= taken
+            pages.append(int(page))
+            masks.append(taken)
+            count += taken.bit_count()
+            if count >= size:
+                finish()
+    finish()
+    return batches
+
+
+def _lowest(word: int, count: int) -> int:
+    """The `count` lowest bits that are set, or all."""
+    if word.bit_count() <= count:
+        return word
+    taken = 0
+    for _ in range(count):
+        taken |= word & -word
+        word &= word - 1
+    return taken

@@ -1,0 +1,118 @@
+"""Prices that answer to what other blocks take, and blocks that follow them."""
+
+import numpy as np
+
+from hmsim.bound.exact.anneal_kernel import (
+    DEMOTED,
+    FETCHED,
+    GROWN,
+    HITS,
+    KINDS,
+    PROMOTED,
+    Clock,
+    arm_times,
+)
+from hmsim.bound.paths.tables_kernel import Prices, Tables, build
+from hmsim.bound.paths.words import Grid
+from hmsim.bound.paths.words_kernel import Scratch, Use, forward, tally, trace
+from hmsim.jit import kernel
+from hmsim.workload.steps import F64, I64, U64
+
+LEAST_PRICE = 1e-3  # of an arm: so that one which the dual thought idle can gain weight
+MOST_CHANGE = 20.0  # of the price of room, up or down
+
+
+@kernel
+def steer(
+    first_group: int,
+    last_group: int,
+    group_start: I64,
+    share: float,
+    gain: float,
+    arm: F64,
+    clock: Clock,
+    use: Use,
+    steered: F64,
+) -> None:
+    """Prices of arms [G, arms + floor] that lean towards the arms that are longer than they should.
+
+    `use` is that of a `share` of the blocks, `arm` the prices to start from.
+    """
+    count = arm.shape[1]
+    steps = len(use.hit) - 1
+    times, tally = np.empty(count), np.empty(KINDS)
+    for g in range(first_group, last_group):
+        first = group_start[g]
+        last = group_start[g + 1] if g + 1 < len(group_start) else steps
+        tally[:] = 0.0
+        for t in range(first, last):
+            tally[HITS] += use.hit[t]
+            tally[GROWN] += use.append[t]
+            tally[PROMOTED] += use.promote[t] + use.fill[t]
+            tally[FETCHED] += use.promote[t] + (0 if clock.either_side == 1 else use.fill[t])
+            tally[DEMOTED] += use.demote[t]
+        for kind in range(KINDS):
+            tally[kind] /= share
+        arm_times(
+            g, tally[HITS], tally[GROWN], tally[PROMOTED], tally[FETCHED], tally[DEMOTED], clock,
+            times,
+        )  # fmt: skip
+        mean = 0.0
+        for k in range(count):
+            mean += arm[g, k] * times[k]
+        total = 0.0
+        for k in range(count):
+            lead = gain * (times[k] - mean) / mean if mean > 0.0 else 0.0
+            steered[g, k] = max(arm[g, k], LEAST_PRICE) * np.exp(min(max(lead, -20.0), 20.0))
+            total += steered[g, k]
+        for k in range(count):
+            steered[g, k] /= total
+
+
+@kernel
+def price_room(
+    left: float,
+    most: int,
+    power: float,
+    capacity: int,
+    occupied: I64,
+    room: F64,
+    steered: F64,
+) -> None:
+    """Prices of room [T] that rise where less is left than a share `left` of the capacity.
+
+    As that power of how much less. Infinite where `most` blocks more would not fit.
+    """
+    for t in range(len(room)):
+        free = capacity - occupied[t]
+        if free < most:
+            steered[t] = np.inf
+        else:
+            change = (left * capacity / free) ** power
+            steered[t] = room[t] * min(max(change, 1 / MOST_CHANGE), MOST_CHANGE)
+
+
+@kernel
+def settle(
+    pages: I64,
+    masks: U64,
+    grid: Grid,
+    cell_offset: I64,
+    cell_step: I64,
+    prices: Prices,
+    tables: Tables,
+    scratch: Scratch,
+    use: Use,
+) -> None:
+    """Blocks in `masks` of pages, in order of their lanes, take their cheapest paths."""
+    for k in range(len(pages)):
+        page, mask = pages[k], masks[k]
+        lane = grid.lane[page]
+        cells = cell_step[cell_offset[lane] : cell_offset[lane + 1]]
+        if k == 0 or grid.lane[pages[k - 1]] != lane:
+            build(cells, len(prices.room), prices, tables)
+        forward(page, grid, cells, prices, tables, scratch)
+        trace(page, len(cells), grid, scratch)
+        for j in range(len(cells) + 1):
+            scratch.state[j] &= mask
+        tally(page, scratch.state, grid, cells, prices, tables, use)

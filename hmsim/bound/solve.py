@@ -1,0 +1,408 @@
+"""`bound`: how far from optimal any schedule of a workload can be, by the method asked for.
+
+lp      the exact optimum of the relaxation; small instances
+milp    the exact optimum of schedules; tiny ones
+dual    certified prices: on everything where blocks fit in memory, else optimised on a sample and
+        certified by one streamed pass
+anneal  the dual's after a short run, and the time to spend on schedules
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from hmsim import units
+from hmsim.bound.ascent import Ascent, ascend, coarse_start
+from hmsim.bound.certificate import Certificate
+from hmsim.bound.exact import anneal, lp
+from hmsim.bound.exact.problem import (
+    Problem,
+    check_setting,
+    collect,
+    room_for_blocks,
+    schedule_time,
+)
+from hmsim.bound.paths.words import gather
+from hmsim.bound.prices import Dual, Lagrangian, Setting
+from hmsim.bound.rounding import rounded, time_of
+from hmsim.errors import InputError
+from hmsim.placement.latency import Rates, Steps
+from hmsim.workload.steps import F64, Workload, group_starts
+from hmsim.workload.windows import windows
+
+METHODS = ("lp", "milp", "dual", "anneal")
+STORED_CELLS = 1e8  # blocks x steps of their lane that all passes go through
+SAMPLE_CELLS = 5e8  # of a sample, where there are more
+GRID_CELLS = 3.2e10  # at which all blocks' reads, a bit each, still go into memory: 4 GB
+QUICK_CELLS, QUICK_LANES = 3e7, 4  # of a quick bound's sample, and lanes to take it from
+QUICK_PASSES, QUICK_RATES, QUICK_ROOM = 80, (1.0, 3e-3), 0.25  # where the sample is everything
+FIRST_PASSES, LEAST_PASSES, MOST_PASSES = 200, 1000, 4000  # of the first and the second stage
+PASSED_CELLS = 2e9  # to go through in the second stage, within those limits
+PIECES, PIECE_PASSES = 32, 15  # of time, between which a sample's prices differ at first
+SAMPLED_PASSES, SAMPLED_RATES = 200, (0.3, 1e-3)  # fewer passes, shorter steps
+SAMPLE_TIME = 0.4  # share of the time to spend, where there is one
+THIN_PASSES = 50  # over a quick bound's sample
+FULL_PASSES, FULL_RATES = 8, (0.03, 3e-3)  # over all blocks after those over a sample
+FULL_ROUNDS = 4
+FAR = 0.05  # a gap at which prices were no guide, and policies may do better than following them
+MOVES = 500_000  # of the first stage's annealing
+# Policies that stand for a schedule where there are too many blocks to anneal.
+CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("static", {}),
+    ("lookahead", {"window": 6, "share": 0.5}),
+)
+
+
+class BoundResult(NamedTuple):
+    """A certified gap: no schedule takes less than `bound_s`, one takes `achievable_s`."""
+
+    bound_s: float
+    achievable_s: float | None  # None where no schedule was asked for
+    gap: float | None  # (achievable - bound) / achievable, 0 where both are 0
+    method: str
+    variant: str
+    barrier: str
+    iterations: int  # passes over the (sampled) blocks; 0 where HiGHS did it all
+    wall_s: float
+    convergence: list[float]  # best value after each pass, of the sample where there is one
+    seconds: list[float]  # when that was, from the start
+    prices: Dual | None  # None for milp
+
+    @property
+    def history(self) -> F64:
+        """[passes, 3]: pass, best value so far in seconds, seconds taken."""
+        return _history(self.convergence, self.seconds)
+
+
+def bound(
+    workload: Workload,
+    rates: Rates,
+    capacity: float,
+    variant: str = "text",
+    barrier: str = "layer",
+    method: str = "dual",
+    gap: float = 0.01,
+    time_s: float | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> BoundResult:
+    """A lower bound on the time of every schedule, and a schedule's time.
+
+    `capacity` is all of HBM in bytes, `rates` in bytes per second. Work ends once the gap is at
+    most `gap`, after about `time_s` seconds, or when neither side gains any more. InputError where
+    an argument or the size is out of range.
+    """
+    check_setting(variant, barrier, rates)
+    if method not in METHODS:
+        raise InputError(f"method: {method!r} is not one of {', '.join(METHODS)}")
+    if not 0 <= gap < 1:
+        raise InputError(f"gap: {gap!r} must be at least 0 and below 1")
+    if time_s is not None and not time_s > 0:
+        raise InputError(f"time: {time_s!r} seconds must be above zero")
+    search = _Search(workload, rates, capacity, variant, barrier, gap, time_s, progress)
+    if method in ("lp", "milp"):
+        return search.exact(method)
+    geometry = workload.geometry
+    small = geometry.slots * geometry.steps <= STORED_CELLS
+    return search.whole(method) if small else search.sampled()
+
+
+def quick_bound(
+    workload: Workload, rates: Rates, capacity: float, variant: str = "text", barrier: str = "layer"
+) -> BoundResult:
+    """As rigorous a bound as `bound`'s, from few passes over few blocks; no schedule is sought."""
+    check_setting(variant, barrier, rates)
+    search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, lambda message: None)
+    setting, dual, history = search.quick_prices()
+    value = search._certified(setting, dual)
+    return search.result("dual", value, None, len(history), history, dual)
+
+
+def quick_prices(
+    workload: Workload, rates: Rates, capacity: float, variant: str = "text", barrier: str = "layer"
+) -> tuple[Setting, Dual, F64]:
+    """What a `Certificate` needs, for a caller that streams the workload anyway.
+
+    Also how they were found, as `BoundResult.history`, of a sample.
+    """
+    check_setting(variant, barrier, rates)
+    search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, lambda message: None)
+    setting, dual, values = search.quick_prices()
+    return setting, dual, _history(values, search.seconds())
+
+
+def format_table(result: BoundResult) -> str:
+    """The result for people."""
+    rows = [
+        ("bound", units.show_seconds(result.bound_s)),
+        ("method", f"{result.method}, {result.iterations} passes"),
+        ("variant", f"{result.variant}, barrier a {result.barrier}"),
+        ("wall time", units.show_seconds(result.wall_s)),
+    ]
+    if result.achievable_s is not None and result.gap is not None:
+        rows.insert(1, ("achievable", units.show_seconds(result.achievable_s)))
+        rows.insert(2, ("certified gap", f"{100 * result.gap:.3g} %"))
+    return "\n".join(f"{name:<14}{value}" for name, value in rows)
+
+
+class _Search:
+    """One call's arguments and clock."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        rates: Rates,
+        capacity: float,
+        variant: str,
+        barrier: str,
+        gap: float,
+        time_s: float | None,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.began = time.perf_counter()
+        self.workload, self.rates, self.capacity = workload, rates, capacity
+        self.variant, self.barrier, self.gap = variant, barrier, gap
+        self.time_s = np.inf if time_s is None else time_s
+        self.progress = progress
+        self._clocks: list[list[float]] = []  # of each Lagrangian
+        geometry = workload.geometry
+        self.room = room_for_blocks(
+            capacity, geometry.resident_bytes, geometry.block_bytes, geometry.lanes * geometry.slots
+        )
+
+    def seconds(self) -> list[float]:
+        """When each pass ended, from the start."""
+        return [taken - self.began for clock in self._clocks for taken in clock]
+
+    def late(self, share: float = 1.0) -> bool:
+        """Whether that share of the time to spend is over."""
+        return time.perf_counter() >= self.began + share * self.time_s
+
+    def exact(self, method: str) -> BoundResult:
+        """By HiGHS. The LP's bound is the Lagrangian's value at its prices."""
+        problem = collect(self.workload, self.capacity)
+        lp.check_size(problem, method)
+        lagrangian = self._lagrangian(1)
+        if method == "milp":
+            left = max(0.1, self.began + self.time_s - time.perf_counter())
+            solved = lp.solve_milp(
+                problem, self.rates, self.variant, self.barrier, self.gap,
+                None if np.isinf(left) else left,
+            )  # fmt: skip
+            achievable = schedule_time(
+                problem, solved.x > 0.5, self.rates, self.variant, self.barrier
+            )
+            return self.result(method, solved.bound_s, achievable, 0, [], None)
+        solved = lp.solve_lp(problem, self.rates, self.variant, self.barrier)
+        floor = 1.0 - solved.arm_price.sum(axis=1, keepdims=True)
+        dual = Dual(np.hstack([solved.arm_price, floor]), solved.room_price)
+        value, _ = lagrangian(dual)
+        achievable = self._schedule(problem, lagrangian.setting, [dual], value, 4 * MOVES)
+        return self.result(method, value, achievable, 0, [], dual)
+
+    def whole(self, method: str) -> BoundResult:
+        """Prices and schedules of all blocks, in stages: two, and then, if there is a time to
+        spend, ever longer ones."""
+        lagrangian = self._lagrangian(1)
+        problem = self._small_problem()
+        best = coarse_start(lagrangian)
+        history = list(best.history)
+        achievable, moves, passes, stage = np.inf, MOVES, FIRST_PASSES, 0
+        while True:
+            if method != "anneal" or stage == 0:
+                found = ascend(lagrangian, best.dual, passes, stop=lambda value: self.late())
+                history += [max(best.value, value) for value in found.history]
+                best = max(best, found, key=lambda ascent: ascent.value)
+            if problem is not None:
+                found_s = self._schedule(
+                    problem, lagrangian.setting, [best.dual], best.value, moves
+                )
+                achievable = min(achievable, found_s)
+            else:
+                cut = self.late if stage else lambda: False  # the first is a schedule at least
+                use, _ = rounded(lagrangian.setting, lagrangian.grid, best.dual, cut)
+                achievable = min(achievable, time_of(lagrangian.setting, use))
+            self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
+            met = _gap(best.value, achievable) <= self.gap
+            if met or self.late() or (stage > 0 and np.isinf(self.time_s)):
+                break
+            moves *= 4
+            passes *= 4
+            if stage == 0:
+                wanted = PASSED_CELLS / max(1, lagrangian.cells)
+                passes = int(np.clip(wanted, LEAST_PASSES, MOST_PASSES))
+            stage += 1
+        return self.result(method, best.value, achievable, lagrangian.passes, history, best.dual)
+
+    def sampled(self) -> BoundResult:
+        """Prices of a sample of blocks, then a few passes over all of them, and a schedule."""
+        lagrangian = self._lagrangian(_thinning(self.workload, SAMPLE_CELLS))
+        found = self._few_passes(lagrangian, SAMPLED_PASSES)
+        self.progress(f"sample: {found.value:.6g} s after {lagrangian.passes} passes")
+        setting, geometry = lagrangian.setting, self.workload.geometry
+        passes = lagrangian.passes
+        del lagrangian
+        if geometry.slots * geometry.steps > GRID_CELLS:
+            value = self._certified(setting, found.dual)
+            self.progress(f"bound {value:.6g} s; looking for a schedule")
+            achievable = self._policies_time()
+            return self.result("dual", value, achievable, passes, found.history, found.dual)
+
+        everything = self._kept(
+            Lagrangian(setting, gather(self.workload, 1, timeline=setting.timeline)[1])
+        )
+        value, _ = everything(found.dual)
+        best = found._replace(value=value)
+        history, achievable, followed = [*found.history, value], np.inf, found.dual
+        for k in range(FULL_ROUNDS):
+            before = achievable
+            use, followed = rounded(
+                setting, everything.grid, followed, self.late if k else lambda: False
+            )
+            achievable = min(achievable, time_of(setting, use))
+            if k == 0 and _gap(best.value, achievable) > FAR:
+                achievable = min(achievable, self._policies_time())
+            self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
+            if _gap(best.value, achievable) <= self.gap or self.late():
+                break
+            if k > 0 and achievable > before * (1 - 1e-3):
+                break
+            found = ascend(
+                everything, best.dual, FULL_PASSES, FULL_RATES, self._room_step(),
+                stop=lambda value: self.late(),
+            )  # fmt: skip
+            history += [max(best.value, value) for value in found.history]
+            best = max(best, found, key=lambda ascent: ascent.value)
+            followed = best.dual
+        passes += everything.passes
+        return self.result("dual", best.value, achievable, passes, history, best.dual)
+
+    def _certified(self, setting: Setting, dual: Dual) -> float:
+        """The bound that these prices prove, by one pass over the stream."""
+        certificate = Certificate(setting, self.workload.geometry, dual, numba.get_num_threads())
+        for chunk in self.workload.chunks():
+            certificate.feed(chunk)
+        return certificate.value()
+
+    def quick_prices(self) -> tuple[Setting, Dual, list[float]]:
+        """Prices from a sample of few blocks, the same in all steps of a token.
+
+        They are of few lanes: tables are by lane, and would take longer than the blocks.
+        """
+        every = _thinning(self.workload, QUICK_CELLS)
+        lanes_every = min(every, max(1, self.workload.geometry.lanes // QUICK_LANES))
+        lagrangian = self._lagrangian(every // lanes_every, lanes_every)
+        if every > 1:
+            # Lanes that are left out would have no say in prices of their own steps.
+            apart = len(group_starts(lagrangian.setting.timeline.token, "token"))
+            found = self._few_passes(lagrangian, THIN_PASSES, apart)
+        else:
+            start = coarse_start(lagrangian)
+            found = ascend(lagrangian, start.dual, QUICK_PASSES, QUICK_RATES, QUICK_ROOM)
+            history = start.history + [max(start.value, value) for value in found.history]
+            best = max(start, found, key=lambda ascent: ascent.value)
+            found = best._replace(history=history)
+        return lagrangian.setting, found.dual, found.history
+
+    def result(
+        self,
+        method: str,
+        bound_s: float,
+        achievable: float | None,
+        passes: int,
+        history: list[float],
+        dual: Dual | None,
+    ) -> BoundResult:
+        return BoundResult(
+            bound_s, achievable, None if achievable is None else _gap(bound_s, achievable),
+            method, self.variant, self.barrier, passes, time.perf_counter() - self.began,
+            history, self.seconds()[: len(history)], dual,
+        )  # fmt: skip
+
+    def _lagrangian(self, every: int, lanes_every: int = 1) -> Lagrangian:
+        """Of one block in `every`, in one lane of `lanes_every`."""
+        timeline, grid = gather(self.workload, every, lanes_every)
+        size = self.workload.geometry.block_bytes
+        setting = Setting(timeline, self.rates, self.variant, self.barrier, size, self.room)
+        lanes = timeline.lanes
+        kept = (np.arange(lanes) % lanes_every == lanes_every // 2).sum()
+        return self._kept(Lagrangian(setting, grid, float(every * lanes / kept)))
+
+    def _kept(self, lagrangian: Lagrangian) -> Lagrangian:
+        """The same, and its clock will be read."""
+        self._clocks.append(lagrangian.taken)
+        return lagrangian
+
+    def _few_passes(self, lagrangian: Lagrangian, passes: int, apart: int | None = None) -> Ascent:
+        """From the same prices at every step, over pieces of time, to `passes` with `apart` pieces
+        (None: every step's its own)."""
+        best = coarse_start(lagrangian)
+        history = list(best.history)
+        for count, pieces in ((PIECE_PASSES, PIECES), (passes, apart)):
+            found = ascend(
+                lagrangian,
+                best.dual,
+                count,
+                SAMPLED_RATES,
+                self._room_step(),
+                pieces,
+                lambda value: self.late(SAMPLE_TIME),
+            )
+            history += [max(best.value, value) for value in found.history]
+            best = max(best, found, key=lambda ascent: ascent.value)
+        return best._replace(history=history)
+
+    def _room_step(self) -> float:
+        """Room is worth the less a step, the more steps there are to a token."""
+        return min(0.3, 3.0 / self.workload.geometry.lanes)
+
+    def _small_problem(self) -> Problem | None:
+        """The problem if a dense schedule of it fits in memory."""
+        geometry = self.workload.geometry
+        if geometry.lanes * geometry.slots * geometry.steps > anneal.MAX_CELLS:
+            return None
+        return collect(self.workload, self.capacity)
+
+    def _schedule(
+        self, problem: Problem, setting: Setting, duals: list[Dual], bound_s: float, moves: int
+    ) -> float:
+        """Time of the best schedule that rounding and annealing find."""
+        return anneal.improve(
+            anneal.Schedule(problem, setting), duals, self.workload.seed, moves,
+            lambda found: self.late() or _gap(bound_s, found) <= self.gap,
+        )  # fmt: skip
+
+    def _policies_time(self) -> float:
+        """Time of the best of CANDIDATES, by one pass over the workload."""
+        from hmsim.placement import driver, policies
+
+        chosen = [policies.make(name, dict(options)) for name, options in CANDIDATES]
+        taken = [
+            driver.start(policy, self.workload, self.capacity, self.rates, self.variant)
+            for policy in chosen
+        ]
+        total = np.zeros(len(taken))
+        for window, demand in windows(self.workload, max(p.ahead_tokens for p in chosen)):
+            start = group_starts(demand.token, self.barrier)
+            steps = Steps(demand.hbm_bytes, demand.compute_s, start)
+            for k, run in enumerate(taken):
+                counts, _ = run.advance(window, demand, np.full(window.rows, -1, np.int64))
+                total[k] += run.traffic(counts, steps).time_s.sum()
+        return float(total.min())
+
+
+def _history(values: list[float], seconds: list[float]) -> F64:
+    return np.column_stack([np.arange(1, len(values) + 1), values, seconds[: len(values)]])
+
+
+def _thinning(workload: Workload, cells: float) -> int:
+    """One block in how many (a power of two) to keep for at most about `cells` cells."""
+    geometry = workload.geometry
+    every = geometry.slots * geometry.steps / cells
+    return 1 if every <= 1 else 1 << int(np.ceil(np.log2(every)))
+
+
+def _gap(bound_s: float, achievable_s: float) -> float:
+    return max(0.0, achievable_s - bound_s) / achievable_s if achievable_s > 0 else 0.0

@@ -1,0 +1,195 @@
+"""The one home of the compiler: no other file of hmsim calls Numba's `njit`.
+
+    @kernel             a compiled function; it releases the interpreter lock and is cached on disk
+    @inlined            the same, always inlined into its callers
+    @compiled_for(SIG)  a kernel compiled for one signature, as soon as it is defined
+    @record_kernel, @record_inlined
+                        kernels over flat records of int64, whose indices are never negative
+
+**The cache.** Numba caches machine code by the source of the kernel's own file alone, but kernels
+call kernels and read constants of other files, so an edit there would leave stale machine code in
+use. hmsim's cache is stamped with every source file of the package that the kernel's file imports,
+directly or not (`source_fingerprint`): what an edit can reach is compiled anew, and nothing else.
+The same holds for a user's policy, whose file stands outside the package.
+
+**Records.** Numba must allow for an index of -1 meaning "the last" at every access, which costs the
+memory kernels a third of their speed. `record_kernel` takes every index as unsigned: `s[i]` is
+compiled as `s[np.uint64(i)]`. Slices stay as they are. These kernels do not allocate, hence no
+reference counts (`_nrt`), and none divides by a zero that should raise (`error_model`).
+"""
+
+import ast
+import hashlib
+import inspect
+import re
+import tempfile
+import textwrap
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import config, get_num_threads, njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+_PACKAGE = Path(__file__).parent
+_RECORD: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+
+
+def kernel(function: Callable) -> Any:
+    """Compile `function` when it is first called with new types; cached on disk."""
+    return _cached(njit(nogil=True)(function))
+
+
+def inlined(function: Callable) -> Any:
+    """As `kernel`, and inlined into its callers before they are typed."""
+    return _cached(njit(nogil=True, inline="always")(function))
+
+
+def compiled_for(signature: Any) -> Callable[[Callable], Any]:
+    """As `kernel`, for this one Numba signature, at once (or from the cache on disk)."""
+
+    def decorate(function: Callable) -> Any:
+        dispatcher = _cached(njit(nogil=True)(function))
+        if not config.DISABLE_JIT:  # type: ignore[attr-defined]
+            dispatcher.compile(signature)
+            dispatcher.disable_compile()
+        return dispatcher
+
+    return decorate
+
+
+def record_kernel(function: Callable) -> Any:
+    """As `kernel`, with every index taken as unsigned (see the module's text)."""
+    return _cached(njit(nogil=True, **_RECORD)(_with_unsigned_indices(function)))
+
+
+def record_inlined(function: Callable) -> Any:
+    """As `record_kernel`, and always inlined by LLVM: for what runs at every DRAM command."""
+    return _cached(njit(nogil=True, forceinline=True, **_RECORD)(_with_unsigned_indices(function)))
+
+
+def in_threads(work: Callable[[int], None], count: int) -> None:
+    """Call `work(0)` .. `work(count - 1)`, each in a thread; kernels run side by side there."""
+    if count <= 1:
+        for i in range(count):
+            work(i)
+        return
+    with ThreadPoolExecutor(count) as pool:
+        for done in [pool.submit(work, i) for i in range(count)]:
+            done.result()
+
+
+def threads(most: int) -> int:
+    """How many threads work for `most` hands may use: Numba's number, if that is less."""
+    return max(1, min(most, get_num_threads()))
+
+
+def source_fingerprint(file: Path) -> bytes:
+    """A hash of the source file and of every source of the package that it imports, in turn.
+
+    An import anywhere in a file counts, also inside a function. Of a file outside the package
+    (a user's policy) the modules that stand in its own folder count too.
+    """
+    found: set[Path] = set()
+    waiting = [file.resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += _imported(path)
+    digest = hashlib.sha256()
+    for path in sorted(found):
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
+class _Cache(FunctionCache):
+    """Numba's cache on disk, stamped with all sources that the machine code can depend on."""
+
+    def __init__(self, function: Callable) -> None:
+        try:
+            super().__init__(function)
+        except RuntimeError:  # no folder of Numba's own choice can be written
+            _use_temporary_folder()
+            super().__init__(function)
+        source = Path(inspect.getfile(function))
+        if source.exists():  # not so at an interactive prompt, where Numba's own stamp serves
+            self._cache_file = IndexDataCacheFile(
+                self._cache_path, self._impl.filename_base, source_fingerprint(source)
+            )
+
+
+def _cached(dispatcher: Any) -> Any:
+    if not config.DISABLE_JIT:  # type: ignore[attr-defined]
+        dispatcher._cache = _Cache(dispatcher.py_func)
+    return dispatcher
+
+
+@cache
+def _use_temporary_folder() -> None:
+    folder = tempfile.mkdtemp(prefix="hmsim-kernels-")
+    config.CACHE_DIR = folder  # type: ignore[attr-defined]
+    warnings.warn(
+        "compiled kernels cannot be kept: neither the installation nor a cache folder can be "
+        f"written; this process uses {folder} (set NUMBA_CACHE_DIR to keep them)",
+        stacklevel=2,
+    )
+
+
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)|import[ \t]+([^\n]*))", re.M
+)
+
+
+@cache
+def _imported(path: Path) -> list[Path]:
+    """The source files that a file's import statements name, as far as `source_fingerprint` goes."""
+    roots = [_PACKAGE.parent] if path.is_relative_to(_PACKAGE) else [path.parent, _PACKAGE.parent]
+    names: list[str] = []
+    for module, members, plain in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        if plain:
+            names += re.findall(r"[\w.]+", plain)
+        else:
+            names += [module, *(f"{module}.{each}" for each in re.findall(r"\w+", members))]
+    files = []
+    for name in names:
+        parts = name.split(".")
+        for root in roots:
+            if root == _PACKAGE.parent and parts[0] != _PACKAGE.name:
+                continue
+            place = root.joinpath(*parts)
+            files += [
+                each for each in (place.with_suffix(".py"), place / "__init__.py") if each.is_file()
+            ]
+    return files
+
+
+def _with_unsigned_indices(function: Callable) -> Callable:
+    """The same function, from the same file and line, with `x[i]` written `x[np.uint64(i)]`."""
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return function
+    lines, first = inspect.getsourcelines(function)
+    tree = ast.parse(textwrap.dedent("".join(lines)))
+    definition = tree.body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    definition.decorator_list = []
+    module = ast.Module([_Unsigned().visit(definition)], [])
+    tree = ast.fix_missing_locations(ast.increment_lineno(module, first - 1))
+    function.__globals__["_uint64"] = np.uint64
+    defined: dict[str, Any] = {}
+    exec(compile(tree, inspect.getfile(function), "exec"), function.__globals__, defined)
+    made = defined[function.__name__]
+    made.__qualname__ = function.__qualname__
+    return made
+
+
+class _Unsigned(ast.NodeTransformer):
+    def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:
+        self.generic_visit(node)
+        if not isinstance(node.slice, (ast.Slice, ast.Tuple)):
+            node.slice = ast.Call(ast.Name("_uint64", ast.Load()), [node.slice], [])
+        return node

@@ -1,0 +1,279 @@
+"""One plain address trace through one memory, and what came of it."""
+
+import csv
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmsim.config.memory import MemorySpec, load_memory
+from hmsim.errors import InputError, did_you_mean
+from hmsim.exchange.plain import read_trace
+from hmsim.memory import burst_state as kernel
+from hmsim.memory import mapping as maps
+from hmsim.memory.device import Memory, MemoryConfig, Pages
+from hmsim.memory.sampling import cut
+from hmsim.units import show_bytes, show_seconds
+
+I64 = NDArray[np.int64]
+FIDELITIES = ("burst", "run")
+_SAMPLE = 1 << 18  # requests that `run` simulates
+_CLUSTER = 1 << 19  # in clusters of so many bytes
+REASONS = {
+    "data": "data",
+    "no_request": "no request in flight",
+    "queue_full": "queue too shallow",
+    "in_flight_limit": "too few requests in flight",
+    "row_cycle": "row misses (tRCD, tRP, tRC)",
+    "activation_rate": "activation rate (tFAW, tRRD)",
+    "refresh": "refresh",
+    "turnaround": "read/write turnaround",
+    "spacing": "bank group and rank spacing (tCCD)",
+    "command_bus": "command bus and scheduling",
+    "link": "link",
+}
+_BINS = 1 << 16
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """Totals of a replay. Latency is from entry into a queue to the last beat of data;
+    `mean_arrival_latency_ns` counts from the intended arrival, which differs under a load."""
+
+    requests: int
+    bytes: int
+    seconds: float
+    bandwidth_GBps: float
+    peak_GBps: float
+    row_hit_rate: float
+    mean_read_latency_ns: float
+    p99_read_latency_ns: float
+    mean_arrival_latency_ns: float
+    wall_s: float
+    p50_read_latency_ns: float
+    latency_histogram: list[tuple[float, int]]  # (upper edge in ns, reads), powers of two
+    row_hits: int
+    row_misses: int
+    row_conflicts: int
+    activations: int
+    refreshes: int
+    bus_ticks: dict[str, int]  # what the data buses' time went into, see REASONS
+
+    @property
+    def limiter(self) -> str:
+        """What costs the most bandwidth, for people."""
+        return REASONS[max(list(self.bus_ticks)[1:], key=self.bus_ticks.__getitem__)]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data for `--json`."""
+        return asdict(self)
+
+
+def replay_trace(
+    trace: str | Path | tuple[I64, I64],
+    memory: str | MemorySpec,
+    channels: int = 1,
+    mapping: str | None = None,
+    interleave: int | None = None,
+    queue: int | None = None,
+    row_policy: str = "open",
+    refresh: str = "all-bank",
+    load: float | None = None,
+    poisson: bool = False,
+    scheduler: str = "FRFCFSRowHit",
+    fidelity: str = "burst",
+    commands: str | Path | None = None,
+    seed: int = 7,
+) -> ReplayResult:
+    """Replay a trace (a file, or addresses in bytes and writes 0/1) in order.
+
+    `queue` is the depth of the read and of the write queue (32 each). `load` paces arrivals to a
+    share of pin bandwidth, at fixed gaps or (`poisson`) exponential ones; without it a request
+    arrives as soon as its channel accepts it. `fidelity` "run" simulates clusters of requests,
+    evenly spread, and scales. `commands` names a CSV file to write every DRAM
+    command to. InputError on anything wrong in the call or the trace.
+    """
+    if fidelity not in FIDELITIES:
+        raise InputError(f"fidelity: {fidelity!r}{did_you_mean(fidelity, FIDELITIES)}")
+    spec = load_memory(memory) if isinstance(memory, str) else memory
+    config = MemoryConfig(
+        spec,
+        channels,
+        mapping,
+        interleave,
+        read_queue=32 if queue is None else queue,
+        write_queue=32,
+        row_policy=row_policy,
+        refresh=refresh,
+        scheduler=scheduler,
+    )
+    source = "trace" if isinstance(trace, tuple) else str(trace)
+    address, write = trace if isinstance(trace, tuple) else read_trace(trace)
+    burst = spec.organization.burst_bytes
+    pages = Pages(address & -burst, np.full(len(address), burst), write)
+    _check(source, pages, Memory(config).capacity)
+    if fidelity == "run" and len(address) > _SAMPLE:
+        wanted = _SAMPLE * burst // _CLUSTER
+        starts = (2 * np.arange(wanted) + 1) * len(address) * burst // (2 * wanted)
+        position = np.arange(len(address) + 1) * burst
+        parts = [cut(pages, position, at - _CLUSTER // 2, _CLUSTER) for at in starts.tolist()]
+        pages = Pages(*map(np.concatenate, zip(*parts, strict=True)))
+    started = time.perf_counter()
+    room = 6 * len(pages.size) + 1024 if commands else 0
+    device = _simulate(config, pages, load, poisson, seed, room)
+    while commands and device.log_is_full:
+        room *= 4
+        device = _simulate(config, pages, load, poisson, seed, room)
+    wall = time.perf_counter() - started
+    if commands:
+        write_commands(device, commands)
+    return _result(device, len(address), len(pages.size), wall)
+
+
+def _check(source: str, pages: Pages, capacity: int) -> None:
+    if not len(pages.address):
+        raise InputError(f"{source}: the trace is empty")
+    low, high = int(pages.address.min()), int(pages.address.max())
+    if low < 0:
+        raise InputError(f"{source}: address {low} is below zero")
+    if high >= capacity:
+        raise InputError(f"{source}: address {high:#x} is beyond the memory's {capacity:#x} bytes")
+
+
+def _simulate(
+    config: MemoryConfig, pages: Pages, load: float | None, poisson: bool, seed: int, log: int
+) -> Memory:
+    device = Memory(config, bins=_BINS, log=log)
+    intended = _arrivals(device, len(pages.size), load, poisson, seed)
+    device.replay_in_order(pages, intended, width=config.channels)
+    return device
+
+
+def _arrivals(device: Memory, n: int, load: float | None, poisson: bool, seed: int) -> I64:
+    """Intended arrival ticks; empty for "as soon as accepted"."""
+    if load is None:
+        if poisson:
+            raise InputError("poisson: arrivals need a load, such as --load 0.5")
+        return np.zeros(0, np.int64)
+    if not 1e-9 <= load < np.inf:
+        raise InputError(f"load: {load} is outside 1e-9 and up; 1 is pin bandwidth")
+    burst = device.config.spec.organization.burst_bytes
+    per_tick = load * device.config.bandwidth * device.tick_s / burst
+    if not poisson:
+        return np.floor(np.arange(n) / per_tick).astype(np.int64)
+    gaps = np.random.default_rng(seed).exponential(1 / per_tick, n)
+    return np.floor(np.cumsum(gaps)).astype(np.int64)
+
+
+def _result(device: Memory, requests: int, simulated: int, wall: float) -> ReplayResult:
+    scale = requests / simulated
+    counts = device.statistics()
+    ns = device.tick_s * 1e9
+    ticks = float(device.last_done)
+    whole = max(device.last_done, device.last_data)
+    if scale > 1:
+        ticks = device.evened(ticks, counts, device.config.channels)
+        whole = round(ticks)
+    seconds = ticks * scale * device.tick_s
+    total = requests * device.config.spec.organization.burst_bytes
+    reads = max(1, counts["reads"] + counts["forwarded"])
+    judged = max(1, counts["row_hits"] + counts["row_misses"] + counts["row_conflicts"])
+    latencies = device.histogram()
+    seen = np.cumsum(latencies)
+    p50, p99 = np.searchsorted(seen, [0.5 * seen[-1], 0.99 * seen[-1]]).tolist()
+    bus_ticks = device.bus_ticks(counts, whole)
+    return ReplayResult(
+        requests=requests,
+        bytes=total,
+        seconds=seconds,
+        bandwidth_GBps=total / seconds / 1e9,
+        peak_GBps=device.config.bandwidth / 1e9,
+        row_hit_rate=counts["row_hits"] / judged,
+        mean_read_latency_ns=counts["latency_ticks"] / reads * ns,
+        p99_read_latency_ns=p99 * ns,
+        mean_arrival_latency_ns=counts["arrival_latency_ticks"] / reads * ns,
+        wall_s=wall,
+        p50_read_latency_ns=p50 * ns,
+        latency_histogram=_by_octave(latencies, ns, scale),
+        row_hits=round(counts["row_hits"] * scale),
+        row_misses=round(counts["row_misses"] * scale),
+        row_conflicts=round(counts["row_conflicts"] * scale),
+        activations=round(counts["activations"] * scale),
+        refreshes=round(counts["refreshes"] * scale),
+        bus_ticks={name: round(ticks * scale) for name, ticks in bus_ticks.items()},
+    )
+
+
+def _by_octave(latencies: I64, ns: float, scale: float) -> list[tuple[float, int]]:
+    """Reads up to 1, 2, 4, ... ticks, in nanoseconds, without the empty ends."""
+    edges = 1 << np.arange(len(latencies).bit_length())
+    counts = np.diff(np.append(0, np.cumsum(latencies))[np.minimum(edges, len(latencies) - 1) + 1])
+    counts = np.append(latencies[:2].sum(), counts)
+    filled = np.flatnonzero(counts)
+    if not len(filled):
+        return []
+    span = slice(filled[0], filled[-1] + 1)
+    edge_ns = (edges[span] * ns).tolist()
+    return list(zip(edge_ns, np.round(counts[span] * scale).astype(int).tolist(), strict=True))
+
+
+def write_commands(device: Memory, path: str | Path) -> None:
+    """Every logged command as CSV: tick, command, then its place from the channel down."""
+    spec = device.config.spec
+    organization = spec.organization
+    hbm = spec.protocol == "hbm"
+    upper = ["Channel", "PseudoChannel", "Sid"] if hbm else ["Channel", "Rank"]
+    header = ["tick", "command", *upper, "BankGroup", "Bank", "Row", "Column"]
+    log = device.commands()
+    columns = maps.decode(device.mapping, np.maximum(log[:, 5], 0))[2]
+    try:
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            for (tick, channel, command, bank, row, _), column in zip(
+                log.tolist(), columns.tolist(), strict=True
+            ):
+                rest, low = divmod(bank, organization.banks)
+                rest, group = divmod(rest, organization.bank_groups)
+                pseudo, rank = divmod(rest, organization.ranks)
+                name = kernel.LOG_NAMES[command]
+                if not hbm and name == "ACT":
+                    name = "ACT1"
+                places: Iterable[int] = (pseudo, rank) if hbm else (rank,)
+                if name in ("PREab", "REFab"):
+                    group = low = -1
+                    places = (pseudo, -1) if hbm else (rank,)
+                if row < 0:
+                    column = -1
+                writer.writerow([tick, name, channel, *places, group, low, row, column])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def format_table(result: ReplayResult) -> str:
+    """The result for people."""
+    share = 100 * result.bandwidth_GBps / result.peak_GBps
+    rows = [
+        ("achieved", f"{result.bandwidth_GBps:.4g} GB/s, {share:.1f} % of peak"),
+        ("peak", f"{result.peak_GBps:.4g} GB/s"),
+        ("bytes", f"{show_bytes(result.bytes)} in {result.requests:,} requests"),
+        ("time", show_seconds(result.seconds)),
+        ("row hits", f"{100 * result.row_hit_rate:.1f} %"),
+        (
+            "read latency",
+            f"mean {result.mean_read_latency_ns:.4g} ns, p50 {result.p50_read_latency_ns:.4g} ns,"
+            f" p99 {result.p99_read_latency_ns:.4g} ns",
+        ),
+    ]
+    whole = sum(result.bus_ticks.values())
+    lost = sorted(list(result.bus_ticks.items())[1:], key=lambda item: -item[1])
+    rows.append(("limiter", result.limiter))
+    rows += [
+        ("  lost to", f"{100 * ticks / whole:5.1f} %  {REASONS[name]}")
+        for name, ticks in lost
+        if ticks
+    ]
+    return "\n".join(f"{name:<13} {value}" for name, value in rows)

@@ -1,0 +1,96 @@
+"""The LP and the MILP against brute force, the slow Lagrangian and the schedule evaluator."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from hmsim.bound.exact.lp import check_size, solve_lp, solve_milp
+from hmsim.bound.exact.problem import BARRIERS, alive_mask, check_setting, collect, schedule_time
+from hmsim.errors import InputError
+from hmsim.placement.latency import VARIANTS, Rates
+from tests.oracles.bound_cases import random_blocks, random_rates, slow_lagrangian
+
+
+def brute_force(problem, rates, variant, barrier):
+    """Time of the best schedule, by trying all of them."""
+    alive = alive_mask(problem)
+    cells = np.argwhere(alive)
+    best = np.inf
+    for choice in itertools.product([False, True], repeat=len(cells)):
+        x = np.zeros(alive.shape, bool)
+        x[tuple(cells.T)] = choice
+        if (x.sum(axis=0) <= problem.room).all():
+            best = min(best, schedule_time(problem, x, rates, variant, barrier))
+    return best
+
+
+def instances(count, seed, **sizes):
+    rng = np.random.default_rng(seed)
+    found = 0
+    while found < count:
+        blocks = random_blocks(rng, **{k: int(rng.integers(*v)) for k, v in sizes.items()})
+        problem = collect(blocks, float(blocks.block_bytes * rng.integers(0, 4)))
+        if problem.blocks:
+            found += 1
+            yield problem, random_rates(rng)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("barrier", BARRIERS)
+def test_the_milp_is_the_best_of_all_schedules(variant, barrier):
+    for problem, rates in instances(12, seed=1, steps=(1, 5), blocks=(1, 4)):
+        if problem.cells > 9:
+            continue
+        best = brute_force(problem, rates, variant, barrier)
+        lp = solve_lp(problem, rates, variant, barrier)
+        milp = solve_milp(problem, rates, variant, barrier, 0.0, None)
+        assert milp.time_s == pytest.approx(best, rel=1e-6, abs=1e-9)
+        assert milp.bound_s <= best * (1 + 1e-6)
+        assert lp.time_s <= milp.time_s * (1 + 1e-6)
+        schedule = milp.x > 0.5
+        assert schedule_time(problem, schedule, rates, variant, barrier) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("barrier", BARRIERS)
+def test_the_lagrangian_at_the_lp_prices_is_the_lp_optimum(variant, barrier):
+    for problem, rates in instances(15, seed=2, steps=(2, 20), blocks=(2, 12)):
+        lp = solve_lp(problem, rates, variant, barrier)
+        value = slow_lagrangian(problem, rates, variant, barrier, lp.arm_price, lp.room_price)
+        assert value == pytest.approx(lp.time_s, rel=1e-6, abs=1e-9)
+
+
+def test_a_physical_exclusive_schedule_never_takes_longer_than_by_the_text():
+    for problem, rates in instances(10, seed=3, steps=(2, 12), blocks=(2, 8)):
+        for barrier in BARRIERS:
+            exclusive = solve_lp(problem, rates, "exclusive", barrier).time_s
+            assert exclusive <= solve_lp(problem, rates, "text", barrier).time_s * (1 + 1e-7)
+
+
+def test_refusals_say_what_to_do_instead():
+    blocks = random_blocks(np.random.default_rng(0), steps=6, blocks=4)
+    problem = collect(blocks, 1e9)
+    with pytest.raises(InputError, match="use method dual"):
+        check_size(problem._replace(death=problem.death + 10**8), "lp")
+    with pytest.raises(InputError, match="not one of text, code"):
+        check_setting("texts", "layer", Rates(1, 1, 1, 1))
+    with pytest.raises(InputError, match="not one of layer, token"):
+        check_setting("text", "step", Rates(1, 1, 1, 1))
+    with pytest.raises(InputError, match="above zero"):
+        check_setting("text", "layer", Rates(1, 0, 1, 1))
+    with pytest.raises(InputError, match="cannot hold"):
+        collect(blocks._replace(resident_bytes=10.0), 9.0)
+
+
+def test_a_schedule_that_cannot_be_is_refused():
+    blocks = random_blocks(np.random.default_rng(4), steps=8, blocks=6, births=False)
+    problem = collect(blocks, 2.0 * blocks.block_bytes)
+    rates = Rates(4, 2, 2, 2)
+    with pytest.raises(InputError, match="room for 2"):
+        schedule_time(problem, np.ones((problem.blocks, 8)), rates, "text", "layer")
+    with pytest.raises(InputError, match="shape"):
+        schedule_time(problem, np.ones((1, 1)), rates, "text", "layer")
+    late = problem._replace(birth=problem.birth + 1)
+    with pytest.raises(InputError, match="not alive"):
+        schedule_time(late, np.ones((problem.blocks, 8)), rates, "text", "layer")

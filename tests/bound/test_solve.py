@@ -1,0 +1,185 @@
+"""The calls that users make: order of bounds and schedules, monotonicity, limits, bad input."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hmsim.bound import BoundResult, bound, format_table, quick_bound, solve
+from hmsim.bound.exact.anneal import Schedule, improve
+from hmsim.bound.exact.problem import BARRIERS, collect, schedule_time
+from hmsim.bound.paths.words import gather
+from hmsim.bound.prices import Setting
+from hmsim.errors import InputError
+from hmsim.placement.latency import VARIANTS, Rates
+from hmsim.workload import open_workload
+from hmsim.workload.open import load_spec
+from tests.oracles.bound_cases import random_blocks, random_rates
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch):
+    """Fewer passes and moves than users get."""
+    monkeypatch.setattr(solve, "MOST_PASSES", 1000)
+    monkeypatch.setattr(solve, "MOVES", 5_000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(VARIANTS), st.sampled_from(BARRIERS))
+def test_annealing_keeps_its_books(seed, variant, barrier):
+    rng = np.random.default_rng(seed)
+    blocks, rates = random_blocks(rng), random_rates(rng)
+    problem = collect(blocks, float(blocks.block_bytes * rng.integers(0, 4)))
+    timeline, _ = gather(blocks, 1)
+    setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.room)
+    schedule = Schedule(problem, setting)
+    for warm in (10.0, 0.1):
+        schedule.anneal(2000, warm, warm / 100, seed % 1000)
+        # `schedule_time` also refuses a schedule that breaks capacity or holds what is not alive.
+        slow = schedule_time(problem, schedule.x, rates, variant, barrier)
+        assert schedule.time_s == pytest.approx(slow, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("barrier", BARRIERS)
+def test_bound_lp_milp_and_schedules_stand_in_order(variant, barrier):
+    rng = np.random.default_rng(21)
+    for _ in range(2):
+        blocks = random_blocks(rng, steps=int(rng.integers(3, 9)), blocks=int(rng.integers(2, 7)))
+        call = (blocks, random_rates(rng), float(2 * blocks.block_bytes), variant, barrier)
+        lp, milp, dual, short = (
+            bound(*call, method=method, gap=0.0) for method in ("lp", "milp", "dual", "anneal")
+        )
+        quick = quick_bound(*call)
+        slack = 1e-9 * max(milp.achievable_s, 1e-9)
+        for lower in (dual, short, quick):
+            assert lower.bound_s <= lp.bound_s + slack
+        assert lp.bound_s <= milp.bound_s * (1 + 1e-6) + slack
+        for result in (lp, milp, dual, short):
+            assert milp.bound_s <= result.achievable_s * (1 + 1e-6) + slack
+            assert 0 <= result.gap < 1
+        assert dual.bound_s >= 0.98 * lp.bound_s
+
+
+def test_more_of_anything_never_makes_the_bound_worse():
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        blocks = random_blocks(rng, steps=12, blocks=6)
+        rates, capacity = random_rates(rng), float(2 * blocks.block_bytes)
+        for variant in VARIANTS:
+            base = bound(blocks, rates, capacity, variant, method="lp").bound_s
+            more = [(rates, capacity + blocks.block_bytes), (rates, np.inf)]
+            if variant != "code":  # its second arm runs at dram - link_read
+                for name in Rates._fields:
+                    more.append((rates._replace(**{name: 2 * getattr(rates, name)}), capacity))
+            for better, room in more:
+                other = bound(blocks, better, room, variant, method="lp").bound_s
+                assert other <= base * (1 + 1e-7) + 1e-12
+
+
+def test_a_sample_is_certified_on_every_block(monkeypatch):
+    rng = np.random.default_rng(8)
+    blocks = random_blocks(rng, steps=60, blocks=120, lanes=2, births=False)
+    rates, capacity = Rates(20.0, 4.0, 4.0, 5.0), float(20 * blocks.block_bytes)
+    optimum = bound(blocks, rates, capacity, "text", method="lp").bound_s
+    monkeypatch.setattr(solve, "STORED_CELLS", blocks.slots * 60 / 4)
+    monkeypatch.setattr(solve, "SAMPLE_CELLS", blocks.slots * 60 / 4)
+    monkeypatch.setattr(solve, "QUICK_CELLS", blocks.slots * 60 / 8)
+    sampled, quick = bound(blocks, rates, capacity), quick_bound(blocks, rates, capacity)
+    monkeypatch.setattr(solve, "GRID_CELLS", 0)  # not even bits fit in memory
+    streamed = bound(blocks, rates, capacity)
+    for result in (sampled, quick, streamed):
+        assert 0.5 * optimum <= result.bound_s <= optimum * (1 + 1e-9)
+        assert len(result.history) == len(result.convergence)
+    assert sampled.achievable_s >= optimum  # of a rounding
+    assert streamed.achievable_s >= optimum  # of a policy
+
+
+def test_a_quick_bound_of_few_lanes_knows_the_others(monkeypatch):
+    table = {
+        "model": "llama-3.1-8b", "block_tokens": 16, "tokens": [32_000, 32_007], "copies": 4,
+        "sparsity": 0.8, "drift": 0.1,
+    }  # fmt: skip
+    workload = open_workload(load_spec({"workload": table}, "test"))
+    geometry, rates = workload.geometry, Rates(4.9e12, 450e9, 450e9, 500e9)
+    room = 0.05 * geometry.lanes * 2000 * geometry.block_bytes
+    call = (workload, rates, geometry.resident_bytes + room)
+    whole = quick_bound(*call).bound_s
+    monkeypatch.setattr(solve, "QUICK_CELLS", geometry.slots * geometry.steps / 16)
+    assert quick_bound(*call).bound_s >= 0.9 * whole
+
+
+def test_what_is_too_large_to_anneal_is_rounded(monkeypatch):
+    rng = np.random.default_rng(8)
+    blocks = random_blocks(rng, steps=60, blocks=1200, lanes=2, births=False)
+    call = (blocks, Rates(20.0, 4.0, 4.0, 5.0), float(200 * blocks.block_bytes))
+    annealed = bound(*call)
+    monkeypatch.setattr(solve.anneal, "MAX_CELLS", 0)
+    followed = bound(*call)
+    assert followed.bound_s <= min(followed.achievable_s, annealed.achievable_s)
+    assert followed.achievable_s <= 1.05 * annealed.achievable_s
+
+
+def test_an_empty_workload_takes_its_weights_and_floor():
+    blocks = random_blocks(np.random.default_rng(1), steps=5, blocks=1, births=False)
+    blocks = blocks._replace(
+        read=np.zeros_like(blocks.read), hbm_bytes=np.full(5, 8.0), compute_s=np.full(5, 1.0)
+    )
+    for method in ("lp", "milp", "dual", "anneal"):
+        result = bound(blocks, Rates(4, 2, 2, 2), 0.0, method=method)
+        assert result.achievable_s == pytest.approx(10.0)
+        assert result.bound_s == pytest.approx(10.0, rel=1e-3)
+
+
+def test_time_is_kept_and_capacity_may_be_infinite():
+    blocks = random_blocks(np.random.default_rng(2), steps=200, blocks=60)
+    result = bound(blocks, Rates(20.0, 4.0, 4.0, 5.0), np.inf, gap=0.0, time_s=1.0)
+    assert result.wall_s < 30  # compilation included
+    assert result.convergence == sorted(result.convergence)
+    assert result.history.shape == (result.iterations, 3)
+    assert (np.diff(result.history[:, 2]) >= 0).all()
+
+
+def test_the_table_says_it_all():
+    result = BoundResult(1.0, 2.0, 0.5, "dual", "text", "layer", 7, 3.0, [1.0], [0.1], None)
+    text = format_table(result)
+    for part in ("1 s", "2 s", "50 %", "dual, 7 passes", "text, barrier a layer"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "simplex"}, "not one of lp, milp, dual, anneal"),
+        ({"variant": "txt"}, "not one of text"),
+        ({"barrier": "block"}, "not one of layer, token"),
+        ({"gap": 1.0}, "below 1"),
+        ({"gap": -0.1}, "at least 0"),
+        ({"time_s": 0.0}, "above zero"),
+        ({"capacity": -1.0}, "cannot hold"),
+        ({"rates": Rates(1, -1, 1, 1)}, "above zero"),
+    ],
+)
+def test_bad_arguments_are_refused(change, message):
+    blocks = random_blocks(np.random.default_rng(0), steps=3, blocks=2)
+    call = {"workload": blocks, "rates": Rates(1, 1, 1, 1), "capacity": 100.0} | change
+    with pytest.raises(InputError, match=message):
+        bound(**call)
+
+
+def test_an_lp_too_large_names_the_way_out(monkeypatch):
+    blocks = random_blocks(np.random.default_rng(0), steps=30, blocks=9)
+    monkeypatch.setitem(solve.lp.MAX_CELLS, "milp", 10)
+    with pytest.raises(InputError, match="use method dual"):
+        bound(blocks, Rates(1, 1, 1, 1), 1e6, method="milp")
+
+
+def test_improving_never_returns_a_worse_schedule():
+    rng = np.random.default_rng(9)
+    blocks, rates = random_blocks(rng, steps=40, blocks=30), random_rates(rng)
+    problem = collect(blocks, 5.0 * blocks.block_bytes)
+    timeline, _ = gather(blocks, 1)
+    setting = Setting(timeline, rates, "text", "layer", blocks.block_bytes, problem.room)
+    schedule = Schedule(problem, setting)
+    all_in_dram = schedule.time_s
+    assert improve(schedule, [], 0, 20_000) <= all_in_dram

@@ -1,0 +1,212 @@
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hmsim.errors import InputError
+from hmsim.exchange.plain import read_trace
+from hmsim.memory.address_trace import format_table, replay_trace
+
+REFERENCE = Path(__file__).parents[2] / "../shared/reference/dram_reference.csv"
+
+
+def sequential(n=4000, write=0):
+    return np.arange(n) * 32, np.full(n, write)
+
+
+def test_a_trace_file(tmp_path):
+    path = tmp_path / "x.trace"
+    path.write_text("# comment\nLD 0x40\n\nST 64\nLD 0X1f40\n")
+    address, write = read_trace(path)
+    assert address.tolist() == [64, 64, 8000]
+    assert write.tolist() == [0, 1, 0]
+    result = replay_trace(path, "lpddr5-6400")
+    assert result.requests == 3
+    assert result.bytes == 96
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("LD 0x40\nXX 12\n", "line 2: 'XX 12'"),
+        ("LD\n", "line 1: 'LD'"),
+        ("LD 12 13\n", "line 1"),
+        ("LD 0xzz\n", "line 1"),
+        ("LD -4\n", "line 1"),
+        ("LD 1_000\nLD \u00e9\n", "ASCII"),
+        ("", "empty"),
+        ("LD 0x7fffffffffff\n", "beyond the memory's 0x40000000 bytes"),
+    ],
+)
+def test_malformed_traces(tmp_path, text, said):
+    path = tmp_path / "x.trace"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        replay_trace(path, "hbm3-6400")
+    assert said in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_trace(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        replay_trace(tmp_path / "none", "hbm3-6400")
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"memory": "hbm3-6500"}, "did you mean 'hbm3-6400'?"),
+        ({"channels": 0}, "channels: 0"),
+        ({"channels": 10**9}, "channels: 1000000000"),
+        ({"channels": 2, "interleave": 1 << 32}, "more than a channel's"),
+        ({"row_policy": "closed:" + "9" * 30}, "row policy"),
+        ({"load": float("inf")}, "load: inf"),
+        ({"poisson": True}, "poisson"),
+        ({"interleave": 48}, "interleave: 48"),
+        ({"interleave": 16}, "interleave: 16"),
+        ({"queue": 0}, "read_queue: 0"),
+        ({"row_policy": "closed"}, "'closed'; write"),
+        ({"row_policy": "closed:0"}, "closed:0"),
+        ({"refresh": "all"}, "did you mean 'all-bank'?"),
+        ({"scheduler": "FCFS"}, "did you mean 'FRFCFS'?"),
+        ({"fidelity": "bursts"}, "did you mean 'burst'?"),
+        ({"load": 0.0}, "load: 0.0"),
+        ({"load": float("nan")}, "load: nan"),
+    ],
+)
+def test_wrong_calls(how, said):
+    with pytest.raises(InputError) as error:
+        replay_trace(sequential(4), **{"memory": "hbm3-6400", **how})
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_result_adds_up_and_prints():
+    result = replay_trace(sequential(), "hbm3-6400")
+    assert result.bandwidth_GBps == pytest.approx(result.bytes / result.seconds / 1e9)
+    assert result.row_hits + result.row_misses + result.row_conflicts == result.requests
+    assert result.bandwidth_GBps < result.peak_GBps
+    text = format_table(result)
+    for word in ("achieved", "peak", "bytes", "time", "limiter", result.limiter):
+        assert word in text
+    plain = json.loads(json.dumps(result.to_json()))
+    assert plain["p99_read_latency_ns"] >= plain["mean_read_latency_ns"] > 0
+    assert plain["p99_read_latency_ns"] >= plain["p50_read_latency_ns"] > 0
+    edges, counts = zip(*plain["latency_histogram"], strict=True)
+    assert sum(counts) == result.requests
+    assert edges[0] < plain["mean_read_latency_ns"] * 2
+    assert edges[-1] >= plain["p99_read_latency_ns"]
+
+
+def test_limiters_are_named():
+    far = np.random.default_rng(0).integers(0, 1 << 25, 6000) * 32
+    reads = np.zeros(6000, np.int64)
+    assert "tFAW" in replay_trace((far, reads), "hbm3-6400", refresh="none").limiter
+    paced = replay_trace(sequential(), "hbm3-6400", load=0.05)
+    assert paced.limiter == "no request in flight"
+    one_bank = replay_trace((np.arange(3000) * 65536, reads[:3000]), "lpddr5-6400")
+    assert "tRC" in one_bank.limiter
+    same_group = replay_trace(sequential(), "hbm3-6400", mapping="RoBaRaCoCh", refresh="none")
+    assert "tCCD" in same_group.limiter
+
+
+def test_pacing():
+    for poisson in (False, True):
+        result = replay_trace(sequential(20_000), "lpddr5-6400", load=0.25, poisson=poisson)
+        assert result.bandwidth_GBps == pytest.approx(0.25 * 12.8, rel=0.03)
+        assert result.mean_arrival_latency_ns >= result.mean_read_latency_ns - 1e-9
+
+
+def test_channels_multiply_bandwidth_and_wait_for_each_other():
+    one = replay_trace(sequential(20_000), "hbm3-6400")
+    four = replay_trace(sequential(80_000), "hbm3-6400", channels=4, interleave=256)
+    assert four.bandwidth_GBps == pytest.approx(4 * one.bandwidth_GBps, rel=0.05)
+    # All requests to one of two channels: the other idles.
+    address = np.arange(20_000) // 8 * 512 + np.arange(20_000) % 8 * 32
+    half = replay_trace((address, np.zeros(20_000, np.int64)), "hbm3-6400", 2, None, 256)
+    assert half.bandwidth_GBps < 0.6 * half.peak_GBps
+
+
+def test_commands_as_csv(tmp_path):
+    path = tmp_path / "c.csv"
+    replay_trace((np.array([0, 256]), np.zeros(2, np.int64)), "hbm3-6400", commands=path)
+    rows = list(csv.reader(path.read_text().splitlines()))
+    assert rows[0] == [
+        "tick", "command", "Channel", "PseudoChannel", "Sid", "BankGroup", "Bank", "Row", "Column",
+    ]  # fmt: skip
+    assert rows[1:] == [
+        ["1", "ACT", "0", "0", "0", "0", "0", "0", "0"],
+        ["65", "RD", "0", "0", "0", "0", "0", "0", "0"],
+        ["73", "RD", "0", "0", "0", "0", "0", "0", "1"],
+    ]
+    with pytest.raises(InputError, match="cannot be written"):
+        replay_trace(sequential(4), "hbm3-6400", commands=tmp_path / "no" / "c.csv")
+
+
+def test_every_command_is_logged_however_long_the_idle_time(tmp_path):
+    path = tmp_path / "c.csv"
+    replay_trace(sequential(40), "lpddr5-6400", load=1e-5, commands=path)
+    names = [row[1] for row in csv.reader(path.read_text().splitlines())]
+    assert names.count("RD") == 40
+    assert names.count("REFab") > 1000
+
+
+@pytest.mark.parametrize("refresh", ["all-bank", "per-bank", "per-bank-blocking"])
+@pytest.mark.parametrize("name", ["hbm3-6400", "lpddr5-6400"])
+@pytest.mark.parametrize("row_policy", ["open", "closed:2"])
+def test_idle_time_costs_nothing_and_changes_nothing(name, refresh, row_policy, tmp_path):
+    how = {"memory": name, "refresh": refresh, "row_policy": row_policy, "poisson": True}
+    few = np.random.default_rng(1).integers(0, 1 << 12, 60) * 32
+    trace = (few, (few // 64 % 3 == 0).astype(np.int64))
+    # A log of commands holds every refresh; without one, those of idle time are only counted.
+    logged = replay_trace(trace, load=2e-5, commands=tmp_path / "c.csv", **how)
+    counted = replay_trace(trace, load=2e-5, **how)
+    assert replace(counted, wall_s=0) == replace(logged, wall_s=0)
+    assert counted.refreshes > 100
+    seconds = replay_trace(trace, load=1e-9, **how)
+    assert seconds.seconds > 1
+    assert seconds.wall_s < 0.1
+
+
+# kind, map, refresh, requests, ticks, mean latency (ns): Ramulator 2.1, queue 32, FR-FCFS row hit
+KNOWN = [
+    ("hbm3-6400", "seq", "Bg2 Pc1 Co5 Si1 Ba2 Ro14", "none", 448161, 36.782),
+    ("hbm3-6400", "seq", "RoBaRaCoCh", "all-bank", 951357, 61.939),
+    ("lpddr5-6400", "seq", "Bg2 Co6 Ba2 Ro15", "all-bank", 436596, 111.425),
+]
+
+
+@pytest.mark.parametrize(("memory", "kind", "mapping", "refresh", "ticks", "latency"), KNOWN)
+def test_agrees_with_the_cycle_level_simulator(memory, kind, mapping, refresh, ticks, latency):
+    result = replay_trace(sequential(200_000), memory, mapping=mapping, refresh=refresh)
+    tick = 0.3125e-9 if memory.startswith("hbm") else 1.25e-9
+    assert result.seconds == pytest.approx(ticks * tick, rel=1e-6)
+    assert result.mean_read_latency_ns == pytest.approx(latency, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_every_row_of_the_reference():
+    if not REFERENCE.exists():
+        pytest.skip("no reference rows beside the checkout")
+    from scripts.validate_memory import against_ramulator
+
+    rows = against_ramulator(REFERENCE)
+    assert len(rows) == 76
+    for row in rows:
+        assert abs(row["bandwidth_error_%"]) < 0.01, row
+        assert abs(row["latency_error_%"]) < 0.01, row
+
+
+def test_run_samples_long_traces():
+    address = np.random.default_rng(2).integers(0, 1 << 18, 2500)[:, None] * 4096
+    address = (address + np.arange(128) * 32).ravel() % (1 << 30)
+    trace = (address, np.zeros(len(address), np.int64))
+    burst = replay_trace(trace, "hbm4-8000")
+    run = replay_trace(trace, "hbm4-8000", fidelity="run")
+    assert run.requests == burst.requests
+    assert run.bandwidth_GBps == pytest.approx(burst.bandwidth_GBps, rel=0.02)
+    assert run.mean_read_latency_ns == pytest.approx(burst.mean_read_latency_ns, rel=0.05)

@@ -1,0 +1,301 @@
+"""Placement policies as rules over sets of blocks, and the slow driver that plays them.
+
+A rule answers `decide(t)` with the blocks to promote and to demote, in order; it sees everything
+through the `Game` that it is given at the start.
+"""
+
+import math
+
+import numpy as np
+
+from hmsim.placement.latency import Steps, variant_traffic
+from tests.oracles.policies import prompt_of, steps_of
+
+
+class Game:
+    """The state that rules look at: what exists, what is in HBM, all steps."""
+
+    def __init__(self, workload, capacity, rates, variant):
+        self.geometry, self.capacity = workload.geometry, capacity
+        self.rates, self.variant, self.size = rates, variant, workload.geometry.block_bytes
+        self.steps = steps_of(workload)
+        chunks = list(workload.chunks())
+        self.hbm_bytes = np.concatenate([chunk.hbm_bytes for chunk in chunks])
+        self.compute_s = np.concatenate([chunk.compute_s for chunk in chunks])
+        self.prompt = prompt_of(workload)
+        self.alive, self.resident = set(self.prompt), set()
+
+    def coming(self, t, window):
+        """The sets that the lane of step t reads at its next `window` visits."""
+        lane = self.steps[t][0]
+        return [read for other, read, _, _ in self.steps[t + 1 :] if other == lane][:window]
+
+    def lane(self, block):
+        return block // self.geometry.slots
+
+    def play(self, rule):
+        """Counts as in `traffic.COUNTS`, a row a step."""
+        self.resident = set(rule.begin(self))
+        rows = []
+        for t, (_, read, appends, _) in enumerate(self.steps):
+            if t == 0:
+                self._give_birth(0, lambda block: True)
+            row = [
+                len(read), len(read & self.resident), len(self.resident),
+                sum(size for _, size, _ in appends),
+                sum(size for block, size, _ in appends if block in self.resident), 0, 0, 0, 0,
+            ]  # fmt: skip
+            rows.append(row)
+            if t + 1 == len(self.steps):
+                break
+            dying = self.steps[t + 1][3]
+            promote, demote = rule.decide(t)
+            assert self.resident.issuperset(demote)
+            assert self.alive.issuperset(promote)
+            assert not self.resident.intersection(promote)
+            row[5] = len(set(promote) - dying)
+            row[6] = len((set(promote) & read) - dying)
+            row[7] = len(set(demote) - dying)
+            self.resident = (self.resident - set(demote) | set(promote)) - dying
+            assert len(self.resident) <= self.capacity
+            self.alive -= dying
+            self._give_birth(t + 1, rule.place)
+        return np.array(rows)
+
+    def _give_birth(self, t, place):
+        for block, _, born in self.steps[t][2]:
+            if born:
+                self.alive.add(block)
+                if place(block) and len(self.resident) < self.capacity:
+                    self.resident.add(block)
+
+
+class Rule:
+    """Starts from the oldest blocks, moves nothing, and takes newborns in while there is room."""
+
+    def begin(self, game):
+        self.game = game
+        return game.prompt[: game.capacity]
+
+    def place(self, block):
+        return True
+
+    def decide(self, t):
+        return [], []
+
+    def swap(self, wanted, victims):
+        """Promote in order while there is room or a victim."""
+        room = self.game.capacity - len(self.game.resident)
+        fit = wanted[: room + len(victims)]
+        return fit, victims[: max(0, len(fit) - room)]
+
+
+class Interleaved(Rule):
+    def __init__(self, share):
+        self.share, self.born = share, 0
+
+    def begin(self, game):
+        self.game = game
+        return [block for block in game.prompt if self.place(block)][: game.capacity]
+
+    def place(self, block):
+        self.born += 1
+        return np.floor(self.born * self.share) > np.floor((self.born - 1) * self.share)
+
+
+class Lru(Rule):
+    """`last` maps a block to when it was used last, older ones comparing less."""
+
+    def begin(self, game):
+        self.game = game
+        self.last = {block: (-1, i) for i, block in enumerate(game.prompt)}
+        return game.prompt[: game.capacity]
+
+    def decide(self, t):
+        game = self.game
+        _, read, appends, _ = game.steps[t]
+        used = read | {block for block, _, _ in appends}
+        self.last |= {block: (t, block) for block in used}
+        victims = sorted(game.resident - used, key=self.last.get)
+        return self.swap(sorted(read - game.resident)[: self.most(t)], victims)
+
+    def most(self, t):
+        return None
+
+
+class Balanced(Lru):
+    def most(self, t):
+        game = self.game
+        read = game.steps[t][1]
+        other, hits, most = game.hbm_bytes[t], len(read & game.resident), 0
+        demand = other + game.size * len(read)
+        while other + game.size * (hits + most) < game.rates.split * demand:
+            most += 1
+        return most
+
+
+class Slack(Lru):
+    def __init__(self, stretch):
+        self.stretch = stretch
+
+    def most(self, t):
+        game = self.game
+        _, read, appends, _ = game.steps[t]
+        hits = len(read & game.resident)
+        room = game.capacity - len(game.resident)
+
+        def seconds(moves):
+            counts = np.array([[
+                len(read), hits, 0, sum(size for _, size, _ in appends),
+                sum(size for block, size, _ in appends if block in game.resident),
+                moves, moves, max(0, moves - room), 0,
+            ]])  # fmt: skip
+            steps = Steps(game.hbm_bytes[t : t + 1], game.compute_s[t : t + 1], np.arange(1))
+            return variant_traffic(counts, steps, game.size, game.rates, game.variant).time_s[0]
+
+        limit = seconds(0) * (1 + self.stretch) * (1 + 1e-12)
+        return max(moves for moves in range(len(read) - hits + 1) if seconds(moves) <= limit)
+
+
+class Lookahead(Rule):
+    def __init__(self, window, share):
+        self.window, self.share = window, share
+
+    def decide(self, t):
+        game = self.game
+        ahead = game.coming(t, self.window)
+        reads = {block: sum(block in read for read in ahead) for block in set().union(*ahead)}
+        wanted = [block for block in reads if block in game.alive - game.resident]
+        wanted.sort(key=lambda block: (-reads[block], block))
+        here = [block for block in game.resident if game.lane(block) == game.steps[t][0]]
+        victims = sorted(block for block in here if block not in reads)
+        return self.swap(wanted[: int(np.ceil(self.share * len(wanted)))], victims)
+
+
+class Page(Rule):
+    def decide(self, t):
+        game = self.game
+        span = 16 if game.geometry.tokens_per_block == 1 else 1
+        ahead = game.coming(t, 1)
+        if not ahead:
+            return [], []
+        reads = ahead[0] & game.alive
+        here = {block for block in game.alive if game.lane(block) == game.steps[t][0]}
+        pages = {}
+        for block in sorted(here):
+            pages.setdefault(block // span, []).append(block)
+        worth = {page: len(reads.intersection(blocks)) for page, blocks in pages.items()}
+        held = {page: [b for b in pages[page] if b in game.resident] for page in pages}
+        wanted = [page for page in pages if worth[page] and held[page] != pages[page]]
+        wanted.sort(key=lambda page: (-worth[page], page))
+        victims = sorted((p for p in pages if held[p]), key=lambda page: (worth[page], page))
+        room = game.capacity - len(game.resident)
+        promote, demote, dearest = [], [], -1
+        for page in wanted:
+            missing = [block for block in pages[page] if block not in game.resident]
+            going, freed = [], room
+            while (
+                freed < len(missing)
+                and len(going) < len(victims)
+                and worth[victims[len(going)]] < worth[page]
+            ):
+                freed += len(held[victims[len(going)]])
+                going.append(victims[len(going)])
+            if worth[page] <= dearest or freed < len(missing):
+                break
+            for victim in going:
+                demote += held[victim]
+                dearest = worth[victim]
+            victims = victims[len(going) :]
+            promote += missing
+            room = freed - len(missing)
+        return promote, demote
+
+
+class Belady(Lru):
+    def __init__(self, window):
+        self.window = window
+
+    def decide(self, t):
+        game = self.game
+        lane, read, appends, _ = game.steps[t]
+        used = read | {block for block, _, _ in appends}
+        self.last |= {block: (t, block) for block in used}
+        ahead = game.coming(t, self.window)
+
+        def next_use(block):
+            return next((d for d, reads in enumerate(ahead) if block in reads), len(ahead))
+
+        wanted = [b for b in read - game.resident if next_use(b) < len(ahead)]
+        wanted.sort(key=lambda block: (next_use(block), block))
+        victims = [block for block in game.resident if game.lane(block) == lane]
+        victims.sort(
+            key=lambda block: (
+                -next_use(block),
+                self.last[block] if next_use(block) == len(ahead) else (0, block),
+            )
+        )
+        room = game.capacity - len(game.resident)
+        promote, demote = [], []
+        for block in wanted:
+            if room > 0:
+                room -= 1
+            elif victims and next_use(victims[0]) > next_use(block):
+                demote.append(victims.pop(0))
+            else:
+                break
+            promote.append(block)
+        return promote, demote
+
+
+class Scored(Rule):
+    """`weight` None counts uses; else scores are moving averages, visit by visit."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def begin(self, game):
+        self.game = game
+        residents = game.prompt[: game.capacity]
+        self.score, self.visits, self.seen = {}, {}, {}
+        self.waiting = {block: (0, block) for block in residents}
+        return residents
+
+    def level(self, block, visit):
+        score = self.score[block]
+        if self.weight is None or score == 0:
+            return score
+        decay = -math.log1p(-self.weight)
+        offset = 1 + math.ceil(-math.log(self.weight) / decay)
+        return visit + offset + math.floor(np.log(score) / decay)
+
+    def decide(self, t):
+        game = self.game
+        lane, read, appends, _ = game.steps[t]
+        used = read | {block for block, _, _ in appends}
+        visit = self.visits[lane] = self.visits.get(lane, 0) + 1
+        for block in sorted(self.seen.get(lane, set()) - used):
+            if block in game.resident:
+                self.waiting[block] = (self.level(block, visit - 1), block)
+        self.seen[lane] = used
+        for block in used:
+            self.waiting.pop(block, None)
+            self.score.setdefault(block, 0.0)
+        for block in self.score:
+            if game.lane(block) == lane and self.weight is not None:
+                self.score[block] *= 1 - self.weight
+            if block in used:
+                self.score[block] += self.weight or 1
+        victims = sorted(game.resident & self.waiting.keys(), key=self.waiting.get)
+        room = game.capacity - len(game.resident)
+        promote, demote = [], []
+        for block in sorted(read - game.resident):
+            if room > 0:
+                room -= 1
+            elif victims and self.waiting[victims[0]][0] < self.level(block, visit):
+                demote.append(victims.pop(0))
+                del self.waiting[demote[-1]]
+            else:
+                continue
+            promote.append(block)
+        return promote, demote

@@ -1,0 +1,62 @@
+"""The pages given to the memory kernels carry exactly the bytes that the policy's traffic counts."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hmsim.placement import driver, policies
+from hmsim.placement.latency import VARIANTS, Rates, Steps
+from hmsim.simulate.extents import AddressMap
+from hmsim.simulate.run import Sampling
+from hmsim.workload.steps import group_starts
+from hmsim.workload.windows import windows
+from tests.oracles.bound_cases import random_blocks
+
+RATES = Rates(20.0, 5.0, 4.0, 6.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    room=st.integers(0, 12),
+    name=st.sampled_from(["static", "reactive", "unlimited"]),
+    variant=st.sampled_from(VARIANTS),
+)
+def test_pages_carry_the_traffic(seed, room, name, variant):
+    blocks = random_blocks(np.random.default_rng(seed), steps=24, blocks=14)
+    size = blocks.block_bytes
+    policy = policies.make(name)
+    run = driver.start(policy, blocks, float(room * size), RATES, variant)
+    addresses = AddressMap(blocks.geometry, room)
+    for window, demand in windows(blocks, 1):
+        counts, samples = run.advance(window, demand, np.arange(window.rows))
+        steps = Steps(demand.hbm_bytes, demand.compute_s, group_starts(demand.token, "layer"))
+        traffic = run.traffic(counts, steps)
+        for k, sample in enumerate(samples):
+            hbm, dram = addresses.step(window, k, sample, traffic)
+            written = int(hbm.size[hbm.write == 1].sum())
+            assert written == traffic.append_hbm[k] + traffic.promotion_hbm[k]
+            assert dram.size[dram.write == 1].sum() == traffic.link_to_dram[k]
+            # Copies are read from one side or the other by whole blocks.
+            here = traffic.attention_hbm[k] + traffic.weights_hbm[k] + traffic.demotion_hbm[k]
+            assert abs(hbm.size[hbm.write == 0].sum() - here) <= size
+            both = hbm.size[hbm.write == 0].sum() + dram.size[dram.write == 0].sum()
+            assert both == pytest.approx(here + traffic.link_to_gpu[k], abs=1.01)
+            assert (hbm.address >= 0).all()
+            assert (dram.address >= 0).all()
+
+
+@given(groups=st.integers(1, 3000), period=st.integers(0, 400))
+def test_samples_are_systematic_and_warmed(groups, period):
+    sampling = Sampling(period, groups)
+    group = np.arange(groups)
+    measured = np.flatnonzero(sampling.measured(group))
+    assert (np.diff(measured) == sampling.period).all()
+    warmed = sampling.taken(group)
+    assert warmed[measured].all()
+    assert warmed[measured[measured > 0] - 1].all()
+    if period == 1:
+        assert len(measured) == groups
+    if groups >= 16 and period == 0:
+        assert 16 <= len(measured) <= 32
