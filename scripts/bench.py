@@ -70,7 +70,7 @@ def placement() -> Iterator[Row]:
         source = open_workload(paper_tokens(160, drift))
         seen = list(windows(source, 1))
         steps = source.geometry.steps
-        reads = sum(int(window.reads[: window.rows].sum()) for window, _ in seen)
+        reads = sum(int(window.own.reads.sum()) for window in seen)
         for name in policies.BUILT_IN:
             policy = policies.make(name)
             if policy.ahead_tokens > 1 or not hasattr(policy, "name"):
@@ -80,8 +80,8 @@ def placement() -> Iterator[Row]:
                 run = driver.start(
                     policy, source, spec.system.hbm.capacity, analytic_rates(spec.system), "text"
                 )
-                for window, demand in seen:
-                    run.advance(window, demand, np.full(window.rows, -1))
+                for window in seen:
+                    run.advance(window)
 
             seconds = median_seconds(play)
             yield {

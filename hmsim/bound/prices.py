@@ -44,16 +44,17 @@ class Setting:
         self.timeline, self.rates, self.block_bytes, self.room = timeline, rates, block_bytes, room
         self.variant, self.inclusive = variant, variant in INCLUSIVE
         self.arms = dram_arms(variant, rates)
-        self.start: I64 = group_starts(timeline.token, barrier)
+        self.start: I64 = group_starts(timeline.table.token, barrier)
         groups = len(self.start)
         self.group: I64 = np.repeat(
             np.arange(groups), np.diff(self.start, append=timeline.steps)
         ).astype(np.int64)
         # Seconds of each arm if every block stays in DRAM: the costs of paths are relative to it.
-        reads, grown = block_bytes * timeline.reads.astype(float), timeline.append_bytes
-        columns = [timeline.hbm_bytes / rates.hbm]
+        steps, grown = timeline.table, timeline.append_bytes
+        reads = block_bytes * steps.reads.astype(float)
+        columns = [steps.hbm_bytes / rates.hbm]
         columns += [er * reads + ew * grown for er, ew, _, _ in self.arms]
-        columns.append(timeline.compute_s)
+        columns.append(steps.compute_s)
         self.all_in_dram: F64 = np.stack([self.by_group(column) for column in columns], axis=1)
 
     def by_group(self, values: np.ndarray) -> F64:

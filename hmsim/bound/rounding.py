@@ -29,7 +29,7 @@ from hmsim.placement.latency import (
     PROMOTED,
     READS,
     RESIDENT,
-    Steps,
+    Groups,
     variant_traffic,
 )
 from hmsim.workload.steps import I64, U64
@@ -129,13 +129,13 @@ def time_of(setting: Setting, use: Use) -> float:
     assert occupied.min() >= 0, "a schedule takes out of HBM what is not there"
     assert occupied.max() <= setting.room, "a schedule breaks capacity"
     counts = np.zeros((steps, len(COUNTS)), np.int64)
-    counts[:, READS], counts[:, HITS] = timeline.reads, use.hit[:steps]
+    counts[:, READS], counts[:, HITS] = timeline.table.reads, use.hit[:steps]
     counts[:, APPEND], counts[:, APPEND_HBM] = timeline.append_bytes, use.append[:steps]
     counts[:, PROMOTED] = use.promote[:steps] + use.fill[:steps]
     counts[:, FILLED], counts[:, DEMOTED] = use.fill[:steps], use.demote[:steps]
     counts[:, RESIDENT] = occupied
-    shared = Steps(timeline.hbm_bytes, timeline.compute_s, setting.start)
-    traffic = variant_traffic(counts, shared, setting.block_bytes, setting.rates, setting.variant)
+    groups = Groups(timeline.table.hbm_bytes, timeline.table.compute_s, setting.start)
+    traffic = variant_traffic(counts, groups, setting.block_bytes, setting.rates, setting.variant)
     return float(traffic.time_s.sum())
 
 

@@ -29,7 +29,7 @@ from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.bound.rounding import rounded, time_of
 from hmsim.errors import InputError
-from hmsim.placement.latency import Rates, Steps
+from hmsim.placement.latency import Groups, Rates
 from hmsim.workload.steps import F64, Workload, group_starts
 from hmsim.workload.windows import windows
 
@@ -296,7 +296,7 @@ class _Search:
         lagrangian = self._lagrangian(every // lanes_every, lanes_every)
         if every > 1:
             # Lanes that are left out would have no say in prices of their own steps.
-            apart = len(group_starts(lagrangian.setting.timeline.token, "token"))
+            apart = len(group_starts(lagrangian.setting.timeline.table.token, "token"))
             found = self._few_passes(lagrangian, THIN_PASSES, apart)
         else:
             start = coarse_start(lagrangian)
@@ -384,12 +384,11 @@ class _Search:
             for policy in chosen
         ]
         total = np.zeros(len(taken))
-        for window, demand in windows(self.workload, max(p.ahead_tokens for p in chosen)):
-            start = group_starts(demand.token, self.barrier)
-            steps = Steps(demand.hbm_bytes, demand.compute_s, start)
+        for window in windows(self.workload, max(p.ahead_tokens for p in chosen)):
+            groups = Groups.of(window.own, self.barrier)
             for k, run in enumerate(taken):
-                counts, _ = run.advance(window, demand, np.full(window.rows, -1, np.int64))
-                total[k] += run.traffic(counts, steps).time_s.sum()
+                counts, _ = run.advance(window)
+                total[k] += run.traffic(counts, groups).time_s.sum()
         return float(total.min())
 
 

@@ -13,8 +13,8 @@ from hmsim.placement import driver_kernel as kernel
 from hmsim.placement.latency import (
     COUNTS,
     READS,
+    Groups,
     Rates,
-    Steps,
     Traffic,
     authors_traffic,
     unlimited_traffic,
@@ -25,7 +25,7 @@ from hmsim.placement.policies.api import Moves, Policy
 from hmsim.placement.policies.authors import Authors
 from hmsim.placement.policies.unlimited import Unlimited
 from hmsim.workload.steps import I64, U64, Workload
-from hmsim.workload.windows import Demand, Window
+from hmsim.workload.windows import Window
 
 
 class Sample(NamedTuple):
@@ -38,14 +38,14 @@ class Sample(NamedTuple):
 class Run(Protocol):
     """One policy's progress; windows must come in order."""
 
-    def advance(self, window: Window, demand: Demand, wanted: I64) -> tuple[I64, list[Sample]]:
-        """Counts [rows, len(COUNTS)] of the window's steps, and its sampled rows' placements.
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, list[Sample]]:
+        """Counts [rows, len(COUNTS)] of the window's own steps, and its sampled rows' placements.
 
-        `wanted[k]` numbers the sampled rows of this window from 0; -1 elsewhere.
+        `wanted[k]` numbers the sampled rows of this window from 0, -1 elsewhere; None: no samples.
         """
         ...
 
-    def traffic(self, counts: I64, steps: Steps) -> Traffic: ...
+    def traffic(self, counts: I64, groups: Groups) -> Traffic: ...
 
 
 def capacity_blocks(workload: Workload, capacity: float) -> int:
@@ -107,11 +107,12 @@ class _PolicyRun:
             np.zeros(2, np.int64),
         )
 
-    def advance(self, window: Window, demand: Demand, wanted: I64) -> tuple[I64, list[Sample]]:
-        if window.first == 0:
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, list[Sample]]:
+        if window.steps.first == 0:
             self._moves.place[:] = 1
-            kernel.give_birth(window, 0, self._state, self._moves.place)
+            kernel.give_birth(window.steps, 0, self._state, self._moves.place)
         counts = np.zeros((window.rows, len(COUNTS)), np.int64)
+        wanted = _wanted(window, wanted)
         capture = kernel.Capture(wanted, *_snapshots(wanted, self._state.resident))
         kernel.advance(
             self._policy.step, window, self._state, self._own, self._moves, capture, counts
@@ -120,8 +121,8 @@ class _PolicyRun:
             raise InputError(f"policy {self._policy.name}: {kernel.error_text(self._state)}")
         return counts, [Sample(*pair) for pair in zip(capture.before, capture.after, strict=True)]
 
-    def traffic(self, counts: I64, steps: Steps) -> Traffic:
-        return variant_traffic(counts, steps, self._block_bytes, self._rates, self._variant)
+    def traffic(self, counts: I64, groups: Groups) -> Traffic:
+        return variant_traffic(counts, groups, self._block_bytes, self._rates, self._variant)
 
 
 class _UnlimitedRun:
@@ -130,15 +131,16 @@ class _UnlimitedRun:
     def __init__(self, workload: Workload, rates: Rates):
         self._workload, self._rates = workload, rates
 
-    def advance(self, window: Window, demand: Demand, wanted: I64) -> tuple[I64, list[Sample]]:
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, list[Sample]]:
         counts = np.zeros((window.rows, len(COUNTS)), np.int64)
-        counts[:, READS] = window.reads[: window.rows]
+        counts[:, READS] = window.own.reads
         geometry = self._workload.geometry
         everything = np.full((geometry.lanes, geometry.words), ~np.uint64(0))
-        return counts, [Sample(everything, everything)] * int(wanted.max(initial=-1) + 1)
+        samples = 1 + int(_wanted(window, wanted).max(initial=-1))
+        return counts, [Sample(everything, everything)] * samples
 
-    def traffic(self, counts: I64, steps: Steps) -> Traffic:
-        return unlimited_traffic(counts, steps, self._workload.geometry.block_bytes, self._rates)
+    def traffic(self, counts: I64, groups: Groups) -> Traffic:
+        return unlimited_traffic(counts, groups, self._workload.geometry.block_bytes, self._rates)
 
 
 class _AuthorsRun:
@@ -154,12 +156,13 @@ class _AuthorsRun:
         self._scratch = np.zeros((2, geometry.words), np.uint64)
         self._score = np.zeros(geometry.slots)
 
-    def advance(self, window: Window, demand: Demand, wanted: I64) -> tuple[I64, list[Sample]]:
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, list[Sample]]:
         counts = np.zeros((window.rows, len(COUNTS)), np.int64)
+        wanted = _wanted(window, wanted)
         before, after = _snapshots(wanted, self._resident)
         policy = self._policy
         status = authors_kernel.advance(
-            policy.rule, window, demand.hbm_bytes, self._size, self._resident, self._cur,
+            policy.rule, window, self._size, self._resident, self._cur,
             self._limit, policy.ahead_tokens, policy.share, self._rates.split, self._scratch,
             self._score, wanted, before, after, counts,
         )  # fmt: skip
@@ -170,13 +173,17 @@ class _AuthorsRun:
             )
         return counts, [Sample(*pair) for pair in zip(before, after, strict=True)]
 
-    def traffic(self, counts: I64, steps: Steps) -> Traffic:
+    def traffic(self, counts: I64, groups: Groups) -> Traffic:
         share = None
         if self._policy.unlimited:
-            share = self._capacity / (steps.hbm_bytes + counts[:, READS] * float(self._size))
+            share = self._capacity / (groups.hbm_bytes + counts[:, READS] * float(self._size))
         return authors_traffic(
-            counts, steps, self._size, self._rates, rule=self._policy.time_rule, share=share
+            counts, groups, self._size, self._rates, rule=self._policy.time_rule, share=share
         )
+
+
+def _wanted(window: Window, wanted: I64 | None) -> I64:
+    return np.full(window.rows, -1) if wanted is None else wanted
 
 
 def _snapshots(wanted: I64, like: U64) -> tuple[U64, U64]:

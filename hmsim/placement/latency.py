@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmsim.config.system import SystemSpec
+from hmsim.workload.steps import Steps, group_starts
 
 F64 = NDArray[np.floating]
 I64 = NDArray[np.int64]
@@ -75,16 +76,20 @@ def peak_bandwidth(system: SystemSpec) -> float:
     return rates.hbm + rates.off_package
 
 
-class Steps(NamedTuple):
-    """What every policy sees alike, per step: other HBM reads, compute floor, and the barriers.
+class Groups(NamedTuple):
+    """What every policy sees alike: the barriers, and what each step takes whatever the placement.
 
-    `group[k]` is the first row of step k's group; a group ends in a barrier. With a barrier a layer
-    it is simply k.
+    A group of steps ends in a barrier. With a barrier a layer each step is a group.
     """
 
-    hbm_bytes: F64
-    compute_s: F64
-    group_start: I64  # rows at which groups start, ascending, first 0
+    hbm_bytes: F64  # [steps] other HBM reads
+    compute_s: F64  # [steps] compute floor
+    start: I64  # [groups] rows at which groups start, ascending, first 0
+
+    @classmethod
+    def of(cls, steps: Steps, barrier: str) -> "Groups":
+        """The groups of steps of whole tokens, with a barrier every `layer` or `token`."""
+        return cls(steps.hbm_bytes, steps.compute_s, group_starts(steps.token, barrier))
 
 
 class Traffic(NamedTuple):
@@ -151,7 +156,7 @@ def dram_arms(variant: str, rates: Rates) -> F64:
 
 
 def variant_traffic(
-    counts: I64, steps: Steps, block_bytes: int, rates: Rates, variant: str
+    counts: I64, groups: Groups, block_bytes: int, rates: Rates, variant: str
 ) -> Traffic:
     """Traffic and times of counted steps [K, len(COUNTS)] under a variant.
 
@@ -170,8 +175,8 @@ def variant_traffic(
         append_dram = appended - append_hbm
         fetched = promoted
 
-    start = steps.group_start
-    fixed = steps.hbm_bytes + append_hbm + promoted + demoted
+    start = groups.start
+    fixed = groups.hbm_bytes + append_hbm + promoted + demoted
     arms = dram_arms(variant, rates)
     group_fixed = _sum(fixed, start) / rates.hbm
     group_reads, group_hits = _sum(reads, start), _sum(hits, start)
@@ -189,36 +194,36 @@ def variant_traffic(
         from_hbm = np.clip(balance.max(axis=0), 0.0, group_hits)
     dram_time = (everything - np.outer(arms[:, 0], from_hbm)).max(axis=0)
     group_time = np.maximum(group_fixed + from_hbm / rates.hbm, dram_time)
-    group_time = np.maximum(group_time, _sum(steps.compute_s, start))
+    group_time = np.maximum(group_time, _sum(groups.compute_s, start))
 
     share = np.divide(from_hbm, group_hits, out=np.zeros_like(from_hbm), where=group_hits > 0)
     attention_hbm = hits * _spread(share, start, len(reads))
     zero = np.zeros_like(reads)
     traffic = Traffic(
-        zero, attention_hbm, reads - attention_hbm, steps.hbm_bytes, zero, append_hbm, append_dram,
+        zero, attention_hbm, reads - attention_hbm, groups.hbm_bytes, zero, append_hbm, append_dram,
         promoted, fetched, demoted, demoted,
     )  # fmt: skip
     return traffic._replace(time_s=_share_time(traffic, group_time, start))
 
 
-def unlimited_traffic(counts: I64, steps: Steps, block_bytes: int, rates: Rates) -> Traffic:
+def unlimited_traffic(counts: I64, groups: Groups, block_bytes: int, rates: Rates) -> Traffic:
     """No capacity limit: weights from HBM, KV split so that both sides finish together.
 
     Per group max(F / Bh, c, (F + reads) / (Bh + min(Bk, Bd))); appends are not counted.
     """
     reads = float(block_bytes) * counts[:, READS]
     zero = np.zeros_like(reads)
-    start = steps.group_start
-    group_reads, weights = _sum(reads, start), _sum(steps.hbm_bytes, start)
+    start = groups.start
+    group_reads, weights = _sum(reads, start), _sum(groups.hbm_bytes, start)
     from_hbm = np.clip(rates.split * (weights + group_reads) - weights, 0.0, group_reads)
     share = np.divide(from_hbm, group_reads, out=np.zeros_like(from_hbm), where=group_reads > 0)
     attention_hbm = reads * _spread(share, start, len(reads))
     traffic = Traffic(
-        zero, attention_hbm, reads - attention_hbm, steps.hbm_bytes, zero, zero, zero, zero, zero,
+        zero, attention_hbm, reads - attention_hbm, groups.hbm_bytes, zero, zero, zero, zero, zero,
         zero, zero,
     )  # fmt: skip
     group_time = split_bound(group_reads, weights, rates)
-    group_time = np.maximum(group_time, _sum(steps.compute_s, start))
+    group_time = np.maximum(group_time, _sum(groups.compute_s, start))
     return traffic._replace(time_s=_share_time(traffic, group_time, start))
 
 
@@ -234,7 +239,7 @@ def pooled_bound(demand: F64, rates: Rates) -> F64:
 
 def authors_traffic(
     counts: I64,
-    steps: Steps,
+    groups: Groups,
     block_bytes: int,
     rates: Rates,
     *,
@@ -247,9 +252,9 @@ def authors_traffic(
     share of the bytes that HBM can serve (their `unlimited`).
     """
     size = float(block_bytes)
-    demand = steps.hbm_bytes + size * counts[:, READS]
+    demand = groups.hbm_bytes + size * counts[:, READS]
     if share is None:
-        share = (steps.hbm_bytes + size * counts[:, HITS]) / demand
+        share = (groups.hbm_bytes + size * counts[:, HITS]) / demand
     alpha = np.minimum(rates.split, share)
     promoted, extra = size * counts[:, PROMOTED], size * counts[:, EXTRA]
     append_hbm = counts[:, APPEND_HBM] * 1.0
@@ -269,10 +274,10 @@ def authors_traffic(
         dram_time = read + size / rates.dram
     zero = np.zeros_like(demand)
     hbm_reads = alpha * demand
-    weights = np.minimum(steps.hbm_bytes, hbm_reads)
+    weights = np.minimum(groups.hbm_bytes, hbm_reads)
     return Traffic(
         np.maximum(hbm_time, dram_time), hbm_reads - weights,
-        demand - hbm_reads - (steps.hbm_bytes - weights), weights, steps.hbm_bytes - weights,
+        demand - hbm_reads - (groups.hbm_bytes - weights), weights, groups.hbm_bytes - weights,
         append_hbm, counts[:, APPEND] * 1.0, promoted, extra, zero, zero,
     )  # fmt: skip
 

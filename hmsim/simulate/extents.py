@@ -7,8 +7,7 @@ import numpy as np
 from hmsim.memory.device import Pages
 from hmsim.placement.driver import Sample
 from hmsim.placement.latency import Traffic
-from hmsim.workload.steps import I64, Geometry
-from hmsim.workload.windows import Window
+from hmsim.workload.steps import I64, Geometry, Steps
 
 WEIGHT_PAGE = 1 << 20  # weights stream in pages of this many bytes
 
@@ -37,12 +36,15 @@ class AddressMap:
         self._dram_frame = rng.permutation(blocks)
         self._base = _round_up(int(geometry.resident_bytes), WEIGHT_PAGE)
 
-    def step(self, window: Window, row: int, sample: Sample, traffic: Traffic) -> Placed:
-        """The pages that row `row` of the window and of its traffic moves."""
+    def step(self, steps: Steps, row: int, sample: Sample, traffic: Traffic) -> Placed:
+        """The pages that row `row` of the steps and of their traffic moves.
+
+        The row after it has to be there too, unless it is the workload's last.
+        """
         size = self.geometry.block_bytes
         slots = self.geometry.slots
-        lane = int(window.lane[row])
-        read = blocks_of(window.bits[row : row + 1]) + lane * slots
+        lane = int(steps.lane[row])
+        read = blocks_of(steps.bits[row : row + 1]) + lane * slots
         here = blocks_of(sample.before)
         stays = np.isin(read, here, assume_unique=True)
         hits, misses = read[stays], read[~stays]
@@ -52,9 +54,9 @@ class AddressMap:
         chosen[np.arange(from_hbm) * len(hits) // max(from_hbm, 1)] = True
         hbm_reads, dram_reads = hits[chosen], np.concatenate([misses, hits[~chosen]])
 
-        appends = slice(window.append_offset[row], window.append_offset[row + 1])
-        appended = window.append_slot[appends] + lane * slots
-        length = window.append_bytes[appends]
+        appends = slice(steps.append_offset[row], steps.append_offset[row + 1])
+        appended = steps.append_slot[appends] + lane * slots
+        length = steps.append_bytes[appends]
         after = blocks_of(sample.after)
         new_here = np.isin(appended, here) & (traffic.append_hbm[row] > 0)
         # The authors' strategies place a newborn within its step.
@@ -67,7 +69,7 @@ class AddressMap:
         promoted = np.setdiff1d(after, here, assume_unique=True)
         promoted = np.setdiff1d(promoted, appended[late], assume_unique=True)
         demoted = np.setdiff1d(here, after, assume_unique=True)
-        demoted = np.setdiff1d(demoted, _dying(window, row), assume_unique=True)
+        demoted = np.setdiff1d(demoted, _dying(steps, row), assume_unique=True)
         fetched = promoted
         if round(float(traffic.promotion_dram[row]) / size) < len(promoted):  # filled on read
             fetched = np.setdiff1d(promoted, read, assume_unique=True)
@@ -107,10 +109,10 @@ def blocks_of(bits: np.ndarray) -> I64:
     return np.flatnonzero(flat)
 
 
-def _dying(window: Window, row: int) -> I64:
-    if row + 1 >= len(window.lane):
+def _dying(steps: Steps, row: int) -> I64:
+    if row + 1 >= steps.rows:
         return np.zeros(0, np.int64)
-    return np.sort(window.death_block[window.death_offset[row + 1] : window.death_offset[row + 2]])
+    return np.sort(steps.death_block[steps.death_offset[row + 1] : steps.death_offset[row + 2]])
 
 
 def _weights(total: float, layer: int) -> tuple[I64, I64, int]:

@@ -46,13 +46,13 @@ class PolicyAddresses:
         """Every exported step with the blocks in HBM as it begins."""
         shape, selected = self._workload.geometry, self._selected
         rows = max(1, 2**24 // (shape.lanes * shape.words))
-        for window, demand in windows(self._workload, self._ahead, rows):
-            step = window.first + np.arange(window.rows)
+        for window in windows(self._workload, self._ahead, rows):
+            step = window.steps.first + np.arange(window.rows)
             wanted = (step >= selected.first) & ((step - selected.first) % selected.every == 0)
             if selected.last is not None:
                 wanted &= step < selected.last
             number = np.where(wanted, np.cumsum(wanted) - 1, -1)
-            _, samples = self._run.advance(window, demand, number)
+            _, samples = self._run.advance(window, number)
             for at, sample in zip(step[wanted], samples, strict=True):
                 yield int(at), blocks_of(sample.before)
 

@@ -24,7 +24,7 @@ from hmsim.memory.timing import tick_seconds
 from hmsim.placement import driver
 from hmsim.placement.latency import (
     RESIDENT,
-    Steps,
+    Groups,
     Traffic,
     analytic_rates,
     peak_bandwidth,
@@ -39,8 +39,8 @@ from hmsim.simulate.estimate import Estimate, ratio_estimate
 from hmsim.simulate.extents import AddressMap
 from hmsim.simulate.policies import make_policy
 from hmsim.workload.open import open_workload
-from hmsim.workload.steps import I64, Geometry, Workload, group_starts
-from hmsim.workload.windows import Demand, Window, windows
+from hmsim.workload.steps import I64, Geometry, Steps, Workload, group_starts
+from hmsim.workload.windows import Window, windows
 
 DEFAULT_SAMPLE = 16  # groups replayed where the configuration does not say
 SAMPLE_BYTES = 128e6  # of sampled placements that a policy holds at once
@@ -129,21 +129,21 @@ class _Track:
                 workload.geometry, driver.capacity_blocks(workload, capacity)
             )
 
-    def window(self, window: Window, demand: Demand, steps: Steps) -> dict[str, np.ndarray]:
+    def window(self, window: Window, groups: Groups) -> dict[str, np.ndarray]:
         """Take the policy through a window; its variables for the result file."""
-        group = self._groups + np.arange(len(steps.group_start))
+        group = self._groups + np.arange(len(groups.start))
         taken = np.zeros(len(group), bool) if self._chip is None else self._sampling.taken(group)
-        rows = np.repeat(taken, np.diff(steps.group_start, append=window.rows))
+        rows = np.repeat(taken, np.diff(groups.start, append=window.rows))
         wanted = np.where(rows, np.cumsum(rows) - 1, -1)
-        counts, samples = self._run.advance(window, demand, wanted)
-        traffic = self._run.traffic(counts, steps)
+        counts, samples = self._run.advance(window, wanted)
+        traffic = self._run.traffic(counts, groups)
         self._add(traffic)
         variables = _variables(traffic, counts[:, RESIDENT] * self._size)
         measured = self._sampling.measured(group)
         for i in np.flatnonzero(taken):
-            start = int(steps.group_start[i])
-            end = int(steps.group_start[i + 1]) if i + 1 < len(group) else window.rows
-            self._replay(window, range(start, end), samples[wanted[start] :], traffic, steps,
+            start = int(groups.start[i])
+            end = int(groups.start[i + 1]) if i + 1 < len(group) else window.rows
+            self._replay(window, range(start, end), samples[wanted[start] :], traffic, groups,
                          variables if measured[i] else None)  # fmt: skip
         self._groups += len(group)
         return variables
@@ -162,13 +162,13 @@ class _Track:
         rows: range,
         samples: list[driver.Sample],
         traffic: Traffic,
-        steps: Steps,
+        groups: Groups,
         variables: dict[str, np.ndarray] | None,
     ) -> None:
         """Put one group through the memory kernels; `variables` is None for a warm-up."""
         assert self._chip is not None
         placed = [
-            self._addresses.step(window, k, sample, traffic)
+            self._addresses.step(window.steps, k, sample, traffic)
             for k, sample in zip(rows, samples, strict=False)
         ]
         timing = self._chip.step(
@@ -177,7 +177,7 @@ class _Track:
         if variables is None:
             return
         group = slice(rows.start, rows.stop)
-        seconds = max(timing.seconds, float(steps.compute_s[group].sum()))
+        seconds = max(timing.seconds, float(groups.compute_s[group].sum()))
         analytic = float(traffic.time_s[group].sum())
         self._kernel_s.append(seconds)
         self._analytic_s.append(analytic)
@@ -229,9 +229,9 @@ class _Certifier:
             )
             self._certificate = Certificate(setting, workload.geometry, prices, overlap.threads())
 
-    def feed(self, window: Window) -> None:
+    def feed(self, steps: Steps) -> None:
         if self._certificate is not None:
-            self._certificate.feed(window)
+            self._certificate.feed(steps)
 
     def value(self) -> float:
         return self._value if self._certificate is None else self._certificate.value()
@@ -257,25 +257,22 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
     tokens = decoded = 0
     with _writer(spec, path, geometry, [track.name for track in tracks]) as writer:
         with overlap.pool() as pool:
-            for window, demand in overlap.ahead(
-                windows(workload, ahead, _most_rows(spec, geometry))
-            ):
-                steps = Steps(
-                    demand.hbm_bytes, demand.compute_s, group_starts(demand.token, barrier)
-                )
-                bounds += _split_bounds(spec.system, window, steps, geometry.block_bytes)
-                tokens += len(group_starts(demand.token, "token"))
-                decoded += _decoded(workload, window, demand)
-                certified = pool.submit(certifier.feed, window)
-                done = [pool.submit(track.window, window, demand, steps) for track in tracks]
+            for window in overlap.ahead(windows(workload, ahead, _most_rows(spec, geometry))):
+                steps = window.own
+                barriers = Groups.of(steps, barrier)
+                bounds += _split_bounds(spec.system, steps, barriers, geometry.block_bytes)
+                tokens += len(group_starts(steps.token, "token"))
+                decoded += _decoded(workload, steps)
+                certified = pool.submit(certifier.feed, steps)
+                done = [pool.submit(track.window, window, barriers) for track in tracks]
                 for policy, future in enumerate(done):
                     variables = future.result()
                     if writer is not None:
                         writer.append(policy, variables)
                 if writer is not None:
-                    writer.steps(window.first, demand.token, demand.lane)
+                    writer.steps(steps.first, steps.token, steps.lane)
                 certified.result()
-                progress(window.rows)
+                progress(steps.rows)
         # Both are proven; prices from few passes need not beat the split.
         bounds[0] = max(bounds[0], certifier.value())
         ran = Ran(
@@ -326,13 +323,13 @@ def joined(parts: list[Pages]) -> Pages:
     return parts[0] if len(parts) == 1 else Pages(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _decoded(workload: Workload, window: Window, demand: Demand) -> int:
+def _decoded(workload: Workload, steps: Steps) -> int:
     """Tokens decoded: sequences that append in each token step, one where none is known to."""
-    rows = group_starts(demand.token, "token")
-    first, last = window.append_offset[rows], window.append_offset[rows + 1]
+    rows = group_starts(steps.token, "token")
+    first, last = steps.append_offset[rows], steps.append_offset[rows + 1]
     entry = np.repeat(first, last - first) + _within(last - first)
     step = np.repeat(np.arange(len(rows)), last - first)
-    block = window.lane[rows][step] * workload.geometry.slots + window.append_slot[entry]
+    block = steps.lane[rows][step] * workload.geometry.slots + steps.append_slot[entry]
     _, sequence, _ = workload.locate(block)
     pairs = np.unique(step * workload.geometry.sequences + sequence)
     return len(pairs) + int((first == last).sum())
@@ -344,10 +341,10 @@ def _within(lengths: I64) -> I64:
     return np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
 
 
-def _split_bounds(system: SystemSpec, window: Window, steps: Steps, size: int) -> np.ndarray:
+def _split_bounds(system: SystemSpec, steps: Steps, groups: Groups, size: int) -> np.ndarray:
     """Seconds at analytic and at pin rates below which no placement serves these steps."""
-    start = steps.group_start
-    reads = np.add.reduceat(window.reads[: window.rows] * float(size), start)
+    start = groups.start
+    reads = np.add.reduceat(steps.reads * float(size), start)
     weights = np.add.reduceat(steps.hbm_bytes, start)
     floor = np.add.reduceat(steps.compute_s, start)
     return np.array(

@@ -1,4 +1,4 @@
-"""A workload made on the fly: a schedule of sequences and a process that selects their pages."""
+"""A workload made on the fly: a schedule of sequences and a process that selects their blocks."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,7 +7,7 @@ import numpy as np
 from hmsim.config.model import LlmModel
 from hmsim.workload.batch import Schedule
 from hmsim.workload.selection import Selection
-from hmsim.workload.steps import CHUNK_BYTES, I64, U64, Chunk, Geometry
+from hmsim.workload.steps import CHUNK_BYTES, I64, U64, Geometry, Steps
 
 
 class Generated:
@@ -51,10 +51,10 @@ class Generated:
 
     def locate(self, block: I64) -> tuple[I64, I64, I64]:
         layer, slot = np.divmod(block, self.geometry.slots)
-        sequence, page = self.schedule.owners()
-        return layer, sequence[slot], page[slot]
+        sequence, position = self.schedule.owners()
+        return layer, sequence[slot], position[slot]
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self) -> Iterator[Steps]:
         shape = self.geometry
         selection = self.select()
         tokens = max(1, CHUNK_BYTES // (shape.lanes * shape.words * 8))
@@ -65,13 +65,13 @@ class Generated:
             selection.fill(bits, reads, first)
             yield self._chunk(first, bits, reads)
 
-    def _chunk(self, first: int, bits: U64, reads: I64) -> Chunk:
+    def _chunk(self, first: int, bits: U64, reads: I64) -> Steps:
         """Token steps from `first` on with everything that the schedule knows of them."""
         plan, lanes, count = self.schedule, self.geometry.lanes, len(bits)
         steps = np.arange(first, first + count)
         append_offset, entry = _tile(plan.append_offset, first, count, lanes)
         death_offset, dead = self._deaths(first, count)
-        return Chunk(
+        return Steps(
             first=first * lanes,
             lane=np.tile(np.arange(lanes), count),
             token=np.repeat(plan.first_token + steps, lanes),
@@ -88,7 +88,7 @@ class Generated:
         )
 
     def _deaths(self, first: int, count: int) -> tuple[I64, I64]:
-        """Offsets by step and block numbers: a page dies in all layers at the token's first."""
+        """Offsets by step and block numbers: a block dies in all layers at the token's first."""
         plan, shape = self.schedule, self.geometry
         offset = np.zeros(count * shape.lanes + 1, np.int64)
         blocks = []

@@ -6,7 +6,7 @@ import numpy as np
 
 from hmsim.bound.exact.problem import Problem
 from hmsim.placement.latency import INCLUSIVE, Rates, dram_arms
-from hmsim.workload.steps import Chunk, Geometry, group_starts
+from hmsim.workload.steps import Geometry, Steps, group_starts
 
 
 class Blocks(NamedTuple):
@@ -58,7 +58,7 @@ class Blocks(NamedTuple):
                 sizes.append(self.append[grown, t])
                 born.append(self.birth[grown] == t)
                 deaths.append(np.sort(self.number[self.death == t]))
-            yield Chunk(
+            yield Steps(
                 first, self.lane[rows], self.token[rows],
                 np.packbits(flags, axis=1, bitorder="little").view(np.uint64),
                 flags.sum(axis=1).astype(np.int64),

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from hmsim.placement.latency import Steps, variant_traffic
+from hmsim.placement.latency import Groups, variant_traffic
 from tests.oracles.policies import prompt_of, steps_of
 
 
@@ -150,8 +150,8 @@ class Slack(Lru):
                 sum(size for block, size, _ in appends if block in game.resident),
                 moves, moves, max(0, moves - room), 0,
             ]])  # fmt: skip
-            steps = Steps(game.hbm_bytes[t : t + 1], game.compute_s[t : t + 1], np.arange(1))
-            return variant_traffic(counts, steps, game.size, game.rates, game.variant).time_s[0]
+            groups = Groups(game.hbm_bytes[t : t + 1], game.compute_s[t : t + 1], np.arange(1))
+            return variant_traffic(counts, groups, game.size, game.rates, game.variant).time_s[0]
 
         limit = seconds(0) * (1 + self.stretch) * (1 + 1e-12)
         return max(moves for moves in range(len(read) - hits + 1) if seconds(moves) <= limit)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hmsim.errors import InputError
 from hmsim.placement import driver, policies
-from hmsim.placement.latency import VARIANTS, Steps, variant_traffic
+from hmsim.placement.latency import VARIANTS, Groups, variant_traffic
 from hmsim.placement.policies import scored
 from hmsim.placement.policies.sa import anneal
 from hmsim.workload.windows import windows
@@ -30,10 +30,7 @@ def counts_of(name, options, workload, capacity, rates, variant="text"):
     policy = policies.make(name, options)
     size = float(capacity * workload.geometry.block_bytes)
     run = driver.start(policy, workload, size, rates, variant)
-    found = [
-        run.advance(window, demand, np.full(window.rows, -1))[0]
-        for window, demand in windows(workload, policy.ahead_tokens)
-    ]
+    found = [run.advance(window)[0] for window in windows(workload, policy.ahead_tokens)]
     return np.concatenate(found)
 
 
@@ -164,8 +161,8 @@ def test_sa_is_the_best_lookahead_that_it_found(seed, capacity, variant):
     def seconds(options):
         counts = counts_of("lookahead", options, workload, capacity, rates, variant)[:tokens]
         other = workload.hbm_bytes[:tokens], workload.compute_s[:tokens]
-        steps = Steps(*other, np.arange(tokens))
-        return variant_traffic(counts, steps, workload.block_bytes, rates, variant).time_s.sum()
+        groups = Groups(*other, np.arange(tokens))
+        return variant_traffic(counts, groups, workload.block_bytes, rates, variant).time_s.sum()
 
     assert found.time_s == pytest.approx(seconds(options))
     assert found.time_s <= seconds({"window": 1, "share": 1.0}) * (1 + 1e-12)

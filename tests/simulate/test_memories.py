@@ -6,10 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmsim.placement import driver, policies
-from hmsim.placement.latency import VARIANTS, Rates, Steps
+from hmsim.placement.latency import VARIANTS, Groups, Rates
 from hmsim.simulate.extents import AddressMap
 from hmsim.simulate.run import Sampling
-from hmsim.workload.steps import group_starts
 from hmsim.workload.windows import windows
 from tests.oracles.bound_cases import random_blocks
 
@@ -29,12 +28,11 @@ def test_pages_carry_the_traffic(seed, room, name, variant):
     policy = policies.make(name)
     run = driver.start(policy, blocks, float(room * size), RATES, variant)
     addresses = AddressMap(blocks.geometry, room)
-    for window, demand in windows(blocks, 1):
-        counts, samples = run.advance(window, demand, np.arange(window.rows))
-        steps = Steps(demand.hbm_bytes, demand.compute_s, group_starts(demand.token, "layer"))
-        traffic = run.traffic(counts, steps)
+    for window in windows(blocks, 1):
+        counts, samples = run.advance(window, np.arange(window.rows))
+        traffic = run.traffic(counts, Groups.of(window.own, "layer"))
         for k, sample in enumerate(samples):
-            hbm, dram = addresses.step(window, k, sample, traffic)
+            hbm, dram = addresses.step(window.steps, k, sample, traffic)
             written = int(hbm.size[hbm.write == 1].sum())
             assert written == traffic.append_hbm[k] + traffic.promotion_hbm[k]
             assert dram.size[dram.write == 1].sum() == traffic.link_to_dram[k]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hmsim.errors import InputError
 from hmsim.placement.latency import INCLUSIVE, VARIANTS, Rates
-from hmsim.workload.steps import F64, I64, Workload, group_starts
+from hmsim.workload.steps import F64, I64, Steps, Workload, group_starts
 
 BARRIERS = ("layer", "token")
 MAX_CELLS = 50_000_000  # of a dense schedule
@@ -78,11 +78,8 @@ def collect(workload: Workload, capacity: float) -> Problem:
     """The problem of a whole workload; InputError where it would not fit in memory."""
     geometry = workload.geometry
     slots = geometry.slots
-    parts: dict[str, list[NDArray]] = {name: [] for name in ("token", "hbm", "compute")}
     read: list[tuple[I64, I64]] = []
-    grown: list[tuple[I64, I64, I64]] = []
-    births: list[tuple[I64, I64]] = []
-    deaths: list[tuple[I64, I64]] = []
+    parts: list[Steps] = []
     total = 0
     for chunk in workload.chunks():
         total += int(chunk.reads.sum())
@@ -91,28 +88,21 @@ def collect(workload: Workload, capacity: float) -> Problem:
                 f"workload: over {MAX_CELLS:,} reads do not fit in memory; "
                 "use method dual, which streams them"
             )
-        step = np.arange(chunk.first, chunk.first + len(chunk.lane), dtype=np.int64)
         row, slot = np.nonzero(np.unpackbits(chunk.bits.view(np.uint8), axis=1, bitorder="little"))
-        read.append((step[row], chunk.lane[row] * slots + slot))
-        row = np.repeat(np.arange(len(step)), np.diff(chunk.append_offset))
-        block = chunk.lane[row] * slots + chunk.append_slot
-        grown.append((step[row], block, chunk.append_bytes))
-        born = chunk.append_born == 1
-        births.append((step[row][born], block[born]))
-        row = np.repeat(np.arange(len(step)), np.diff(chunk.death_offset))
-        deaths.append((step[row], chunk.death_block))
-        parts["token"].append(chunk.token)
-        parts["hbm"].append(chunk.hbm_bytes)
-        parts["compute"].append(chunk.compute_s)
+        read.append((chunk.first + row, chunk.lane[row] * slots + slot))
+        parts.append(chunk.without_bits())
 
+    steps = Steps.join(parts)
     read_step, read_block = (np.concatenate(a) for a in zip(*read, strict=True))
-    append_step, append_block, append_bytes = (np.concatenate(a) for a in zip(*grown, strict=True))
+    append_step, append_block = steps.append_row, steps.append_block(slots)
+    born = steps.append_born == 1
     number = np.unique(np.concatenate([read_block, append_block]))
-    token = np.concatenate(parts["token"])
     birth = np.zeros(len(number), np.int64)
-    death = np.full(len(number), len(token), np.int64)
-    for events, into in ((births, birth), (deaths, death)):
-        at, block = (np.concatenate(a) for a in zip(*events, strict=True))
+    death = np.full(len(number), steps.rows, np.int64)
+    for at, block, into in (
+        (append_step[born], append_block[born], birth),
+        (steps.death_row, steps.death_block, death),
+    ):
         kept = np.isin(block, number)
         into[np.searchsorted(number, block[kept])] = at[kept]
     read_offset, order = _by_block(number, read_block, read_step)
@@ -121,9 +111,9 @@ def collect(workload: Workload, capacity: float) -> Problem:
     return Problem(
         geometry.block_bytes,
         room_for_blocks(capacity, geometry.resident_bytes, geometry.block_bytes, every),
-        token,
-        np.concatenate(parts["hbm"]),
-        np.concatenate(parts["compute"]),
+        steps.token,
+        steps.hbm_bytes,
+        steps.compute_s,
         number,
         birth,
         death,
@@ -131,7 +121,7 @@ def collect(workload: Workload, capacity: float) -> Problem:
         read_step[order],
         append_offset,
         append_step[append_order],
-        append_bytes[append_order],
+        steps.append_bytes[append_order],
     )
 
 

@@ -275,35 +275,35 @@ def _newborn(rule, token, next_read, held, resident, cur, limit):
 
 @kernel
 def advance(
-    rule, window, weights, size, resident, cur, limit, ahead, share, split, scratch, score,
+    rule, window, size, resident, cur, limit, ahead, share, split, scratch, score,
     wanted, before, after, counts,
 ):  # fmt: skip
     """Take a strategy through a window; `counts` as in `traffic.COUNTS`.
 
-    weights [rows] and size: bytes read beside the entries, and of an entry. `ahead` and `share`
-    are W and R of `sa`. `wanted[k]` numbers the sampled rows (else -1), whose residents
+    size: bytes of an entry. `ahead` and `share` are W and R of `sa`. `wanted[k]` numbers the sampled rows (else -1), whose residents
     [lanes, words] go to `before` and `after`. Returns NEVER_ENDS where `reactive` would flush an
     empty layer for ever; the counts are void then.
     """
     lanes = resident.shape[0]
-    total = window.lane.size
+    steps = window.steps
+    total = steps.lane.size
     nothing = scratch[1]
     nothing[:] = 0
     for k in range(window.rows):
-        lane = window.lane[k]
+        lane = steps.lane[k]
         held = resident[lane]
-        read = window.bits[k]
-        token = window.append_slot[window.append_offset[k]]
+        read = steps.bits[k]
+        token = steps.append_slot[steps.append_offset[k]]
         out = counts[k]
         if wanted[k] >= 0:
             before[wanted[k]] = resident
         for w in range(read.size):
             out[HITS] += popcount(read[w] & held[w])
-        out[READS] = window.reads[k]
+        out[READS] = steps.reads[k]
         out[RESIDENT] = cur[0]
         out[APPEND] = size
         has_next = k + lanes < total
-        coming = window.bits[k + lanes] if has_next else nothing
+        coming = steps.bits[k + lanes] if has_next else nothing
         if _newborn(rule, token, coming, held, resident, cur, limit):
             out[APPEND_HBM] = size
         if rule == REACTIVE:
@@ -314,10 +314,11 @@ def advance(
         elif rule == PAGE and has_next:
             _page(read, coming, held, resident, cur, limit, out)
         elif rule == LOOKAHEAD1 and has_next:
-            out[PROMOTED] = _lookahead1(read, coming, held, cur, limit, weights[k], size, split)
+            weights = steps.hbm_bytes[k]
+            out[PROMOTED] = _lookahead1(read, coming, held, cur, limit, weights, size, split)
         elif rule == SA:
             out[PROMOTED] = _sa(
-                window.bits, k, lanes, total, ahead, share, held, token, cur, limit, scratch[0],
+                steps.bits, k, lanes, total, ahead, share, held, token, cur, limit, scratch[0],
                 score,
             )  # fmt: skip
         if wanted[k] >= 0:
