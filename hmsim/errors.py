@@ -1,4 +1,4 @@
-"""The one exception that means "the input or the call is wrong"."""
+"""The two exceptions with a line for the user: the input is wrong, or hmsim itself is."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,6 +8,13 @@ class InputError(ValueError):
     """A mistake in what the user gave: one line that says where, what and what is allowed.
 
     The command line prints it without a traceback and exits with 2.
+    """
+
+
+class ProgramError(RuntimeError):
+    """A result that contradicts itself: hmsim is wrong, not what the user gave.
+
+    One line, which the command line prints without a traceback; it exits with 1.
     """
 
 

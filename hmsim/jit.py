@@ -107,6 +107,17 @@ def source_fingerprint(file: Path) -> bytes:
     return digest.digest()
 
 
+class _CacheFile(IndexDataCacheFile):
+    """Numba's files of one kernel. It reads the types that are in them before it looks at the stamp:
+    where an earlier hmsim had a class that has moved since, there is nothing to load."""
+
+    def _load_index(self) -> dict:
+        try:
+            return super()._load_index()
+        except (ImportError, AttributeError):
+            return {}
+
+
 class _Cache(FunctionCache):
     """Numba's cache on disk, stamped with all sources that the machine code can depend on."""
 
@@ -118,7 +129,7 @@ class _Cache(FunctionCache):
             super().__init__(function)
         source = Path(inspect.getfile(function))
         if source.exists():  # not so at an interactive prompt, where Numba's own stamp serves
-            self._cache_file = IndexDataCacheFile(
+            self._cache_file = _CacheFile(
                 self._cache_path, self._impl.filename_base, source_fingerprint(source)
             )
 

@@ -25,7 +25,7 @@ from hmsim.config.workload import WorkloadSpec
 from hmsim.memory.address_trace import replay_trace
 from hmsim.memory.device import MemoryConfig, Pages
 from hmsim.memory.superchip import Superchip
-from hmsim.placement import driver, policies
+from hmsim.placement import policies
 from hmsim.placement.latency import analytic_rates
 from hmsim.workload import open_workload
 from hmsim.workload.windows import windows
@@ -73,13 +73,12 @@ def placement() -> Iterator[Row]:
         reads = sum(int(window.own.reads.sum()) for window in seen)
         for name in policies.BUILT_IN:
             policy = policies.make(name)
-            if policy.ahead_tokens > 1 or not hasattr(policy, "name"):
+            if policy.ahead_tokens > 1:
                 continue
 
             def play(policy: Any = policy, seen: Any = seen, source: Any = source) -> None:
-                run = driver.start(
-                    policy, source, spec.system.hbm.capacity, analytic_rates(spec.system), "text"
-                )
+                rates = analytic_rates(spec.system)
+                run = policy.start(source, spec.system.hbm.capacity, rates, "text")
                 for window in seen:
                     run.advance(window)
 

@@ -24,9 +24,8 @@ import numpy as np
 
 from hmsim.bound import bound, quick_bound
 from hmsim.config.run import RunSpec, load_run
-from hmsim.placement import driver, policies
+from hmsim.placement import policies
 from hmsim.placement.latency import VARIANTS, Groups, Traffic, analytic_rates, variant_traffic
-from hmsim.placement.policies.authors import Authors
 from hmsim.placement.policies.sa import Sa
 from hmsim.plot import style
 from hmsim.simulate import overlap
@@ -160,11 +159,11 @@ def play(spec: RunSpec, players: dict[str, Player]) -> dict[str, dict[str, Any]]
     made = {label: policies.make(each.name, each.options) for label, each in players.items()}
     capacity = spec.system.hbm.capacity
     tracks = {
-        label: driver.start(made[label], workload, capacity, rates, players[label].variant)
+        label: made[label].start(workload, capacity, rates, players[label].variant)
         for label in players
     }
     models = {
-        label: ("authors",) if isinstance(made[label], Authors) else VARIANTS for label in players
+        label: ("authors",) if made[label].bound_kind == "pooled" else VARIANTS for label in players
     }
     sums = {label: np.zeros((len(models[label]), 3)) for label in players}
     moved = dict.fromkeys(players, 0.0)
@@ -174,7 +173,7 @@ def play(spec: RunSpec, players: dict[str, Player]) -> dict[str, dict[str, Any]]
         own = tracks[label].traffic(counts, groups)
         moved[label] += float((own.promotion_hbm + own.demotion_hbm).sum())
         for row, model in enumerate(models[label]):
-            if model == "authors" or label == "unlimited":
+            if model == "authors" or not made[label].is_schedule:
                 traffic = own
             else:
                 traffic = variant_traffic(counts, groups, size, rates, model)

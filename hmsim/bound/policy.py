@@ -44,6 +44,7 @@ class Dual(Policy):
 
     name = "dual"
     step = step
+    foresight = True
 
     def __init__(self, variant: str = "text", barrier: str = "layer", moves: int = 2_000_000):
         if not (isinstance(moves, int) and moves >= 0):

@@ -376,11 +376,11 @@ class _Search:
 
     def _policies_time(self) -> float:
         """Time of the best of CANDIDATES, by one pass over the workload."""
-        from hmsim.placement import driver, policies
+        from hmsim.placement import policies
 
         chosen = [policies.make(name, dict(options)) for name, options in CANDIDATES]
         taken = [
-            driver.start(policy, self.workload, self.capacity, self.rates, self.variant)
+            policy.start(self.workload, self.capacity, self.rates, self.variant)
             for policy in chosen
         ]
         total = np.zeros(len(taken))

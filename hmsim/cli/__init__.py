@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from hmsim import __version__
-from hmsim.errors import InputError, did_you_mean
+from hmsim.errors import InputError, ProgramError, did_you_mean
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"hmsim: {error}", file=sys.stderr)
         return 2
+    except ProgramError as error:
+        print(f"hmsim: error of the program: {error}; please report it", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("hmsim: interrupted", file=sys.stderr)
         return 130

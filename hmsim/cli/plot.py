@@ -93,15 +93,15 @@ def _cuts(given: list[str]) -> dict[str, Any]:
 
 
 def _run(paths: list[str], kind: str) -> Any:
-    from hmsim.results.reader import Result
+    from hmsim.results.reader import ResultFile
 
-    return Result.open(_one(paths, kind))
+    return ResultFile.open(_one(paths, kind))
 
 
 def _runs(paths: list[str], kind: str) -> Any:
-    from hmsim.results.reader import Result
+    from hmsim.results.reader import ResultFile
 
-    return [Result.open(path) for path in paths]
+    return [ResultFile.open(path) for path in paths]
 
 
 def _sweep(paths: list[str], kind: str) -> Any:

@@ -17,7 +17,7 @@ from hmsim.placement.latency import (
     READS,
     RESIDENT,
 )
-from hmsim.placement.policies.api import STEP, Hbm, Moves, Now, Own
+from hmsim.placement.step import STEP, Hbm, Moves, Now, Own
 from hmsim.workload.steps import I64, U64, Steps
 from hmsim.workload.windows import Window
 

@@ -109,6 +109,11 @@ def blocks_of(bits: np.ndarray) -> I64:
     return np.flatnonzero(flat)
 
 
+def joined(parts: list[Pages]) -> Pages:
+    """The pages of several steps as those of one."""
+    return parts[0] if len(parts) == 1 else Pages(*map(np.concatenate, zip(*parts, strict=True)))
+
+
 def _dying(steps: Steps, row: int) -> I64:
     if row + 1 >= steps.rows:
         return np.zeros(0, np.int64)

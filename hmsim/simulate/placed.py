@@ -6,7 +6,7 @@ import numpy as np
 
 from hmsim.config.system import MemorySide, SystemSpec
 from hmsim.memory.mapping import decode, parse
-from hmsim.placement import driver
+from hmsim.placement.driver import capacity_blocks
 from hmsim.placement.latency import analytic_rates
 from hmsim.simulate.extents import AddressMap, blocks_of
 from hmsim.simulate.policies import make_policy
@@ -25,12 +25,9 @@ class PolicyAddresses:
         policy = make_policy(name)
         self._workload, self._ahead = workload, policy.ahead_tokens
         self._selected = selected
-        self._run = driver.start(
-            policy, workload, system.hbm.capacity, analytic_rates(system), "text"
-        )
-        self._map = AddressMap(
-            workload.geometry, driver.capacity_blocks(workload, system.hbm.capacity)
-        )
+        capacity = system.hbm.capacity
+        self._run = policy.start(workload, capacity, analytic_rates(system), "text")
+        self._map = AddressMap(workload.geometry, capacity_blocks(workload, capacity))
         self._residents = self._steps()
         self._known = (-1, np.zeros(0, np.int64))
 

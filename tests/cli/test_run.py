@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+import hmsim
 from hmsim.cli import main
 
 SHARED = Path(__file__).parents[2] / "../shared"
@@ -77,6 +78,18 @@ def test_json_is_alone_on_standard_output_and_adds_up(spec, tmp_path, capsys):
         assert policy["replay"]["sampled_steps"] == 93
         assert policy["replay"]["ci95_s"] == 0
         assert policy["replay"]["time_s"] >= policy["replay"]["bound_s"], name
+
+
+def test_options_are_changes_of_the_configuration(spec, tmp_path):
+    """`--seed` and the like are read with the file, before it is checked for the only time."""
+    out = tmp_path / "r.h5"
+    (tmp_path / "no.toml").write_text(SPEC.replace("[policies]", 'seed = "none"\n[policies]'))
+    call = small(tmp_path / "no.toml", "-o", str(out), "--seed", "7", "--fidelity", "analytic",
+                 "--gap", "0.5", "--policy", "static")  # fmt: skip
+    assert main(call) == 0
+    again = hmsim.Result.open(out).spec
+    assert (again.workload.seed, again.bound.gap) == (7, 0.5)
+    assert (again.replay.fidelity, again.policies.names) == ("analytic", ["static"])
 
 
 def test_a_result_reruns_from_its_own_configuration(spec, tmp_path, capsys):

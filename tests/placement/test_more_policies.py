@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmsim.errors import InputError
-from hmsim.placement import driver, policies
+from hmsim.placement import policies
 from hmsim.placement.latency import VARIANTS, Groups, variant_traffic
 from hmsim.placement.policies import scored
 from hmsim.placement.policies.sa import anneal
@@ -29,7 +29,7 @@ def case(seed, rows, **options):
 def counts_of(name, options, workload, capacity, rates, variant="text"):
     policy = policies.make(name, options)
     size = float(capacity * workload.geometry.block_bytes)
-    run = driver.start(policy, workload, size, rates, variant)
+    run = policy.start(workload, size, rates, variant)
     found = [run.advance(window)[0] for window in windows(workload, policy.ahead_tokens)]
     return np.concatenate(found)
 

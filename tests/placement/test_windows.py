@@ -56,7 +56,7 @@ def case(name, rng):
 def play(name, workload, capacity, rates, variant, barrier, most_rows):
     """Counts, times, and residents before and after each step."""
     policy = make_policy(name, OPTIONS.get(name))
-    run = driver.start(policy, workload, capacity, rates, variant)
+    run = policy.start(workload, capacity, rates, variant)
     parts = []
     for window in windows(workload, policy.ahead_tokens, most_rows):
         counts, samples = run.advance(window, np.arange(window.rows))

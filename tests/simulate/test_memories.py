@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmsim.placement import driver, policies
+from hmsim.placement import policies
 from hmsim.placement.latency import VARIANTS, Groups, Rates
 from hmsim.simulate.extents import AddressMap
-from hmsim.simulate.run import Sampling
+from hmsim.simulate.sampling import Sampling
 from hmsim.workload.windows import windows
 from tests.oracles.bound_cases import random_blocks
 
@@ -26,7 +26,7 @@ def test_pages_carry_the_traffic(seed, room, name, variant):
     blocks = random_blocks(np.random.default_rng(seed), steps=24, blocks=14)
     size = blocks.block_bytes
     policy = policies.make(name)
-    run = driver.start(policy, blocks, float(room * size), RATES, variant)
+    run = policy.start(blocks, float(room * size), RATES, variant)
     addresses = AddressMap(blocks.geometry, room)
     for window in windows(blocks, 1):
         counts, samples = run.advance(window, np.arange(window.rows))

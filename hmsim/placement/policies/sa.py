@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 
 from hmsim.errors import InputError
-from hmsim.placement import driver
 from hmsim.placement.latency import Groups, Rates
 from hmsim.placement.policies.lookahead import Lookahead
 from hmsim.workload.steps import Workload
@@ -103,7 +102,7 @@ class Sa(Lookahead):
         room = geometry.resident_bytes + (capacity + 0.5) * geometry.block_bytes
 
         def seconds(ahead: int, share: float) -> float:
-            run = driver.start(Lookahead(ahead, share), workload, room, rates, self.variant)
+            run = Lookahead(ahead, share).start(workload, room, rates, self.variant)
             total = 0.0
             for window in sample:
                 counts, _ = run.advance(window)
