@@ -23,7 +23,7 @@ from hmsim.config.run import load_run
 from hmsim.config.system import load_system
 from hmsim.config.workload import WorkloadSpec
 from hmsim.memory.address_trace import replay_trace
-from hmsim.memory.device import MemoryConfig, Pages
+from hmsim.memory.device import Extents, MemoryConfig
 from hmsim.memory.superchip import Superchip
 from hmsim.placement import policies
 from hmsim.placement.latency import analytic_rates
@@ -131,7 +131,7 @@ range = { from = 0.3, to = 0.9, count = 10 }
 
 
 def sweep() -> Iterator[Row]:
-    """1,000 points of 10^5 pages and steps each, default settings, start-up included."""
+    """1,000 points of 10^5 blocks and steps each, default settings, start-up included."""
     for jobs in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "sweep.toml"
@@ -180,12 +180,12 @@ def _superchip(rng: np.random.Generator) -> Iterator[Row]:
     for size in (4096, 16384, 65536):
         for writes in (0.0, 0.3):
 
-            def pages(amount: int, size: int = size, writes: float = writes) -> Pages:
+            def extents(amount: int, size: int = size, writes: float = writes) -> Extents:
                 n = amount // size
                 address = rng.integers(0, (64 << 30) // size, n) * size
-                return Pages(address, np.full(n, size), (rng.random(n) < writes).astype(np.int64))
+                return Extents(address, np.full(n, size), (rng.random(n) < writes).astype(np.int64))
 
-            steps = [(pages(total), pages(total // 8)) for _ in range(9)]
+            steps = [(extents(total), extents(total // 8)) for _ in range(9)]
             pattern = f"pages of {size >> 10} KiB" + (", 30 % written" if writes else "")
             reference = 0.0
             for fidelity, threads, some in (("burst", 1, 3), ("burst", 2, 3), ("run", 1, 9)):

@@ -19,7 +19,7 @@ from hmsim.config.base import preset_names
 from hmsim.config.memory import load_memory
 from hmsim.config.system import SystemSpec, load_system
 from hmsim.memory.address_trace import replay_trace
-from hmsim.memory.device import Memory, MemoryConfig, Pages
+from hmsim.memory.device import Extents, Memory, MemoryConfig
 from hmsim.memory.superchip import Superchip
 
 ROOT = Path(__file__).parents[1]
@@ -86,15 +86,15 @@ def against_ramulator(path: Path) -> list[Row]:
     return sorted(rows, key=lambda row: -max(abs(row[key]), abs(row["latency_error_%"])))
 
 
-def traffic(size: int, total: int, writes: float) -> Pages:
+def traffic(size: int, total: int, writes: float) -> Extents:
     """Sequential reads and writes in granules of `size` bytes, evenly mixed, in two regions."""
     n = total // size
     write = np.diff(np.floor(np.arange(n + 1) * writes + 1e-9)).astype(np.int64)
     place = np.where(write == 0, np.cumsum(1 - write), np.cumsum(write) + (8 << 30) // size) - 1
-    return Pages(place * size, np.full(n, size), write)
+    return Extents(place * size, np.full(n, size), write)
 
 
-NOTHING = Pages(*np.zeros((3, 0), np.int64))
+NOTHING = Extents(*np.zeros((3, 0), np.int64))
 # system, what, memory, share of writes, low and high end measured (GB/s)
 MEASURED = [
     ("gh200-96gb", "HBM3 read", "hbm", 0.0, 3724, 3728),
@@ -110,14 +110,14 @@ MEASURED = [
 ]
 
 
-def run_step(system: SystemSpec, side: str, pages: Pages, outstanding: float) -> float:
+def run_step(system: SystemSpec, side: str, extents: Extents, outstanding: float) -> float:
     """Seconds of one step; "local" is the DRAM as its own CPU sees it, without the link."""
     link = system.link
     if side == "local":
         free = {"read_bandwidth": 1e15, "write_bandwidth": 1e15, "latency": 0.0}
         link = link.model_copy(update=free)
     chip = Superchip(MemoryConfig.of(system.hbm), link, MemoryConfig.of(system.dram), outstanding)
-    step = chip.step(pages, NOTHING) if side == "hbm" else chip.step(NOTHING, pages)
+    step = chip.step(extents, NOTHING) if side == "hbm" else chip.step(NOTHING, extents)
     return step.seconds
 
 
@@ -192,10 +192,10 @@ def against_burst(count: int) -> Iterator[Row]:
             if row["in_a_row"]:
                 place = rng.integers(0, 1000) + np.arange(n)
             write = (rng.random(n) < row["written"]).astype(np.int64)
-            pages = Pages(place * size, np.full(n, size), write)
+            extents = Extents(place * size, np.full(n, size), write)
             for k, memory in enumerate(memories):
                 start = int(ticks[k].sum())
-                ticks[k, step] = memory.replay_apart(pages, start, window, 0, bool(k))[0]
+                ticks[k, step] = memory.replay_apart(extents, start, window, 0, bool(k))[0]
         burst, run = ticks
         yield {
             **row,
@@ -226,8 +226,8 @@ def concurrency_curves() -> Iterator[Row]:
         for flight in (1, 2, 4, 8, 16, 32, 64):
             memory = Memory(MemoryConfig(load_memory(name)), window=flight, posted_writes=False)
             address, write = stream("rand256", 20_000, 1)
-            pages = Pages(address, np.full(len(address), 32), write)
-            ticks, counts = memory.replay_apart(pages, 0, flight, 0)
+            extents = Extents(address, np.full(len(address), 32), write)
+            ticks, counts = memory.replay_apart(extents, 0, flight, 0)
             yield {
                 "memory": name,
                 "bursts_in_flight": flight,

@@ -3,9 +3,9 @@
 from hmsim import lazy
 
 __all__ = [
+    "Extents",
     "Memory",
     "MemoryConfig",
-    "Pages",
     "StepTiming",
     "Superchip",
     "load_memory",
@@ -14,9 +14,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Extents": "hmsim.memory.device",
     "Memory": "hmsim.memory.device",
     "MemoryConfig": "hmsim.memory.device",
-    "Pages": "hmsim.memory.device",
     "StepTiming": "hmsim.memory.superchip",
     "Superchip": "hmsim.memory.superchip",
     "load_memory": "hmsim.config.memory",

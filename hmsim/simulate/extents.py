@@ -1,22 +1,22 @@
-"""The pages that a step moves, at the addresses where they lie, for the memory kernels."""
+"""The extents that a step moves, at the addresses where they lie, for the memory kernels."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from hmsim.memory.device import Pages
+from hmsim.memory.device import Extents
 from hmsim.placement.driver import Sample
 from hmsim.placement.latency import Traffic
 from hmsim.workload.steps import I64, Geometry, Steps
 
-WEIGHT_PAGE = 1 << 20  # weights stream in pages of this many bytes
+WEIGHT_EXTENT = 1 << 20  # weights stream in extents of this many bytes
 
 
 class Placed(NamedTuple):
-    """One step's pages for each memory; demand reads come before appends, moves last."""
+    """One step's extents for each memory; demand reads come before appends, moves last."""
 
-    hbm: Pages
-    dram: Pages
+    hbm: Extents
+    dram: Extents
 
 
 class AddressMap:
@@ -34,10 +34,10 @@ class AddressMap:
         # `unlimited` has more residents than frames: they share them.
         self._hbm_frame = rng.permutation(blocks) % max(hbm_frames, 1)
         self._dram_frame = rng.permutation(blocks)
-        self._base = _round_up(int(geometry.resident_bytes), WEIGHT_PAGE)
+        self._base = _round_up(int(geometry.resident_bytes), WEIGHT_EXTENT)
 
     def step(self, steps: Steps, row: int, sample: Sample, traffic: Traffic) -> Placed:
-        """The pages that row `row` of the steps and of their traffic moves.
+        """The extents that row `row` of the steps and of their traffic moves.
 
         The row after it has to be there too, unless it is the workload's last.
         """
@@ -76,7 +76,7 @@ class AddressMap:
         if traffic.demotion_dram[row] == 0:  # DRAM has its copy already
             demoted = demoted[:0]
         return Placed(
-            _pages(
+            _extents(
                 _weights(traffic.weights_hbm[row], lane),
                 (self.in_hbm(here, hbm_reads), size, 0),
                 (self.in_hbm(here, appended[new_here]), length[new_here], 1),
@@ -84,7 +84,7 @@ class AddressMap:
                 (self.in_hbm(after, promoted), size, 1),
                 (self.in_hbm(here, demoted), size, 0),
             ),
-            _pages(
+            _extents(
                 _weights(traffic.weights_dram[row], lane),
                 (self.in_dram(dram_reads), size, 0),
                 (self.in_dram(appended[to_dram]), length[to_dram], 1),
@@ -109,9 +109,9 @@ def blocks_of(bits: np.ndarray) -> I64:
     return np.flatnonzero(flat)
 
 
-def joined(parts: list[Pages]) -> Pages:
-    """The pages of several steps as those of one."""
-    return parts[0] if len(parts) == 1 else Pages(*map(np.concatenate, zip(*parts, strict=True)))
+def joined(parts: list[Extents]) -> Extents:
+    """The extents of several steps as those of one."""
+    return parts[0] if len(parts) == 1 else Extents(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _dying(steps: Steps, row: int) -> I64:
@@ -121,18 +121,18 @@ def _dying(steps: Steps, row: int) -> I64:
 
 
 def _weights(total: float, layer: int) -> tuple[I64, I64, int]:
-    """The layer's weights, as a sequence of pages."""
+    """The layer's weights, as a sequence of extents."""
     size = round(float(total))
-    offset = np.arange(0, size, WEIGHT_PAGE)
-    start = layer * _round_up(size, WEIGHT_PAGE)
-    return start + offset, np.minimum(WEIGHT_PAGE, size - offset), 0
+    offset = np.arange(0, size, WEIGHT_EXTENT)
+    start = layer * _round_up(size, WEIGHT_EXTENT)
+    return start + offset, np.minimum(WEIGHT_EXTENT, size - offset), 0
 
 
-def _pages(*parts: tuple[I64, I64 | int, int]) -> Pages:
+def _extents(*parts: tuple[I64, I64 | int, int]) -> Extents:
     address = np.concatenate([part[0] for part in parts]).astype(np.int64)
     size = np.concatenate([np.broadcast_to(part[1], len(part[0])) for part in parts])
     write = np.concatenate([np.full(len(part[0]), part[2]) for part in parts])
-    return Pages(address, size.astype(np.int64), write.astype(np.int64))
+    return Extents(address, size.astype(np.int64), write.astype(np.int64))
 
 
 def _round_up(value: int, unit: int) -> int:

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmsim.config.workload import WorkloadSpec
-from hmsim.placement import driver
 from hmsim.placement.latency import VARIANTS, Groups, Rates
 from hmsim.simulate.policies import POLICIES, make_policy
 from hmsim.workload import open_workload

@@ -1,4 +1,4 @@
-"""The pages given to the memory kernels carry exactly the bytes that the policy's traffic counts."""
+"""The extents given to the memory kernels carry exactly the bytes that the policy's traffic counts."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ RATES = Rates(20.0, 5.0, 4.0, 6.0)
     name=st.sampled_from(["static", "reactive", "unlimited"]),
     variant=st.sampled_from(VARIANTS),
 )
-def test_pages_carry_the_traffic(seed, room, name, variant):
+def test_extents_carry_the_traffic(seed, room, name, variant):
     blocks = random_blocks(np.random.default_rng(seed), steps=24, blocks=14)
     size = blocks.block_bytes
     policy = policies.make(name)
