@@ -280,9 +280,9 @@ def advance(
 ):  # fmt: skip
     """Take a strategy through a window; `counts` as in `traffic.COUNTS`.
 
-    size: bytes of an entry. `ahead` and `share` are W and R of `sa`. `wanted[k]` numbers the sampled rows (else -1), whose residents
-    [lanes, words] go to `before` and `after`. Returns NEVER_ENDS where `reactive` would flush an
-    empty layer for ever; the counts are void then.
+    size: bytes of an entry. `ahead` and `share` are W and R of `sa`. `wanted[k]` numbers the
+    sampled rows (else -1), whose residents [lanes, words] go to `before` and `after`. Returns
+    NEVER_ENDS where `reactive` would flush an empty layer for ever; the counts are void then.
     """
     lanes = resident.shape[0]
     steps = window.steps
