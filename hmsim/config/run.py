@@ -9,6 +9,7 @@ from pydantic import Field
 
 from hmsim.config import toml
 from hmsim.config.base import Bytes, Seconds, Strict, load, read_toml
+from hmsim.config.model import is_path
 from hmsim.config.system import SystemSpec, with_preset
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
@@ -18,6 +19,7 @@ Variant = Literal["text", "code", "exclusive", "inclusive"]
 Barrier = Literal["layer", "token"]
 
 PATHS = ("workload.trace", "workload.requests.path", "workload.matrix.path")  # of data files
+MODEL = "workload.model"  # a file's path, or else a preset's name or a table
 
 
 class PoliciesSpec(Strict):
@@ -78,6 +80,27 @@ class RunSpec(Strict):
         return toml.dumps(data)
 
 
+class OtherTables(Strict):
+    """What may stand beside `[workload]` or `[system]` in a file of which a command reads one."""
+
+    title: str = ""
+    system: SystemSpec | None = None
+    policies: PoliciesSpec = PoliciesSpec()
+    replay: ReplaySpec = ReplaySpec()
+    bound: BoundSpec = BoundSpec()
+    output: OutputSpec = OutputSpec()
+    fit: dict[str, Any] = {}  # of `hmsim workload calibrate`
+    targets: dict[str, Any] = {}
+
+
+def check_others(data: dict[str, Any], source: str, own: str) -> None:
+    """InputError for a stray table or key anywhere in a file, the table `own` left to its reader."""
+    others = {key: value for key, value in data.items() if key != own}
+    if "system" in others:
+        others["system"] = with_preset(others["system"])
+    load(OtherTables, others, source)
+
+
 def load_run(path: str | Path, changes: list[str] = []) -> RunSpec:  # noqa: B006
     """The run that the file at `path` describes, after `key=value` changes.
 
@@ -97,14 +120,15 @@ def anchored(data: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def with_paths(data: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """`data` with every path of a data file in it changed."""
-    for key in PATHS:
+    """`data` with every path of a data file, or of a model's, in it changed."""
+    for key in (*PATHS, MODEL):
         *tables, last = key.split(".")
         table: Any = data
         for name in tables:
             table = table.get(name) if isinstance(table, dict) else None
-        if isinstance(table, dict) and isinstance(table.get(last), str):
-            data = replaced(data, key, change(table[last]))
+        given = table.get(last) if isinstance(table, dict) else None
+        if isinstance(given, str) and (key != MODEL or is_path(given)):
+            data = replaced(data, key, change(given))
     return data
 
 
