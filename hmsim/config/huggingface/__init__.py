@@ -22,7 +22,7 @@ from hmsim.config.huggingface.attention import (
     layout,
 )
 from hmsim.config.huggingface.families import GENERIC, Family, families, family_of, type_of
-from hmsim.config.huggingface.feedforward import FeedForward, feed_forward
+from hmsim.config.huggingface.feedforward import COUNT, FeedForward, feed_forward
 from hmsim.config.huggingface.harmless import HARMLESS, MODALITIES
 from hmsim.config.huggingface.keys import MOST_LAYERS, Keys
 from hmsim.config.huggingface.mixers import mixer
@@ -230,6 +230,8 @@ def _extras(keys: Keys, layers: int, hidden: int) -> tuple[int, int, int]:
     """Embeddings a layer (Gemma 3n and its kin): parameters of the table, those of each layer's
     gates, and how many of the last layers use KV of others."""
     width = keys.count("hidden_size_per_layer_input", least=0) or 0
+    if keys.given("hidden_size_per_layer_input") is None and keys.get(*COUNT):
+        width = 0  # a default of the small dense models, which those with experts have no use for
     vocab = keys.count("vocab_size_per_layer_input", least=0) or 0
     table, gates = layers * width * vocab, 3 * hidden * width
     gates += 2 * hidden * (keys.count("laurel_rank", least=0) or 0)

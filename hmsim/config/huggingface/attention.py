@@ -148,6 +148,9 @@ def _windowed(keys: Keys, family: Family, layers: int) -> list[str]:
             windowed = [i >= first for i in every]
         case "pattern":
             windowed = _pattern(keys, layers)
+        case "global_first":
+            period = keys.need("window_pattern")
+            windowed = [i % period for i in every]
         case "attention_types":
             types = keys.get("attention_types")
             try:

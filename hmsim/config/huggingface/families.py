@@ -13,7 +13,7 @@ Layout = Literal[
     "layer_group_size", "parallel", "mixer",
 ]  # fmt: skip
 Windows = Literal[
-    "none", "all", "alternate", "pattern", "from_max_window_layers", "attention_types",
+    "none", "all", "alternate", "pattern", "global_first", "from_max_window_layers", "attention_types",
     "no_rope_layers", "hybrid_layer_pattern",
 ]  # fmt: skip
 Mixer = Literal[

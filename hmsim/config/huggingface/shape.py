@@ -32,6 +32,12 @@ def shape(model: dict[str, Any], layers: list[Told]) -> dict[str, Any]:
         base["ffn"] = Counter(widths).most_common(1)[0][0] if widths else 0
     short = _first_dense(model, base, told) or _alternate(model, base, told)
     found = short if short is not None else _kinds(model, base, told)
+    for key in ("embedding_element_bytes", "attention_element_bytes"):
+        if found.get(key) == found["element_bytes"]:
+            del found[key]
+    for key in ("positions", "extra_parameters"):
+        if not found[key]:
+            del found[key]
     return {key: value for key, value in found.items() if value is not None}
 
 
