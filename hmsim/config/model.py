@@ -7,7 +7,7 @@ the sizes follow; a size that is given directly wins over the derived one. Where
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from math import gcd
 from pathlib import Path
@@ -164,6 +164,13 @@ class LlmModel(LayerKeys):
         """Layer `number`; those beyond the last begin anew."""
         return self.by_layer[number % self.layers]
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As of any pydantic model; what was told of the layers is told anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("kind_by_layer", "by_layer"):
+            copied.__dict__.pop(name, None)
+        return copied
+
     @property
     def kv_bytes(self) -> int:
         """Bytes of KV that one token leaves in one layer, where that is the same in all.
@@ -188,16 +195,12 @@ class LlmModel(LayerKeys):
         """
         if self.weight_bytes_step is not None:
             return self.weight_bytes_step
-        layers = self.by_layer if layer is None else [self.layer(layer)] * self.layers
-        total = 0.0
-        routed: Counter[Layer] = Counter()
-        for each, count in Counter(layers).items():
-            total += count * each.fixed_bytes
+        counts = Counter(self.by_layer) if layer is None else {self.layer(layer): self.layers}
+        total = sum(count * each.fixed_bytes for each, count in counts.items())
+        for each, count in counts.items():
             if each.sparse:
-                routed[each] += count
-        for each, count in routed.items():
-            idle = (1 - each.active / each.experts) ** batch
-            total += count * (each.experts * (1 - idle) * each.expert_bytes)
+                idle = (1 - each.active / each.experts) ** batch
+                total += count * (each.experts * (1 - idle) * each.expert_bytes)
         return (total + self._vocab * self._hidden * self._embedding_bytes) / self.layers
 
     @property
