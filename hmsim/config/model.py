@@ -76,11 +76,26 @@ class Layer(NamedTuple):
     state_bytes: float  # that a sequence keeps, whatever its length
     sparse: bool  # experts serve it
     parameters: int
-    fixed_bytes: float  # weights read at every step
-    expert_bytes: float  # of one routed expert
+    fixed_bytes: float  # weights read at every step, those of experts apart
     experts: int  # routed ones
     active: int
-    expert_parameters: int  # of one routed expert
+    expert_ffn: int  # inner width of one
+    shared_ffn: int  # inner width that every token passes through
+    unit_parameters: int  # of one expert, for every unit of its inner width
+    unit_bytes: float
+    shared_unit_bytes: float
+
+    @property
+    def expert_parameters(self) -> int:
+        """Of one routed expert."""
+        return self.unit_parameters * self.expert_ffn
+
+    def expert_bytes(self, touched: float) -> float:
+        """Weights of `touched` routed experts, and of what every token passes through."""
+        if self.shared_unit_bytes == self.unit_bytes:
+            return self.unit_bytes * (touched * self.expert_ffn + self.shared_ffn)
+        routed = self.unit_bytes * (touched * self.expert_ffn)
+        return routed + self.shared_unit_bytes * self.shared_ffn
 
 
 class LlmModel(LayerKeys):
@@ -200,7 +215,8 @@ class LlmModel(LayerKeys):
         for each, count in counts.items():
             if each.sparse:
                 idle = (1 - each.active / each.experts) ** batch
-                total += count * (each.experts * (1 - idle) * each.expert_bytes)
+                touched = each.experts * (1 - idle)
+                total += count * each.expert_bytes(touched)
         return (total + self._vocab * self._hidden * self._embedding_bytes) / self.layers
 
     @property
@@ -208,7 +224,9 @@ class LlmModel(LayerKeys):
         """Bytes of all weights."""
         if self.resident_bytes is not None:
             return self.resident_bytes
-        body = sum(each.fixed_bytes + each.experts * each.expert_bytes for each in self.by_layer)
+        body = sum(
+            each.fixed_bytes + each.expert_bytes(each.experts) for each in self.by_layer
+        )
         embeddings = self._vocab * self._hidden * (1 if self.tied_embeddings else 2)
         embeddings += self.positions * self._hidden + self.extra_parameters
         return body + embeddings * self._embedding_bytes
@@ -296,14 +314,14 @@ class LlmModel(LayerKeys):
         if not sparse:
             plain = matrices * (of("ffn") or 0)
             parameters, fixed = parameters + plain, fixed + plain * element
-            routed, each = 0, 0.0
+            unit, unit_bytes, shared_bytes, shared_ffn = 0, 0.0, 0.0, 0
         else:
-            shared = matrices * experts.shared_ffn
-            parameters += shared + experts.router_parameters
+            shared_ffn = experts.shared_ffn
+            parameters += matrices * shared_ffn + experts.router_parameters
             fixed += experts.router_parameters * OTHER_BYTES
-            fixed += shared * (experts.shared_element_bytes or element)
-            routed = matrices // hidden * (experts.hidden or hidden) * experts.ffn
-            each = routed * (experts.element_bytes or element)
+            shared_bytes = matrices * (experts.shared_element_bytes or element)
+            unit = matrices // hidden * (experts.hidden or hidden)
+            unit_bytes = unit * (experts.element_bytes or element)
         return Layer(
             window=window if own is None or own.window is None else own.window,
             kv_bytes=kv,
@@ -311,10 +329,13 @@ class LlmModel(LayerKeys):
             sparse=sparse,
             parameters=parameters,
             fixed_bytes=fixed,
-            expert_bytes=each,
             experts=experts.count if sparse else 0,
             active=experts.active if sparse else 0,
-            expert_parameters=routed,
+            expert_ffn=experts.ffn if sparse else 0,
+            unit_parameters=unit,
+            unit_bytes=unit_bytes,
+            shared_ffn=shared_ffn,
+            shared_unit_bytes=shared_bytes,
         )
 
     # Set wherever they are used: the validator above saw to it.

@@ -2,10 +2,11 @@
 
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from hmsim.config import toml
 from hmsim.config.base import Bytes, Seconds, Strict, load, read_toml
@@ -80,25 +81,27 @@ class RunSpec(Strict):
         return toml.dumps(data)
 
 
-class OtherTables(Strict):
-    """What may stand beside `[workload]` or `[system]` in a file of which a command reads one."""
-
-    title: str = ""
-    system: SystemSpec | None = None
-    policies: PoliciesSpec = PoliciesSpec()
-    replay: ReplaySpec = ReplaySpec()
-    bound: BoundSpec = BoundSpec()
-    output: OutputSpec = OutputSpec()
-    fit: dict[str, Any] = {}  # of `hmsim workload calibrate`
-    targets: dict[str, Any] = {}
-
-
 def check_others(data: dict[str, Any], source: str, own: str) -> None:
     """InputError for a stray table or key anywhere in a file, the table `own` left to its reader."""
     others = {key: value for key, value in data.items() if key != own}
     if "system" in others:
         others["system"] = with_preset(others["system"])
-    load(OtherTables, others, source)
+    load(_other_tables(), others, source)
+
+
+@cache
+def _other_tables() -> type[Strict]:
+    """What may stand beside `[workload]` or `[system]` in a file of which a command reads one."""
+    tables: dict[str, Any] = {
+        name: (field.annotation, field.default)
+        for name, field in RunSpec.model_fields.items()
+        if name not in ("system", "workload")
+    }
+    for name in ("fit", "targets"):  # of `hmsim workload calibrate`
+        tables[name] = (dict[str, Any], {})
+    return create_model(
+        "OtherTables", __base__=Strict, system=(SystemSpec | None, None), **tables
+    )
 
 
 def load_run(path: str | Path, changes: list[str] = []) -> RunSpec:  # noqa: B006
@@ -121,7 +124,18 @@ def anchored(data: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def with_paths(data: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
     """`data` with every path of a data file, or of a model's, in it changed."""
-    for key in (*PATHS, MODEL):
+    return _with_paths(data, (*PATHS, MODEL), change)
+
+
+def with_model_at(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`data` with the path of its model, which starts at `folder`, starting at the current one."""
+    return _with_paths(data, (MODEL,), lambda path: str(folder / path))
+
+
+def _with_paths(
+    data: dict[str, Any], keys: tuple[str, ...], change: Callable[[str], str]
+) -> dict[str, Any]:
+    for key in keys:
         *tables, last = key.split(".")
         table: Any = data
         for name in tables:
