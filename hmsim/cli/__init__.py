@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from typing import TextIO
 
 from hmsim import __version__
 from hmsim.errors import InputError, InputWarning, did_you_mean
@@ -56,7 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
 
 
-def _one_line(message: Warning | str, *where: object) -> None:
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Warnings as users read them: what is meant by them stands in their text."""
     print(f"hmsim: warning: {message}", file=sys.stderr)
 

@@ -224,9 +224,7 @@ class LlmModel(LayerKeys):
         """Bytes of all weights."""
         if self.resident_bytes is not None:
             return self.resident_bytes
-        body = sum(
-            each.fixed_bytes + each.expert_bytes(each.experts) for each in self.by_layer
-        )
+        body = sum(each.fixed_bytes + each.expert_bytes(each.experts) for each in self.by_layer)
         embeddings = self._vocab * self._hidden * (1 if self.tied_embeddings else 2)
         embeddings += self.positions * self._hidden + self.extra_parameters
         return body + embeddings * self._embedding_bytes

@@ -97,4 +97,6 @@ def _open(spec: WorkloadSpec | Mapping[str, Any] | str | Path) -> Workload:
     path = Path(spec)
     if path.suffix != ".toml":
         return open_workload(WorkloadSpec(trace=str(path)))
-    return open_workload(load_spec(with_model_at(read_toml(path), path.parent), str(path)), path.parent)
+    return open_workload(
+        load_spec(with_model_at(read_toml(path), path.parent), str(path)), path.parent
+    )

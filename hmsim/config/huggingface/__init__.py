@@ -16,7 +16,6 @@ from hmsim.config.huggingface.attention import (
     BOTH,
     LAYER_TYPES,
     MIXER,
-    WINDOW,
     Attention,
     attention,
     layout,
@@ -133,9 +132,7 @@ def _model_type(config: dict[str, Any], outer: dict[str, Any]) -> str:
     return ""
 
 
-def _model(
-    keys: Keys, outer: Keys, family: Family, path: Path, doubts: dict[str, str]
-) -> LlmModel:
+def _model(keys: Keys, outer: Keys, family: Family, path: Path, doubts: dict[str, str]) -> LlmModel:
     blocks = keys.per_layer(_layers(keys), "block_configs") if family.kv == "blocks" else None
     layers, hidden = _layers(keys), keys.need(*HIDDEN)
     vocab = keys.need(*VOCAB)
@@ -152,9 +149,7 @@ def _model(
     made = []
     for i, (kind, heads, block) in enumerate(zip(kinds, attentions, forwards, strict=True)):
         keeps = heads is not None and i < layers - shared_kv
-        made.append(
-            _layer(i, kind, heads, block, state, told, family, hidden, keeps, other)
-        )
+        made.append(_layer(i, kind, heads, block, state, told, family, hidden, keeps, other))
     if shared_kv:
         doubts[keys.name_of("num_kv_shared_layers")] = (
             f"the last {shared_kv} layers keep no KV and read that of earlier ones; "
@@ -169,13 +164,15 @@ def _model(
     if keys.flag("use_cla") and share > 1:
         made = [each if i % share == 0 else each | {"kv_heads": 0} for i, each in enumerate(made)]
         doubts["cla_share_factor"] = (
-            f"of every {share} layers one keeps KV, which the others read; "
-            "their reads are left out"
+            f"of every {share} layers one keeps KV, which the others read; their reads are left out"
         )
-    embedding = math.fsum(
-        told.bytes_of((name, f"model.{name}", f"language_model.{name}"), False)
-        for name in ("lm_head", "embed_tokens")
-    ) / 2
+    embedding = (
+        math.fsum(
+            told.bytes_of((name, f"model.{name}", f"language_model.{name}"), False)
+            for name in ("lm_head", "embed_tokens")
+        )
+        / 2
+    )
     model: dict[str, Any] = {
         "title": str(keys.get("_name_or_path") or path.parent.name or path.stem),
         "source": path.name,
@@ -190,7 +187,8 @@ def _model(
     }
     if told.kv is not None:
         model["kv_element_bytes"] = told.kv
-    return load(LlmModel, shape(model, [Told(kind, each) for kind, each in zip(kinds, made, strict=True)]), str(path))
+    told_layers = [Told(kind, each) for kind, each in zip(kinds, made, strict=True)]
+    return load(LlmModel, shape(model, told_layers), str(path))
 
 
 def _layers(keys: Keys) -> int:
@@ -382,7 +380,9 @@ def _judge(keys: Keys, family: Family | None, name: str, doubts: dict[str, str])
         if last in harmless or key in doubts or last.endswith(("_token_id", "_dropout", "_pdrop")):
             continue
         if family is None and DECIDES.search(last):
-            refused[key] = f"{_short(value)}: not known of model_type {name!r}, and may decide sizes"
+            refused[key] = (
+                f"{_short(value)}: not known of model_type {name!r}, and may decide sizes"
+            )
         else:
             doubts[key] = f"{_short(value)}: not understood, and left out"
     if refused:

@@ -74,7 +74,10 @@ def _mixers(keys: Keys, family: Family, layers: int) -> list[str] | None:
             period = keys.need("full_attention_interval")
             return [MIXER if (i + 1) % period else FULL for i in every]
         case "attn_layer_period":
-            period, offset = keys.need("attn_layer_period"), keys.count("attn_layer_offset", least=0)
+            period, offset = (
+                keys.need("attn_layer_period"),
+                keys.count("attn_layer_offset", least=0),
+            )
             return [FULL if i % period == (offset or 0) else MIXER for i in every]
         case "layer_group_size":
             period = keys.need("layer_group_size")
@@ -87,10 +90,14 @@ def _mixers(keys: Keys, family: Family, layers: int) -> list[str] | None:
         case "linear_attn_config":
             inner = keys.table("linear_attn_config")
             full, linear = inner.numbers("full_attn_layers"), inner.numbers("kda_layers")
-            if full is None or linear is None or sorted(full + linear) != list(range(1, layers + 1)):
+            if (
+                full is None
+                or linear is None
+                or sorted(full + linear) != list(range(1, layers + 1))
+            ):
                 raise InputError(
-                    f"{keys.where}: linear_attn_config: full_attn_layers and kda_layers must "
-                    f"name each of the layers 1 .. {layers} once"
+                    f"{keys.where}: linear_attn_config: expected full_attn_layers and "
+                    f"kda_layers that name each of the layers 1 .. {layers} once"
                 )
             return [FULL if i + 1 in full else MIXER for i in every]
         case "attn_type_list":
@@ -112,8 +119,8 @@ def _mixers(keys: Keys, family: Family, layers: int) -> list[str] | None:
             if not isinstance(types, list) or not types or set(types) - {"recurrent", "attention"}:
                 raise keys.wrong("block_types", types, "a list of 'recurrent' and 'attention'")
             window = keys.count(*WINDOWS)
-            kinds = {"recurrent": MIXER, "attention": WINDOW if window else FULL}
-            return [kinds[types[i % len(types)]] for i in every]
+            local = WINDOW if window else FULL
+            return [MIXER if types[i % len(types)] == "recurrent" else local for i in every]
 
 
 def _windowed(keys: Keys, family: Family, layers: int) -> list[str]:
@@ -139,7 +146,7 @@ def _windowed(keys: Keys, family: Family, layers: int) -> list[str]:
     windowed: list[Any]
     match rule:
         case "all":
-            first = keys.given("max_window_layers")
+            first = keys.count("max_window_layers", least=0)
             windowed = [first is None or i >= first for i in every]
         case "alternate":
             windowed = [i % 2 == 0 for i in every]
@@ -158,14 +165,14 @@ def _windowed(keys: Keys, family: Family, layers: int) -> list[str]:
             except (TypeError, ValueError):
                 raise keys.wrong("attention_types", types, "a list of [kinds, count]") from None
             if len(kinds) < layers or set(kinds) - {"global", "local"}:
-                raise keys.wrong("attention_types", types, f"'global' or 'local' of {layers} layers")
+                raise keys.wrong(
+                    "attention_types", types, f"'global' or 'local' of {layers} layers"
+                )
             windowed = [kind == "local" for kind in kinds[:layers]]
         case "hybrid_layer_pattern":
             given = keys.per_layer(layers, "hybrid_layer_pattern")
             if given is None:
-                raise InputError(
-                    f"{keys.where}: hybrid_layer_pattern or layer_types is missing"
-                )
+                raise InputError(f"{keys.where}: hybrid_layer_pattern or layer_types is missing")
             windowed = given
     if family.last_layer_full:
         windowed[-1] = False

@@ -16,9 +16,7 @@ Windows = Literal[
     "none", "all", "alternate", "pattern", "global_first", "from_max_window_layers", "attention_types",
     "no_rope_layers", "hybrid_layer_pattern",
 ]  # fmt: skip
-Mixer = Literal[
-    "gated_delta", "kda", "lightning", "mamba", "mamba2", "rglru", "short_conv", "rwkv"
-]
+Mixer = Literal["gated_delta", "kda", "lightning", "mamba", "mamba2", "rglru", "short_conv", "rwkv"]
 
 
 class Family(Strict):

@@ -34,9 +34,7 @@ class FeedForward(NamedTuple):
     router: int = 0  # parameters
 
 
-def feed_forward(
-    keys: Keys, family: Family, hidden: int, kinds: list[str]
-) -> list[FeedForward]:
+def feed_forward(keys: Keys, family: Family, hidden: int, kinds: list[str]) -> list[FeedForward]:
     """The block of every layer."""
     layers = len(kinds)
     inner = keys.table("ffn_config")
@@ -55,7 +53,9 @@ def feed_forward(
         return _only_where(kinds, family, [FeedForward(width) for width in plain])
     active = table.counts(layers, *ACTIVE)
     if active is None:
-        raise InputError(f"{keys.where}: {' or '.join(ACTIVE[:2])} is missing, of {count[0]} experts")
+        raise InputError(
+            f"{keys.where}: {' or '.join(ACTIVE[:2])} is missing, of {count[0]} experts"
+        )
     sparse = _sparse(keys, family, kinds)
     llama4 = family.experts == "llama4"
     own = table.counts(layers, *EXPERT_WIDTH)
@@ -92,9 +92,7 @@ def feed_forward(
     return _only_where(kinds, family, found)
 
 
-def _only_where(
-    kinds: list[str], family: Family, blocks: list[FeedForward]
-) -> list[FeedForward]:
+def _only_where(kinds: list[str], family: Family, blocks: list[FeedForward]) -> list[FeedForward]:
     """Of families whose layers are a mixer or a feed-forward block, never both."""
     if family.layout != "hybrid_override_pattern":
         return blocks
@@ -163,7 +161,9 @@ def _sparse(keys: Keys, family: Family, kinds: list[str]) -> list[bool]:
     step = keys.count("interleave_moe_layer_step")
     if step:
         only(lambda i: (i + 1) % step == 0)
-    first = keys.count("first_k_dense_replace", "num_dense_layers", "moe_layer_num_skipped", least=0)
+    first = keys.count(
+        "first_k_dense_replace", "num_dense_layers", "moe_layer_num_skipped", least=0
+    )
     only(lambda i: i >= (first or 0))
     freq = keys.get("moe_layer_freq")
     if isinstance(freq, list):

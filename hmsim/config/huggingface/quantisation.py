@@ -131,7 +131,9 @@ def _kv(table: Keys) -> float | None:
     if algorithm is not None:
         known = {"FP8": 1.0, "NVFP4": 0.5625, "INT8": 1.0}
         if algorithm.upper() not in known:
-            raise table.wrong("quantization_config.kv_cache_quant_algo", algorithm, ", ".join(known))
+            raise table.wrong(
+                "quantization_config.kv_cache_quant_algo", algorithm, ", ".join(known)
+            )
         return known[algorithm.upper()]
     given = table.get("kv_cache_scheme", "kv_cache_quant_config")
     if given is None or given == {}:
@@ -292,7 +294,7 @@ def _quark(table: Keys) -> Method:
         raise InputError(f"{table.where}: quantization_config.layer_quant_config: not supported")
     kinds = {"fp8_e4m3": 8, "int8": 8, "fp4": 4, "int4": 4, "uint4": 4}
     kind = weight.get("dtype") if isinstance(weight, dict) else None
-    if kind not in kinds:
+    if not isinstance(weight, dict) or kind not in kinds:
         raise table.wrong("quantization_config.global_quant_config", kind, ", ".join(kinds))
     group = weight.get("group_size")
     scale = 8 if weight.get("scale_format") == "e8m0" else SCALE_BITS

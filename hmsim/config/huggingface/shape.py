@@ -45,8 +45,8 @@ def _tidied(model: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
     """Without what the model's formulas give anyway."""
     found = dict(keys)
     hidden = model["hidden"]
-    heads, kv, width = found.get("heads"), found["kv_heads"], found.get("head_dim")
-    value = found.get("value_dim")
+    heads, kv, width = found.get("heads"), found["kv_heads"], found.get("head_dim", 0)
+    value = found.get("value_dim", 0)
     if heads:
         if found.get("latent") is not None and kv:
             for key in ("kv_heads", "head_dim", "value_dim"):
@@ -95,9 +95,7 @@ def _first_dense(
     if not all(sparse[first:]) and any(sparse):
         return None
     for each in told:
-        if _without(each.keys, "experts", "ffn") != _without(
-            base, "experts", "ffn"
-        ):
+        if _without(each.keys, "experts", "ffn") != _without(base, "experts", "ffn"):
             return None
         if "experts" in each.keys:
             same = each.keys["experts"] == base["experts"]
@@ -117,7 +115,7 @@ def _alternate(
     model: dict[str, Any], base: dict[str, Any], told: list[Told]
 ) -> dict[str, Any] | None:
     """Layers that differ in nothing but a window of every other one, the first included."""
-    windows = [each.keys.get("window", 0) for each in told]
+    windows: list[int] = [each.keys.get("window", 0) for each in told]
     if len(told) < 2 or not windows[0]:
         return None
     if windows != [windows[0] if i % 2 == 0 else 0 for i in range(len(told))]:
@@ -156,9 +154,7 @@ def _kinds(model: dict[str, Any], base: dict[str, Any], told: list[Told]) -> dic
     return model | base | {"kinds": kinds, "pattern": _pattern(row)}
 
 
-def _changes(
-    model: dict[str, Any], base: dict[str, Any], own: dict[str, Any]
-) -> dict[str, Any]:
+def _changes(model: dict[str, Any], base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """What a layer's kind has to say against `base`."""
     changed = {
         key: value
