@@ -1,5 +1,6 @@
 """The configuration of `hmsim run`: one TOML file, and the changes of the command line."""
 
+import os
 import tomllib
 from collections.abc import Callable
 from functools import cache
@@ -117,7 +118,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
 
 def anchored(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`data` with its relative paths, which start at `folder`, starting at the current folder."""
-    return with_paths(data, lambda path: str(folder / path))
+    return with_paths(data, lambda path: os.path.normpath(folder / path))
 
 
 def with_paths(data: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def with_paths(data: dict[str, Any], change: Callable[[str], str]) -> dict[str, 
 
 def with_model_at(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`data` with the path of its model, which starts at `folder`, starting at the current one."""
-    return _with_paths(data, (MODEL,), lambda path: str(folder / path))
+    return _with_paths(data, (MODEL,), lambda path: os.path.normpath(folder / path))
 
 
 def _with_paths(

@@ -167,9 +167,7 @@ def test_quantisation(tmp_path, base, quantisation, element, resident):
 
 def test_excluded_modules_keep_their_type(tmp_path):
     def quantised(**keys):
-        return read(
-            tmp_path, LLAMA | {"quantization_config": {"quant_method": "fp8"} | keys}
-        ).model
+        return read(tmp_path, LLAMA | {"quantization_config": {"quant_method": "fp8"} | keys}).model
 
     assert quantised().attention_element_bytes is None
     attention = quantised(modules_to_not_convert=["lm_head", "self_attn"])
