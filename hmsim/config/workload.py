@@ -19,7 +19,7 @@ def _preset_or_table(value: object) -> object:
     except InputError as error:
         raise ValueError(str(error).removeprefix("model: ")) from None
     if not isinstance(value, (str, LlmModel)):
-        raise ValueError("expected the name of a preset, a file, or a table")
+        raise ValueError("expected the name of a preset, or a table, or the path of a file")
     return value
 
 

@@ -36,7 +36,8 @@ class Generated:
         self._unit = model.kv_unit(lanes)  # bytes of a block's token
         if self._unit == 0:
             raise InputError(f"model {model.title}: no layer keeps KV, so there is none to place")
-        self._share = np.array([layer.kv_bytes // self._unit for layer in layers])  # blocks of a scheduled one
+        # Blocks of a scheduled one, by lane.
+        self._share = np.array([layer.kv_bytes // self._unit for layer in layers])
         state = np.array([layer.state_bytes for layer in layers])
         self.geometry = Geometry(
             steps=schedule.steps * lanes,

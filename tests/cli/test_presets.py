@@ -97,7 +97,8 @@ def test_what_is_in_doubt_and_what_is_refused_by_key(tmp_path, capsys):
     assert main(["presets", "--from-hf", strange, "--json"]) == 2
     said = capsys.readouterr()
     assert list(json.loads(said.out)["refused"]) == ["kv_heads_of_some"]
-    assert said.err.count("\n") == 1 and "kv_heads_of_some" in said.err
+    assert said.err.count("\n") == 1
+    assert "kv_heads_of_some" in said.err
     assert main(["presets", "gpt2", "--from-hf", odd]) == 2
 
 
@@ -121,4 +122,5 @@ def test_stray_tables_and_keys_are_errors_in_every_command(tmp_path, capsys, ext
     command = [verb] if verb == "run" else ["workload", verb]
     assert main([*command, str(spec), *where]) == 2
     said = capsys.readouterr().err
-    assert words in said and said.count("\n") == 1
+    assert words in said
+    assert said.count("\n") == 1

@@ -6,6 +6,7 @@ that model cards or checkpoints state.
 """
 
 import json
+import re
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -242,7 +243,7 @@ def test_what_is_missing_or_malformed_is_named(tmp_path):
 
 def test_a_key_that_decides_sizes_and_is_not_understood_is_named(tmp_path):
     odd = LLAMA | {"num_kv_heads_of_even_layers": 2}
-    found, doubts = read(tmp_path, odd)
+    _, doubts = read(tmp_path, odd)
     assert "num_kv_heads_of_even_layers" in doubts
     with pytest.warns(InputWarning, match="num_kv_heads_of_even_layers: 2: not understood"):
         from_hf(write(tmp_path, odd))
@@ -260,12 +261,13 @@ def test_a_key_that_decides_sizes_and_is_not_understood_is_named(tmp_path):
 def test_every_family_has_a_source_and_is_read_or_says_what_is_missing(tmp_path):
     for name, family in families().items():
         assert family.source
+        said = ""
         try:
-            found = read(tmp_path, {"model_type": name}).model
+            read(tmp_path, {"model_type": name})
         except InputError as error:
-            assert "missing" in str(error) or "expected" in str(error) or family.refused
-        else:
-            assert found.resident > 0
+            said = str(error)
+        expected = "not supported" if family.refused else "missing|expected|^$"
+        assert re.search(expected, said), name
 
 
 VALUES = st.sampled_from(
@@ -281,9 +283,11 @@ def test_a_config_is_read_or_refused_in_one_line(tmp_path, data):
     inner = next((name for name in ("text_config",) if name in config), None)
     table = dict(config[inner]) if inner else config
     table[data.draw(st.sampled_from(sorted(table)))] = data.draw(VALUES)
+    said = ""
     try:
         found = read(tmp_path, config | {inner: table} if inner else table).model
     except InputError as error:
-        assert "\n" not in str(error)
-    else:
+        said = str(error)
+    assert "\n" not in said
+    if not said:
         assert load(LlmModel, tomllib.loads(as_toml(found)), "printed") == found

@@ -7,7 +7,7 @@ from hmsim.config.run import load_run
 from hmsim.config.sweep import load_sweep
 from hmsim.errors import InputError
 from hmsim.sweep.folder import Folder
-from hmsim.workload.iterate import stream
+from hmsim.workload.iterate import steps
 
 RUN = """
 [system]
@@ -39,8 +39,8 @@ def test_in_a_run(run, monkeypatch):
     assert changed.workload.model == model("gpt2")
     with pytest.raises(InputError, match=r"workload.model: .*none.toml: cannot be read"):
         load_run(run, ["workload.model=none.toml"])
-    steps = list(stream(run))
-    assert len(steps) == 4
+    found = list(steps(run))
+    assert len(found) == 4
 
 
 def test_the_resolved_run_holds_the_model_itself(run):

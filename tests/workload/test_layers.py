@@ -99,7 +99,8 @@ def test_blocks_bytes_and_weights_of_unequal_layers():
             share = layers[lane].kv_bytes // 64
             assert set(each[each > 0].tolist()) <= {share}  # all blocks of a page, or none
             slots = chunk.append_slot[chunk.append_offset[k] : chunk.append_offset[k + 1]]
-            assert slots.size == 2 * share and (np.diff(slots) > 0).all()
+            assert slots.size == 2 * share
+            assert (np.diff(slots) > 0).all()
     assert appended.tolist() == [4 * 2 * size for size in (256, 64, 0, 128)]
     given = resolve_model(WorkloadSpec(model=MIXED, tokens=(1, 1)).model)
     first = next(found.chunks()).hbm_bytes[:4]
