@@ -100,7 +100,8 @@ def _other_tables() -> type[Strict]:
     }
     for name in ("fit", "targets"):  # of `hmsim workload calibrate`
         tables[name] = (dict[str, Any], {})
-    return create_model("OtherTables", __base__=Strict, system=(SystemSpec | None, None), **tables)
+    tables |= {"system": (SystemSpec | None, None), "workload": (WorkloadSpec | None, None)}
+    return create_model("OtherTables", __base__=Strict, **tables)
 
 
 def load_run(path: str | Path, changes: list[str] = []) -> RunSpec:  # noqa: B006
