@@ -25,3 +25,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; known: {', '.join(sorted(known))}"
+
+
+class InputWarning(UserWarning):
+    """Something in the input that was left out: one line that says where and what."""

@@ -31,8 +31,8 @@ def spec_of(path: str, changes: list[str]) -> Any:
 
 def system_of(given: str | None, changes: list[str], source: str) -> Any:
     """The system of a preset, of a file (its `[system]` table, or all of it), or of the run."""
-    from hmsim.config.base import load, read_toml
-    from hmsim.config.run import changed
+    from hmsim.config.base import load
+    from hmsim.config.run import changed, check_others, read_run
     from hmsim.config.system import SystemSpec, with_preset
 
     if given is None and not source.endswith(".toml"):
@@ -40,9 +40,11 @@ def system_of(given: str | None, changes: list[str], source: str) -> Any:
     where = given or source
     data: dict[str, Any] = {"system": where}
     if where.endswith(".toml"):
-        data = read_toml(where)
+        data = read_run(where)
         if "system" not in data:
             data = {"system": data}
+        else:
+            check_others(data, where, "system")
     if isinstance(data["system"], str):
         data = {"system": {"preset": data["system"]}}
     for change in changes:

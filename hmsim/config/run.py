@@ -1,14 +1,17 @@
 """The configuration of `hmsim run`: one TOML file, and the changes of the command line."""
 
+import os
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from hmsim.config import toml
 from hmsim.config.base import Bytes, Seconds, Strict, load, read_toml
+from hmsim.config.model import is_path
 from hmsim.config.system import SystemSpec, with_preset
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
@@ -18,6 +21,7 @@ Variant = Literal["text", "code", "exclusive", "inclusive"]
 Barrier = Literal["layer", "token"]
 
 PATHS = ("workload.trace", "workload.requests.path", "workload.matrix.path")  # of data files
+MODEL = "workload.model"  # a file's path, or else a preset's name or a table
 
 
 class PoliciesSpec(Strict):
@@ -78,6 +82,28 @@ class RunSpec(Strict):
         return toml.dumps(data)
 
 
+def check_others(data: dict[str, Any], source: str, own: str) -> None:
+    """InputError for a stray table or key anywhere in a file, the table `own` left to its reader."""
+    others = {key: value for key, value in data.items() if key != own}
+    if "system" in others:
+        others["system"] = with_preset(others["system"])
+    load(_other_tables(), others, source)
+
+
+@cache
+def _other_tables() -> type[Strict]:
+    """What may stand beside `[workload]` or `[system]` in a file of which a command reads one."""
+    tables: dict[str, Any] = {
+        name: (field.annotation, field.default)
+        for name, field in RunSpec.model_fields.items()
+        if name not in ("system", "workload")
+    }
+    for name in ("fit", "targets"):  # of `hmsim workload calibrate`
+        tables[name] = (dict[str, Any], {})
+    tables |= {"system": (SystemSpec | None, None), "workload": (WorkloadSpec | None, None)}
+    return create_model("OtherTables", __base__=Strict, **tables)
+
+
 def load_run(path: str | Path, changes: list[str] = []) -> RunSpec:  # noqa: B006
     """The run that the file at `path` describes, after `key=value` changes.
 
@@ -93,18 +119,30 @@ def read_run(path: str | Path) -> dict[str, Any]:
 
 def anchored(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`data` with its relative paths, which start at `folder`, starting at the current folder."""
-    return with_paths(data, lambda path: str(folder / path))
+    return with_paths(data, lambda path: os.path.normpath(folder / path))
 
 
 def with_paths(data: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """`data` with every path of a data file in it changed."""
-    for key in PATHS:
+    """`data` with every path of a data file, or of a model's, in it changed."""
+    return _with_paths(data, (*PATHS, MODEL), change)
+
+
+def with_model_at(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`data` with the path of its model, which starts at `folder`, starting at the current one."""
+    return _with_paths(data, (MODEL,), lambda path: os.path.normpath(folder / path))
+
+
+def _with_paths(
+    data: dict[str, Any], keys: tuple[str, ...], change: Callable[[str], str]
+) -> dict[str, Any]:
+    for key in keys:
         *tables, last = key.split(".")
         table: Any = data
         for name in tables:
             table = table.get(name) if isinstance(table, dict) else None
-        if isinstance(table, dict) and isinstance(table.get(last), str):
-            data = replaced(data, key, change(table[last]))
+        given = table.get(last) if isinstance(table, dict) else None
+        if isinstance(given, str) and (key != MODEL or is_path(given)):
+            data = replaced(data, key, change(given))
     return data
 
 

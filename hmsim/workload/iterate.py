@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hmsim.config.base import load, read_toml
+from hmsim.config.run import with_model_at
 from hmsim.config.workload import WorkloadSpec
 from hmsim.workload.open import load_spec, open_workload
 from hmsim.workload.steps import I64, U64, Steps, Workload
@@ -96,4 +97,6 @@ def _open(spec: WorkloadSpec | Mapping[str, Any] | str | Path) -> Workload:
     path = Path(spec)
     if path.suffix != ".toml":
         return open_workload(WorkloadSpec(trace=str(path)))
-    return open_workload(load_spec(read_toml(path), str(path)), path.parent)
+    return open_workload(
+        load_spec(with_model_at(read_toml(path), path.parent), str(path)), path.parent
+    )

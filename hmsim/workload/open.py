@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hmsim.config import toml
 from hmsim.config.base import load
 from hmsim.config.model import LlmModel, resolve_model
+from hmsim.config.run import check_others
 from hmsim.config.workload import RequestsSpec, ScoresSpec, StreamingSpec, WorkloadSpec
 from hmsim.errors import InputError
 from hmsim.workload.batch import Schedule, alike, schedule
@@ -51,14 +53,15 @@ def _selection(
 ) -> Callable[[], Selection]:
     """How to start the process afresh; whatever is wrong with the spec is found here."""
     if spec.kind == "churn":
-        if model.window is not None:
+        if any(model.layer_window(layer) for layer in range(lanes)):
             raise InputError("workload.kind: 'churn' knows no windowed layers; take 'scores'")
         return lambda: Churn(plan, lanes, spec.sparsity, spec.drift, spec.reach, spec.seed)
     if spec.kind == "matrix":
         assert spec.matrix is not None  # WorkloadSpec saw to it
         given, steps = spec.matrix, (plan.steps, lanes, int((plan.prompt + plan.stop).max()) - 1)
         scores = read_matrix(base / given.path, given.dataset, steps)
-        return lambda: Matrix(plan, scores, given)
+        windows = [model.layer_window(layer) for layer in range(lanes)]
+        return lambda: Matrix(plan, scores, given, windows)
     scores_spec = _scores(spec, lanes)
     check_budget(scores_spec, plan, spec.kind)
     return lambda: Scores(plan, model, lanes, scores_spec, spec.seed)
@@ -134,9 +137,11 @@ def _what(mass: float | None) -> str:
     return "pages" if mass is None else "attention mass"
 
 
-def load_spec(data: dict[str, object], source: str) -> WorkloadSpec:
+def load_spec(data: dict[str, Any], source: str) -> WorkloadSpec:
     """The `[workload]` table of a TOML file's plain data, for those who need nothing else."""
     table = data.get("workload")
     if not isinstance(table, dict):
         raise InputError(f"{source}: no table [workload]")
-    return load(WorkloadSpec, table, f"{source}: workload")
+    spec = load(WorkloadSpec, table, f"{source}: workload")
+    check_others(data, source, "workload")
+    return spec

@@ -67,11 +67,12 @@ class Choice(NamedTuple):
 
 
 @kernel
-def fill(bits, reads, lanes, t0, plan, process, mode, window, quota, weight, recency, choice):
+def fill(bits, reads, lanes, t0, plan, process, mode, window, seen, quota, weight, recency, choice):
     """Read sets of token steps t0 .. t0 + K - 1 in lanes `lanes[0] .. lanes[1] - 1`.
 
     bits U64[K, L, W] (zero before) and reads I64[K, L] are written, choice is updated. mode I64[L];
-    window I64[L]: tokens at the end that are always read; quota I64[N + 1]: pages read of so many;
+    window I64[L]: tokens at the end that are always read; seen I64[L]: tokens at the end that the
+    layer sees at all, 0 for everything (of SELECTED always); quota I64[N + 1]: pages read of so many;
     weight I64[LEVELS]: what a page of a level counts towards the selection; recency F64[N + 1]:
     score lost by a page of that age, counted in pages.
     """
@@ -107,11 +108,13 @@ def fill(bits, reads, lanes, t0, plan, process, mode, window, quota, weight, rec
                 row = bits[t - t0, lane]
                 past = plan.prompt[s] + t - plan.start[s]
                 count = -(-past // size)
+                begin = _tail(past, seen[lane], size) if seen[lane] > 0 else 0
                 if mode[lane] == DENSE:
-                    _place_all(row, plan, s, 0, count)
+                    _place_all(row, plan, s, begin, count)
                 else:
-                    _place_all(row, plan, s, 0, min(process.sink, count))
-                    _place_all(row, plan, s, _tail(past, window[lane], size), count)
+                    tail = _tail(past, window[lane], size)
+                    _place_all(row, plan, s, begin, min(process.sink, count))
+                    _place_all(row, plan, s, max(begin, tail), count)
         for k in range(bits.shape[0]):
             reads[k, lane] = _count(bits[k, lane])
 
