@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from hmsim.cli import main
+from tests.oracles.chat_requests import write_chat
 
-SHARED = Path(__file__).parents[2] / "../shared"
 SPEC = """
 system = "gh200-paper"
 
@@ -222,10 +222,9 @@ def test_help_is_quick():
     assert done.stdout.endswith("[]\n"), done.stdout
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the request traces are not beside the checkout")
-def test_real_requests_fill_hbm(tmp_path, capsys):
+def test_requests_of_a_chat_fill_hbm(tmp_path, capsys):
     catalogue = Path(__file__).parents[2] / "workloads/chat-real.toml"
-    path = SHARED / "data/mooncake_conversation_trace.jsonl"
+    path = write_chat(tmp_path / "chat.jsonl")
     call = ["run", str(catalogue), "--set", f"workload.requests.path={path}", "--fidelity",
             "analytic", "--json", "--set", "workload.requests.steps=200", "--set", "output={}",
             "--set", "workload.layers=4", "--set", "system.hbm.capacity=26GB"]  # fmt: skip

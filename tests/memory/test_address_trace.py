@@ -10,7 +10,7 @@ from hmsim.errors import InputError
 from hmsim.exchange.plain import read_trace
 from hmsim.memory.address_trace import format_table, replay_trace
 
-REFERENCE = Path(__file__).parents[2] / "../shared/reference/dram_reference.csv"
+REFERENCE = Path(__file__).parents[1] / "references/dram_reference.csv"
 
 
 def sequential(n=4000, write=0):
@@ -190,8 +190,6 @@ def test_agrees_with_the_cycle_level_simulator(memory, kind, mapping, refresh, t
 
 @pytest.mark.slow
 def test_every_row_of_the_reference():
-    if not REFERENCE.exists():
-        pytest.skip("no reference rows beside the checkout")
     from scripts.validate_memory import against_ramulator
 
     rows = against_ramulator(REFERENCE)
