@@ -161,7 +161,7 @@ def test_replay_prints_what_is_achieved_and_numbers_bad_lines(tmp_path, capsys):
     assert "2" in capsys.readouterr().err
 
 
-def test_presets_are_listed_printed_and_given_back(tmp_path, capsys):
+def test_presets_are_listed_printed_and_given_back(capsys):
     assert main(["presets"]) == 0
     listed = capsys.readouterr().out
     for name in ("gh200-paper", "hbm4-8000", "lpddr5x-8533", "llama-3.1-8b-paper", "gb200"):

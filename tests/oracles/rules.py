@@ -5,6 +5,7 @@ through the `Game` that it is given at the start.
 """
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -253,10 +254,10 @@ class Belady(Lru):
 
 
 class Scored(Rule):
-    """`weight` None counts uses; else scores are moving averages, visit by visit."""
+    """`weight` None counts uses; else scores are moving averages, visit by visit, in fractions."""
 
     def __init__(self, weight):
-        self.weight = weight
+        self.weight = None if weight is None else Fraction(weight)
 
     def begin(self, game):
         self.game = game
@@ -269,9 +270,14 @@ class Scored(Rule):
         score = self.score[block]
         if self.weight is None or score == 0:
             return score
-        decay = -math.log1p(-self.weight)
+        fade, decay = 1 - self.weight, -math.log1p(-self.weight)
         offset = 1 + math.ceil(-math.log(self.weight) / decay)
-        return visit + offset + math.floor(np.log(score) / decay)
+        faded = math.ceil(-math.log(score) / decay)  # the least n with fade ** n <= score
+        while fade ** (faded - 1) <= score:  # a logarithm is not exact
+            faded -= 1
+        while fade**faded > score:
+            faded += 1
+        return visit + offset - faded
 
     def decide(self, t):
         game = self.game
@@ -284,7 +290,7 @@ class Scored(Rule):
         self.seen[lane] = used
         for block in used:
             self.waiting.pop(block, None)
-            self.score.setdefault(block, 0.0)
+            self.score.setdefault(block, Fraction(0))
         for block in self.score:
             if game.lane(block) == lane and self.weight is not None:
                 self.score[block] *= 1 - self.weight
