@@ -37,6 +37,7 @@ def write(path: Path, blocks: Blocks, sequences: int = 1) -> Path:
     sizes = [blocks.append[order, t][at] for t, at in enumerate(grown)]
     layer = blocks.number[order] // blocks.slots
     position = np.array([(layer[:n] == layer[n]).sum() for n in range(len(order))], int)
+    path.unlink(missing_ok=True)  # whoever has an older one open keeps it
     with h5py.File(path, "w") as file:
         file.attrs.update(
             {"format": "hmsim-trace", "version": 1, "title": "tiny", "seed": 0, "generator": "",

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import hmsim
 from hmsim.config.workload import WorkloadSpec
+from hmsim.simulate import run as engine
 from hmsim.workload import open_workload
 from tests.oracles import run as naive
 from tests.oracles import traces
@@ -179,6 +180,22 @@ def test_replays_of_traces(folder, seed, variant, barrier, fidelity, sample):
     rng, blocks, sequences, capacity = tiny(seed)
     path = traces.write(folder / "t.h5", blocks, sequences)
     case = naive.Case(system(rng, capacity), FEW, variant, barrier, fidelity, sample)
+    check(case, {"trace": str(path)}, traces.job(blocks, sequences), capacity)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_small_windows_change_nothing(folder, seed, monkeypatch):
+    """Where samples would take too much memory, windows are cut; policies must not notice."""
+    monkeypatch.setattr(engine, "SAMPLE_BYTES", 1.0)
+    rng, blocks, sequences, capacity = tiny(seed)
+    steps = len(blocks.lane)
+    blocks = blocks._replace(  # what the weights of a step allow differs much from the next one's
+        hbm_bytes=rng.choice([0.0, 3e4], steps), compute_s=rng.choice([0.0, 1e-6], steps)
+    )
+    blocks.hbm_bytes[0] = 100.0
+    capacity = float(blocks.resident_bytes + 5 * blocks.block_bytes)
+    path = traces.write(folder / "t.h5", blocks, sequences)
+    case = naive.Case(system(rng, capacity), POLICIES, fidelity="run", sample=1)
     check(case, {"trace": str(path)}, traces.job(blocks, sequences), capacity)
 
 
