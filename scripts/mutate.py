@@ -38,7 +38,7 @@ def run(folder: Path, tests: list[str]) -> tuple[int, str]:
     environment = os.environ | {"PYTHONPATH": str(folder), "CI": "true"}
     done = subprocess.run(
         [sys.executable, "-c", RUN, "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow",
-         "--tb=no", *tests],
+         "--tb=no", "-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning", *tests],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
@@ -92,7 +92,10 @@ def main() -> int:
             alive += code == 0
             verdict = "caught" if code else "ALIVE "
             seconds = time.monotonic() - began
-            print(f"{verdict} {mutation['name']:24} {seconds:4.0f} s  {said if code else ''}", flush=True)
+            print(
+                f"{verdict} {mutation['name']:24} {seconds:4.0f} s  {said if code else ''}",
+                flush=True,
+            )
     print(f"{len(mutations) - alive} of {len(mutations)} caught")
     return 1 if alive else 0
 

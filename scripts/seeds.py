@@ -16,6 +16,9 @@ os.environ.pop("CI", None)  # else every seed draws the same
 import pytest
 from hypothesis import settings
 
+# Hypothesis is imported before pytest can rewrite it, which does not matter.
+QUIET = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
+
 
 class Failures:
     """Which tests failed in one round."""
@@ -48,7 +51,7 @@ def main() -> int:
         found = Failures()
         code = pytest.main(
             ["-q", "-p", "no:cacheprovider", "--tb=short", "--no-header", f"--hypothesis-seed={seed}",
-             "-m", marks, *options.files],
+             *QUIET, "-m", marks, *options.files],
             plugins=[found],
         )  # fmt: skip
         if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
