@@ -1,7 +1,7 @@
-"""The memory models against others: `python scripts/validate_memory.py [--reference DIR] [-o DIR]`.
+"""The memory models against others: `python scripts/validate_memory.py [-o DIR]`.
 
-Against Ramulator 2.1, where DIR holds its figures (dram_reference.csv): every row with its errors,
-worst first, and a parity plot. Against published measurements of superchips: a table of simulated
+Against Ramulator 2.1 (tests/references/dram_reference.csv): every row with its errors, worst first,
+and a parity plot. Against published measurements of superchips: a table of simulated
 and measured bandwidths from the system presets as they stand. And latency against load for every
 memory preset. Writes CSV and PNG files to results/memory.
 """
@@ -23,6 +23,7 @@ from hmsim.memory.device import Extents, Memory, MemoryConfig
 from hmsim.memory.superchip import Superchip
 
 ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "tests/references/dram_reference.csv"
 PRESET = {"HBM3": "hbm3-6400", "HBM4": "hbm4-8000", "LPDDR5": "lpddr5-6400"}
 REFRESH = {"AllBank": "all-bank", "NoRefresh": "none", "PerBank": "per-bank-blocking"}
 Row = dict[str, Any]
@@ -282,18 +283,14 @@ def draw(folder: Path, parity: list[Row], curves: list[Row]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reference", type=Path, default=ROOT.parent / "shared/reference")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "results/memory")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    parity: list[Row] = []
-    reference = options.reference / "dram_reference.csv"
-    if reference.exists():
-        parity = against_ramulator(reference)
-        write_csv(options.output / "ramulator.csv", parity)
-        for key in ("bandwidth_error_%", "latency_error_%"):
-            errors = [abs(row[key]) for row in parity]
-            print(f"{key}: mean {np.mean(errors):.5f}, worst {max(errors):.5f}, {len(errors)} rows")
+    parity = against_ramulator(REFERENCE)
+    write_csv(options.output / "ramulator.csv", parity)
+    for key in ("bandwidth_error_%", "latency_error_%"):
+        errors = [abs(row[key]) for row in parity]
+        print(f"{key}: mean {np.mean(errors):.5f}, worst {max(errors):.5f}, {len(errors)} rows")
     fidelity = sorted(against_burst(150), key=lambda row: -abs(row["error_%"]))
     write_csv(options.output / "run-fidelity.csv", fidelity)
     for text, low, high in (("below 1 KiB", 0, 1024), ("1 KiB and more", 1024, 1 << 30)):

@@ -92,7 +92,9 @@ class Track:
         self._analytic_s.append(analytic)
         self._steps += len(rows)
         last = rows.stop - 1
-        variables["replay_time_s"][group] = seconds * traffic.time_s[group] / analytic
+        # A group that moves nothing takes no time by the formulas: its steps share alike.
+        share = traffic.time_s[group] / analytic if analytic else 1 / len(rows)
+        variables["replay_time_s"][group] = seconds * share
         variables["row_hits"][group] = 0
         variables["activations"][group] = 0
         variables["row_hits"][last] = timing.hbm_row_hits, timing.dram_row_hits

@@ -40,8 +40,7 @@ def instances(count, seed, **sizes):
 @pytest.mark.parametrize("barrier", BARRIERS)
 def test_the_milp_is_the_best_of_all_schedules(variant, barrier):
     for problem, rates in instances(12, seed=1, steps=(1, 5), blocks=(1, 4)):
-        if problem.cells > 9:
-            continue
+        assert problem.cells <= 9  # 2 ** 9 schedules to try
         best = brute_force(problem, rates, variant, barrier)
         lp = solve_lp(problem, rates, variant, barrier)
         milp = solve_milp(problem, rates, variant, barrier, 0.0, None)

@@ -14,8 +14,8 @@ import pytest
 
 import hmsim
 from hmsim.cli import main
+from tests.oracles.chat_requests import write_chat
 
-SHARED = Path(__file__).parents[2] / "../shared"
 SPEC = """
 system = "gh200-paper"
 
@@ -174,7 +174,7 @@ def test_replay_prints_what_is_achieved_and_numbers_bad_lines(tmp_path, capsys):
     assert "2" in capsys.readouterr().err
 
 
-def test_presets_are_listed_printed_and_given_back(tmp_path, capsys):
+def test_presets_are_listed_printed_and_given_back(capsys):
     assert main(["presets"]) == 0
     listed = capsys.readouterr().out
     for name in ("gh200-paper", "hbm4-8000", "lpddr5x-8533", "llama-3.1-8b-paper", "gb200"):
@@ -235,10 +235,9 @@ def test_help_is_quick():
     assert done.stdout.endswith("[]\n"), done.stdout
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the request traces are not beside the checkout")
-def test_real_requests_fill_hbm(tmp_path, capsys):
+def test_requests_of_a_chat_fill_hbm(tmp_path, capsys):
     catalogue = Path(__file__).parents[2] / "workloads/chat-real.toml"
-    path = SHARED / "data/mooncake_conversation_trace.jsonl"
+    path = write_chat(tmp_path / "chat.jsonl")
     call = ["run", str(catalogue), "--set", f"workload.requests.path={path}", "--fidelity",
             "analytic", "--json", "--set", "workload.requests.steps=200", "--set", "output={}",
             "--set", "workload.layers=4", "--set", "system.hbm.capacity=26GB"]  # fmt: skip

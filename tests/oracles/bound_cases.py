@@ -44,6 +44,10 @@ class Blocks(NamedTuple):
         bits.reshape(-1)[self.number[self.birth < 0]] = 1
         return np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
 
+    def locate(self, block):
+        lane, slot = np.divmod(block, self.slots)
+        return lane, np.zeros_like(block), slot
+
     def chunks(self):
         steps = len(self.lane)
         for first in range(0, steps, self.rows):

@@ -30,7 +30,7 @@ from hmsim.workload.windows import windows
 from tests.oracles import policies as naive_policies
 from tests.oracles.bound_cases import random_blocks, random_rates
 
-PAPER_SIM = Path(__file__).parents[2] / "../shared/reference/paper_sim"
+PAPER_SIM = Path(__file__).parents[1] / "references/paper_sim"
 RATES = Rates(4900e9, 450e9, 450e9, 500e9)
 
 
@@ -128,7 +128,6 @@ class PaperTrace:
             )  # fmt: skip
 
 
-@pytest.mark.skipif(not PAPER_SIM.exists(), reason="the reference trace is not beside the checkout")
 @pytest.mark.parametrize("rule", ["overlap", "serial"])
 def test_authors_strategies_agree_with_their_simulator_to_the_last_digit(rule):
     """Totals printed to 1e-6 ns; `sa` to 5e-4, for its victims come in hash order there."""
