@@ -27,7 +27,7 @@ from hmsim.errors import InputError
 
 FORMAT, VERSION = "hmsim-result", 1
 BLOCK = 32_768  # steps a chunk: whole chunks are written at once
-# What a data bus does with a tick: carry data, or the reason why not (see hmsim.memory.replay).
+# What a data bus does with a tick: carry data, or the reason why not (see hmsim.memory.address_trace).
 REASONS = (
     "data", "no_request", "queue_full", "in_flight_limit", "row_cycle", "activation_rate",
     "refresh", "turnaround", "spacing", "command_bus", "link",
