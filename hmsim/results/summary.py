@@ -42,7 +42,7 @@ def as_dict(record: Record) -> dict[str, Any]:
 def _policy(record: Record, row: int) -> dict[str, Any]:
     """A policy's part: its totals as TOTALS places them, and what it says of itself."""
     policy: dict[str, Any] = {}
-    replayed = not math.isnan(record.totals["replay_total_time_s"][row])
+    replayed = not math.isnan(record.totals["replay_sampled_steps"][row])
     for name, (path, _, _) in TOTALS.items():
         value = float(record.totals[name][row])
         if path[0] != "replay":

@@ -4,6 +4,7 @@ Which bound a policy is held against it says itself (`bound_kind`). A time below
 error of the program, and no record is made of it.
 """
 
+import math
 from typing import Any, NamedTuple
 
 from hmsim.errors import ProgramError
@@ -62,7 +63,7 @@ def gap(what: str, time_s: float, bound_s: float) -> float:
     """
     if time_s == bound_s:
         return 0.0
-    found = (time_s - bound_s) / time_s if time_s else -float("inf")
+    found = (time_s - bound_s) / time_s if time_s else -math.inf
     if not found >= NEGATIVE_GAP:
         raise ProgramError(
             f"{what}: {time_s:.9g} s is below the bound of {bound_s:.9g} s, which nothing can "
@@ -75,7 +76,7 @@ def totals_of(outcome: Outcome, bounds: Bounds, token_steps: int, tokens: int) -
     """A policy's totals, by their names in `hmsim.results.schema.TOTALS`; NaN: there is none."""
     bound_s, rigorous_s = bounds_of(bounds, outcome)
     time_s = outcome.time_s
-    totals = dict.fromkeys(TOTALS, float("nan")) | {
+    totals = dict.fromkeys(TOTALS, math.nan) | {
         "total_time_s": time_s,
         "tokens_per_s": _over(tokens, time_s),
         "tpot_s": _over(time_s, token_steps),
@@ -90,16 +91,17 @@ def totals_of(outcome: Outcome, bounds: Bounds, token_steps: int, tokens: int) -
     }
     if outcome.replay is not None:
         replay_s, ci95_s = outcome.replay
-        if not outcome.replay_is_whole:  # a sample's estimate may fall below what is proven
-            replay_s = max(replay_s, rigorous_s)
+        if not outcome.replay_is_whole and replay_s < rigorous_s:
+            replay_s = rigorous_s  # an estimate from a sample, below what is proven
         totals |= {
             "replay_sampled_steps": outcome.sampled_steps,
             "replay_total_time_s": replay_s,
             "replay_ci95_s": ci95_s,
             "replay_aggregate_bandwidth_GBps": _over(outcome.demand_bytes, replay_s) / 1e9,
             "replay_bound_s": rigorous_s,
-            "replay_gap": gap(f"replay of policy {outcome.name}", replay_s, rigorous_s),
         }
+        if math.isfinite(replay_s):  # else no step of the sample reads anything
+            totals["replay_gap"] = gap(f"replay of policy {outcome.name}", replay_s, rigorous_s)
     return totals
 
 
@@ -138,4 +140,4 @@ def traits_of(policies: Any) -> dict[str, list[Any]]:
 
 
 def _over(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")
+    return part / whole if whole else math.nan

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hmsim.config.run import resolve
-from hmsim.memory.device import MemoryConfig, Pages
+from hmsim.memory.device import Extents, MemoryConfig
 from hmsim.memory.superchip import Superchip
 from tests.oracles import extents, rules, times
 from tests.oracles.job import Job
@@ -213,7 +213,7 @@ def replay(
             for every, part in zip(asked, parts, strict=True):
                 every += part
         timing = chip.step(
-            *(Pages(*np.array(each, np.int64).reshape(-1, 3).T.copy()) for each in asked)
+            *(Extents(*np.array(each, np.int64).reshape(-1, 3).T.copy()) for each in asked)
         )
         if not measured:
             continue
@@ -285,25 +285,41 @@ def totals(job: Job, played: Played, replayed: Replayed | None, bounds: dict) ->
     moved, time_s = played.moved, sum(played.time_s)
     from_hbm = sum(m.attention_hbm + m.weights_hbm for m in moved)
     demand = from_hbm + sum(m.attention_dram + m.weights_dram for m in moved)
+    kv_hbm = sum(m.attention_hbm for m in moved)
+    kv = kv_hbm + sum(m.attention_dram for m in moved)
+    tokens = len(job.groups("token"))
     pooled = played.kind == "authors"
     bound_s = time_s if played.kind == "unlimited" else bounds["analytic", pooled]
     found = {
         "total_time_s": time_s,
         "tokens_per_s": job.decoded / time_s,
-        "aggregate_bandwidth_bytes_per_s": demand / time_s,
+        "tpot_s": time_s / tokens,
+        "sequence_tokens_per_s": tokens / time_s,
+        "aggregate_bandwidth_GBps": demand / time_s / 1e9,
         "hbm_read_share": from_hbm / demand,
+        "kv_hbm_read_share": kv_hbm / kv if kv else math.nan,
         "migrated_bytes": sum(m.promotion_hbm + m.demotion_hbm for m in moved),
         "bound_s": bound_s,
         "gap": (time_s - bound_s) / time_s,
     }
+    if played.before:  # the authors' strategies keep no sets
+        reads = [(step.read, here) for step, here in zip(job.steps, played.before, strict=True)]
+        blocks = sum(len(read) for read, _ in reads)
+        found["kv_hit_rate"] = (
+            sum(len(read & here) for read, here in reads) / blocks if blocks else math.nan
+        )
     if replayed is not None:
         rigorous = bounds["pins", pooled]
+        replay_s = replayed.time_s
+        if replayed.steps < len(job.steps) and replay_s < rigorous:
+            replay_s = rigorous  # an estimate from a sample, below what is proven
         found |= {
-            "replay_total_time_s": replayed.time_s,
+            "replay_sampled_steps": replayed.steps,
+            "replay_total_time_s": replay_s,
             "replay_ci95_s": replayed.ci95_s,
-            "replay_aggregate_bandwidth_bytes_per_s": demand / replayed.time_s,
+            "replay_aggregate_bandwidth_GBps": demand / replay_s / 1e9,
             "replay_bound_s": rigorous,
-            "replay_gap": (replayed.time_s - rigorous) / replayed.time_s,
+            "replay_gap": (replay_s - rigorous) / replay_s if math.isfinite(replay_s) else math.nan,
         }
     return found
 

@@ -3,6 +3,8 @@
 import csv
 import json
 
+import h5py
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -117,6 +119,21 @@ def test_policy_axis_takes_the_place_of_the_policy_dimension(tmp_path):
     data = hmsim.open_sweep(tmp_path / "out")
     assert data.total_time_s.dims == ("who", "sparsity")
     assert (data.total_time_s.sel(sparsity=0.75) == 0.75).all()
+    # Figures are told which dimension that is, whatever policies it is over.
+    drawn = hmsim.plot.sweep_line(data.drop_sel(who="static"), x="sparsity", y="total_time_s")
+    labels = [line.get_label() for line in drawn.lines]
+    plt.close("all")
+    assert labels == ["reactive", "unlimited"]
+    with pytest.raises(InputError, match="needs the policy static"):
+        hmsim.plot.sweep_line(data.drop_sel(who="static"), x="sparsity", y="speedup")
+
+
+def test_a_dataset_of_an_older_hmsim_is_refused(tmp_path):
+    sweep(tmp_path, Answering())
+    with h5py.File(tmp_path / "out/sweep.h5", "a") as file:
+        del file.attrs["policy_dimension"]
+    with pytest.raises(InputError, match="older hmsim"):
+        hmsim.open_sweep(tmp_path / "out")
 
 
 def test_zipped_axes_and_designs_have_their_keys_as_coordinates(tmp_path):
