@@ -1,4 +1,4 @@
-"""The two exceptions with a line for the user: the input is wrong, or hmsim itself is."""
+"""The exceptions with a line for the user: the input is wrong, hmsim itself is, or a solver."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,6 +13,13 @@ class InputError(ValueError):
 
 class ProgramError(RuntimeError):
     """A result that contradicts itself: hmsim is wrong, not what the user gave.
+
+    One line, which the command line prints without a traceback; it exits with 1.
+    """
+
+
+class SolverError(RuntimeError):
+    """A solver's answer that failed its check, so that nothing is printed but this.
 
     One line, which the command line prints without a traceback; it exits with 1.
     """

@@ -40,16 +40,20 @@ def step(now, hbm, own, moves):
 
 
 class Dual(Policy):
-    """Prices, rounding, annealing. `variant` and `barrier` should be the run's."""
+    """Prices, rounding, annealing, for the run's own latency model."""
 
     name = "dual"
     step = step
     foresight = True
 
-    def __init__(self, variant: str = "text", barrier: str = "layer", moves: int = 2_000_000):
+    def __init__(self, moves: int = 2_000_000, **moved: str):
+        for key in moved:
+            if key not in ("variant", "barrier"):
+                raise TypeError(f"policy dual has no option {key!r}; it has: moves")
+            raise InputError(f"policies.options.{self.name}.{key}: moved to latency.{key}")
         if not (isinstance(moves, int) and moves >= 0):
             raise InputError(f"policy dual: moves: {moves!r}: a whole number from 0 up")
-        self._variant, self._barrier, self._moves = variant, barrier, moves
+        self._moves = moves
 
     def prompt(self, workload, capacity, rates):
         """Solve; the prompt blocks that the schedule has in HBM at step 0."""
@@ -67,7 +71,7 @@ class Dual(Policy):
                 f"schedule ({MAX_CELLS:,}); take fewer steps or larger blocks"
             )
         room = capacity * float(shape.block_bytes) + shape.resident_bytes
-        how = (self._variant, self._barrier)
+        how = (self.variant, self.barrier)
         prices = bound(workload, rates, room, *how, method="anneal").prices
         assert prices is not None  # only `milp` has none
         problem = collect(workload, room)

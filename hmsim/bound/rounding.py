@@ -13,7 +13,6 @@ import numpy as np
 
 from hmsim.bound import rounding_kernel as kernel
 from hmsim.bound.ascent import room_unit
-from hmsim.bound.exact.anneal import clock_of
 from hmsim.bound.paths.tables_kernel import new_tables
 from hmsim.bound.paths.words import Grid
 from hmsim.bound.paths.words_kernel import Use, add_uses, new_scratch, new_use
@@ -78,7 +77,6 @@ class _Rounding:
     def __init__(self, setting: Setting, grid: Grid, dual: Dual, step: float) -> None:
         self._setting, self._grid, self._dual = setting, grid, dual
         self._step = step  # share of the blocks in a batch
-        self._clock = clock_of(setting)
         self._threads = numba.get_num_threads()
         longest = int(np.diff(setting.timeline.cell_offset).max())
         threads = range(self._threads)
@@ -103,7 +101,10 @@ class _Rounding:
 
         def work(i: int) -> None:
             first, last = (groups * k // self._threads for k in (i, i + 1))
-            kernel.steer(first, last, setting.start, share, gain, dual.arm, self._clock, use, arm)
+            kernel.steer(
+                first, last, setting.start, share, gain, dual.arm, float(setting.block_bytes),
+                setting.demand, setting.latency, use, arm,
+            )  # fmt: skip
 
         in_threads(work, self._threads)
         return Dual(arm, room)

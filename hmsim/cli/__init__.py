@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from hmsim import __version__
-from hmsim.errors import InputError, InputWarning, ProgramError, did_you_mean
+from hmsim.errors import InputError, InputWarning, ProgramError, SolverError, did_you_mean
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,6 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except ProgramError as error:
         print(f"hmsim: error of the program: {error}; please report it", file=sys.stderr)
+        return 1
+    except SolverError as error:
+        print(f"hmsim: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("hmsim: interrupted", file=sys.stderr)

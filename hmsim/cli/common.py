@@ -1,9 +1,12 @@
 """What several commands share: progress, and JSON on standard output."""
 
+import contextlib
 import json
 import math
+import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 QUIET_SECONDS = 2.0  # work that takes less shows no progress
@@ -47,6 +50,23 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+@contextlib.contextmanager
+def nothing_printed() -> Iterator[None]:
+    """Whatever is written to standard output meanwhile, also by libraries, goes to standard error.
+
+    A command's own output must be all that stands there.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def print_json(data: Any) -> None:

@@ -29,6 +29,16 @@ def spec_of(path: str, changes: list[str]) -> Any:
     return load_spec(data, path)
 
 
+def latency_and_goal(path: str, changes: list[str]) -> tuple[Any, Any]:
+    """The `[latency]` and `[bound]` tables of a run's TOML; their defaults for any other source."""
+    from hmsim.config.run import bound_tables, changed, read_run
+
+    data: dict[str, Any] = read_run(path) if path.endswith(".toml") else {}
+    for change in changes:
+        data = changed(data, change)
+    return bound_tables(data, path)
+
+
 def system_of(given: str | None, changes: list[str], source: str) -> Any:
     """The system of a preset, of a file (its `[system]` table, or all of it), or of the run."""
     from hmsim.config.base import load

@@ -11,14 +11,21 @@ from pydantic import Field, create_model
 
 from hmsim.config import toml
 from hmsim.config.base import Bytes, Seconds, Strict, load, read_toml
+from hmsim.config.enumerations import Barrier, Variant
 from hmsim.config.model import is_path
 from hmsim.config.system import SystemSpec, with_preset
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
 
 Fidelity = Literal["analytic", "run", "burst"]
-Variant = Literal["text", "code", "exclusive", "inclusive"]
-Barrier = Literal["layer", "token"]
+
+# Keys of older configurations, and what the error about one says.
+MOVED = {
+    "bound.variant": "moved to latency.variant",
+    "replay.barrier": "moved to latency.barrier",
+    "replay.copies": "gone: copies follow from latency.variant (text, exclusive: exclusive; "
+    "code, inclusive: inclusive)",
+}
 
 PATHS = ("workload.trace", "workload.requests.path", "workload.matrix.path")  # of data files
 MODEL = "workload.model"  # a file's path, or else a preset's name or a table
@@ -31,18 +38,28 @@ class PoliciesSpec(Strict):
     options: dict[str, dict[str, Any]] = {}
 
 
+class LatencySpec(Strict):
+    """The latency model: of times, bounds, policies that reckon, and replays alike.
+
+    Copies follow from the variant: a replay of `code` or `inclusive` keeps one of every block in
+    DRAM (appends are written through, reads fill, demotions are free), one of `text` or `exclusive`
+    does not. A group of steps ends at a barrier: each layer of a token, or each token.
+    """
+
+    variant: Variant = "text"
+    barrier: Barrier = "layer"
+
+
 class ReplaySpec(Strict):
     """How steps go through the memories."""
 
     fidelity: Fidelity = "run"
-    copies: Literal["exclusive", "inclusive"] = "exclusive"
-    barrier: Barrier = "layer"
     sample: int = Field(default=0, ge=0)  # every so many steps is replayed; 0: about 16 steps
     outstanding: Bytes | None = None  # the system's unless given
 
 
 class BoundSpec(Strict):
-    """What the analytic times and their bound obey, and how tight the bound shall be.
+    """How the bound is found, and how tight it shall be.
 
     `split`: all demand bytes at the memories' full rates. `dual`: the certified Lagrangian bound,
     from few passes over a sample of blocks, or with a `gap` above 0 until that gap is reached
@@ -50,8 +67,6 @@ class BoundSpec(Strict):
     """
 
     method: Literal["split", "dual"] = "dual"
-
-    variant: Variant = "text"
     gap: float = Field(default=0.0, ge=0, lt=1)  # 0: the cheap bound only
     time: Seconds | None = None
 
@@ -70,6 +85,7 @@ class RunSpec(Strict):
     system: SystemSpec
     workload: WorkloadSpec
     policies: PoliciesSpec = PoliciesSpec()
+    latency: LatencySpec = LatencySpec()
     replay: ReplaySpec = ReplaySpec()
     bound: BoundSpec = BoundSpec()
     output: OutputSpec = OutputSpec()
@@ -84,6 +100,7 @@ class RunSpec(Strict):
 
 def check_others(data: dict[str, Any], source: str, own: str) -> None:
     """InputError for a stray table or key anywhere in a file, the table `own` left to its reader."""
+    _refuse_moved(data, source)
     others = {key: value for key, value in data.items() if key != own}
     if "system" in others:
         others["system"] = with_preset(others["system"])
@@ -154,7 +171,30 @@ def resolve(data: dict[str, Any], changes: list[str], source: str) -> RunSpec:
         data = changed(data, change)
     if "system" in data:
         data = data | {"system": with_preset(data["system"])}
+    _refuse_moved(data, source)
     return load(RunSpec, data, source)
+
+
+class _BoundTables(Strict):
+    latency: LatencySpec = LatencySpec()
+    bound: BoundSpec = BoundSpec()
+
+
+def bound_tables(data: dict[str, Any], source: str) -> tuple[LatencySpec, BoundSpec]:
+    """The tables of a run's plain data that a bound needs beside its system and workload."""
+    _refuse_moved(data, source)
+    tables = load(
+        _BoundTables, {key: data[key] for key in ("latency", "bound") if key in data}, source
+    )
+    return tables.latency, tables.bound
+
+
+def _refuse_moved(data: dict[str, Any], source: str) -> None:
+    """InputError where `data` has a key that older versions had; it says what to write now."""
+    for key, now in MOVED.items():
+        table, name = key.split(".")
+        if isinstance(data.get(table), dict) and name in data[table]:
+            raise InputError(f"{source}: {key}: {now}")
 
 
 def changed(data: dict[str, Any], change: str) -> dict[str, Any]:

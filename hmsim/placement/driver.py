@@ -56,6 +56,7 @@ class Stepping(Protocol):
 
     name: str
     variant: str
+    barrier: str
 
     @property
     def step(self) -> Callable: ...
@@ -68,18 +69,20 @@ class Stepping(Protocol):
 class PolicyRun:
     """A policy with a step function, driven and checked step by step.
 
-    `capacity`: all of HBM, bytes, resident weights included.
+    `capacity`: all of HBM, bytes, resident weights included. `variant` and `barrier`: the run's
+    latency model, which the policy is told before anything else is asked of it.
     """
 
     def __init__(
-        self, policy: Stepping, workload: Workload, capacity: float, rates: Rates, variant: str
-    ):
+        self, policy: Stepping, workload: Workload, capacity: float, rates: Rates, variant: str,
+        barrier: str,
+    ):  # fmt: skip
         geometry = workload.geometry
         room = capacity_blocks(workload, capacity)
         self._policy, self._variant, self._rates = policy, variant, rates
         self._block_bytes = geometry.block_bytes
         alive = workload.prompt.copy()
-        policy.variant = variant
+        policy.variant, policy.barrier = variant, barrier
         resident = policy.prompt(workload, room, rates)
         used = int(np.bitwise_count(resident).sum())
         if used > room or (resident & ~alive).any():

@@ -50,7 +50,7 @@ class Ran(NamedTuple):
 def bounds_of(bounds: Bounds, outcome: Outcome) -> tuple[float, float]:
     """What a policy's analytic and replayed times are held against, seconds."""
     if outcome.bound_kind == "own":
-        return outcome.time_s, bounds.rigorous_s
+        return outcome.time_s, bounds.rigorous_split_s
     if outcome.bound_kind == "pooled":
         return bounds.analytic_pooled_s, bounds.rigorous_pooled_s
     return bounds.analytic_s, bounds.rigorous_s

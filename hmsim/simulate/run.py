@@ -43,20 +43,21 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
     began = time.perf_counter()
     workload = open_workload(spec.workload)
     geometry = workload.geometry
-    variant, barrier = spec.bound.variant, spec.replay.barrier
+    variant, barrier = spec.latency.variant, spec.latency.barrier
     rates, capacity = analytic_rates(spec.system), spec.system.hbm.capacity
     barriers = geometry.steps if barrier == "layer" else geometry.steps // geometry.lanes
     sampling = Sampling(spec.replay.sample, barriers)
     tracks = []
     for name in spec.policies.names:
         policy = make_policy(name, spec.policies.options.get(name))
-        run = policy.start(workload, capacity, rates, variant)
+        run = policy.start(workload, capacity, rates, variant, barrier)
         memories = _memories(spec, workload)
         tracks.append(Track(policy, run, geometry.block_bytes, sampling, memories))
     ahead = max((track.policy.ahead_tokens for track in tracks), default=0)
     certifier = Certifier(
-        spec.bound, workload, capacity, rates, pin_rates(spec.system), variant, barrier
-    )
+        spec.bound, workload, capacity, rates, pin_rates(spec.system), spec.latency,
+        spec.replay.fidelity != "analytic",
+    )  # fmt: skip
     most_rows = np.inf
     if spec.replay.fidelity != "analytic" and spec.replay.sample > 0:
         most_rows = _most_rows(spec.replay.sample, geometry)
@@ -140,8 +141,8 @@ def _attributes(spec: RunSpec, workload: Workload) -> dict[str, Any]:
         "workload_tokens_per_block": geometry.tokens_per_block,
         "workload_seed": workload.seed,
         "bound_method": spec.bound.method,
-        "bound_variant": spec.bound.variant,
-        "bound_barrier": spec.replay.barrier,
+        "bound_variant": spec.latency.variant,
+        "bound_barrier": spec.latency.barrier,
         "peak_bandwidth_GBps": peak_bandwidth(spec.system) / 1e9,
         **{
             f"{name}_{key}": value

@@ -10,25 +10,25 @@ from hmsim.bound import prices
 from hmsim.bound.ascent import ascend, coarse_start, on_simplex
 from hmsim.bound.certificate import Certificate
 from hmsim.bound.exact.lp import solve_lp
-from hmsim.bound.exact.problem import BARRIERS, collect
+from hmsim.bound.exact.problem import collect
 from hmsim.bound.paths.tables_kernel import SPAN
 from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
-from hmsim.placement.latency import VARIANTS, Rates
-from tests.oracles.bound_cases import random_blocks, random_rates, slow_lagrangian
+from hmsim.config.enumerations import BARRIERS, VARIANTS
+from hmsim.placement.latency import Rates
+from tests.oracles.bound_cases import posed, random_blocks, random_rates, slow_lagrangian
 
 
 def an_instance(rng, variant, barrier, threads=1, **sizes):
     """Problem, rates and Lagrangian of a random workload, whose passes so many threads share."""
     blocks = random_blocks(rng, **sizes)
     rates = random_rates(rng)
-    problem = collect(blocks, float(blocks.block_bytes * rng.integers(0, 4)))
-    timeline, grid = gather(blocks, 1)
-    setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.room)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prices, "THREAD_WORDS", 0)  # as if there were enough to do
         patch.setattr(prices.numba, "get_num_threads", lambda: threads)
-        return problem, rates, Lagrangian(setting, grid)
+        room = int(rng.integers(0, 4))
+        problem, lagrangian = posed(blocks, rates, room, variant, barrier)
+    return problem, rates, lagrangian
 
 
 def random_prices(rng, setting):
@@ -117,10 +117,10 @@ def test_no_prices_beat_the_lp_and_good_ones_reach_it(variant, barrier):
     rng = np.random.default_rng(11)
     shares = []
     for _ in range(6):
-        problem, rates, lagrangian = an_instance(
+        problem, _, lagrangian = an_instance(
             rng, variant, barrier, steps=int(rng.integers(20, 60)), blocks=int(rng.integers(10, 30))
         )
-        optimum = solve_lp(problem, rates, variant, barrier).time_s
+        optimum = solve_lp(problem, lagrangian).time_s
         value, _ = lagrangian(random_prices(rng, lagrangian.setting))
         assert value <= optimum * (1 + 1e-9)
         found = ascend(lagrangian, coarse_start(lagrangian).dual, 1000)

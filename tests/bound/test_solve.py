@@ -7,14 +7,16 @@ from hypothesis import strategies as st
 
 from hmsim.bound import BoundResult, bound, format_table, prices, quick_bound, solve
 from hmsim.bound.exact.anneal import Schedule, improve
-from hmsim.bound.exact.problem import BARRIERS, collect, schedule_time
+from hmsim.bound.exact.problem import collect
 from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Setting
+from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.errors import InputError
-from hmsim.placement.latency import VARIANTS, Rates
+from hmsim.placement.latency import Rates
 from hmsim.workload import open_workload
 from hmsim.workload.open import load_spec
 from tests.oracles.bound_cases import random_blocks, random_rates
+from tests.oracles.schedules import schedule_time
 
 
 @pytest.fixture(autouse=True)

@@ -41,8 +41,9 @@ def config(case: Case, workload: dict[str, Any]) -> dict[str, Any]:
         "system": case.system,
         "workload": workload,
         "policies": {"names": list(case.policies), "options": case.policies},
-        "replay": {"fidelity": case.fidelity, "sample": case.sample, "barrier": case.barrier},
-        "bound": {"method": case.method, "variant": case.variant},
+        "latency": {"variant": case.variant, "barrier": case.barrier},
+        "replay": {"fidelity": case.fidelity, "sample": case.sample},
+        "bound": {"method": case.method},
     }
 
 

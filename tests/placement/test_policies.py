@@ -36,7 +36,7 @@ RATES = Rates(4900e9, 450e9, 450e9, 500e9)
 
 def take(policy, workload, capacity, rates=RATES, variant="text", barrier="layer"):
     """Counts, traffic, and residents of the read lane before each step."""
-    run = policy.start(workload, capacity, rates, variant)
+    run = policy.start(workload, capacity, rates, variant, barrier)
     counts, traffic, held = [], [], []
     for window in windows(workload, policy.ahead_tokens):
         found, samples = run.advance(window, np.arange(window.rows))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hmsim.bits import lowest_bit
-from hmsim.bound.paths.runs_kernel import DEATH, Segments
+from hmsim.bound.paths.runs_kernel import DEATH, Segments, byte_count
 from hmsim.bound.paths.tables_kernel import SPAN
 from hmsim.jit import kernel
 from hmsim.workload.steps import I64, U64, Geometry, Steps
@@ -50,7 +50,7 @@ class Open(NamedTuple):
     known: U64  # [lanes, words] blocks met and alive
     reading: U64  # [lanes, words] of those, the ones read
     first: np.ndarray  # int32 [lanes * slots] cell at which the segment began
-    append: np.ndarray  # int32 [lanes * slots] bytes appended there
+    append: np.ndarray  # [lanes * slots] bytes appended there
     cells: I64  # [lanes] cells begun
     crossed: I64  # [lanes] multiples of SPAN crossed
 
@@ -73,7 +73,7 @@ def open_segments(geometry: Geometry, first_lane: int, parts: int) -> list[Open]
         np.zeros(shape, np.uint64),
         np.zeros(shape, np.uint64),
         np.zeros(blocks, np.int32),
-        np.zeros(blocks, np.int32),
+        np.zeros(blocks, byte_count(geometry.block_bytes)),
         np.ones(geometry.lanes, np.int64),
         np.zeros(geometry.lanes, np.int64),
     )
@@ -91,7 +91,7 @@ def cut(steps: Steps, part: Part, state: Open) -> Iterator[tuple[Segments, int]]
     """
     row, size = 0, 1 << 16
     while row < steps.rows:
-        out = _new_segments(size)
+        out = _new_segments(size, state)
         row, count, lane, reason = _cut(steps, row, part, state, out)
         if reason == MORE and count == 0:
             size *= 2
@@ -101,7 +101,7 @@ def cut(steps: Steps, part: Part, state: Open) -> Iterator[tuple[Segments, int]]
 
 def close(part: Part, state: Open) -> Segments:
     """The segments still open after the last step."""
-    out = _new_segments(int(np.bitwise_count(state.known).sum()))
+    out = _new_segments(int(np.bitwise_count(state.known).sum()), state)
     count = 0
     for lane in range(part.first_lane, part.last_lane):
         count = _close_lane(lane, part, state, out, count)
@@ -122,8 +122,8 @@ def _cells_by_lane(lane: I64, lanes: int) -> tuple[I64, I64]:
     return offset.astype(np.int64), np.concatenate(by_lane).astype(np.int64)
 
 
-def _new_segments(size: int) -> Segments:
-    kinds = (np.int16, np.int32, np.int32, np.int32, np.int8, np.int32)
+def _new_segments(size: int, state: Open) -> Segments:
+    kinds = (np.int16, np.int32, np.int32, np.int32, np.int8, state.append.dtype)
     return Segments(*(np.empty(size, kind) for kind in kinds))
 
 

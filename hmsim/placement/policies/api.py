@@ -41,8 +41,18 @@ class BasePolicy:
     is_schedule: ClassVar[bool] = True
     bound_kind: ClassVar[BoundKind] = "variant"
 
-    def start(self, workload: Workload, capacity: float, rates: Rates, variant: str) -> Run:
-        """A fresh run of this policy. `capacity`: all of HBM, bytes, resident weights included."""
+    def start(
+        self,
+        workload: Workload,
+        capacity: float,
+        rates: Rates,
+        variant: str,
+        barrier: str = "layer",
+    ) -> Run:
+        """A fresh run of this policy. `capacity`: all of HBM, bytes, resident weights included.
+
+        `variant` and `barrier` are the run's latency model; a policy need not reckon with it.
+        """
         raise NotImplementedError
 
 
@@ -50,14 +60,23 @@ class Policy(BasePolicy):
     """A placement rule. Override `step`, and `prompt`, `own` or `ahead_tokens` where needed."""
 
     step: ClassVar[Callable]
-    variant: str = "text"  # latency model of the run, which sets it before it calls `prompt`
+    # The latency model of the run, which sets both before it calls `prompt`.
+    variant: str = "text"
+    barrier: str = "layer"
 
     def __init_subclass__(cls) -> None:
         if "step" in vars(cls):  # `step` takes no self
             cls.step = staticmethod(vars(cls)["step"])
 
-    def start(self, workload: Workload, capacity: float, rates: Rates, variant: str) -> Run:
-        return PolicyRun(self, workload, capacity, rates, variant)
+    def start(
+        self,
+        workload: Workload,
+        capacity: float,
+        rates: Rates,
+        variant: str,
+        barrier: str = "layer",
+    ) -> Run:
+        return PolicyRun(self, workload, capacity, rates, variant, barrier)
 
     def prompt(self, workload: Workload, capacity: int, rates: Rates) -> U64:
         """Prompt blocks in HBM before step 0, [lanes, words]: the oldest, until HBM is full."""

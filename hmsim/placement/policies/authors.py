@@ -31,7 +31,14 @@ class Authors(BasePolicy):
             raise InputError(f"policy {self.name}: time_rule: {time_rule!r}: overlap or serial")
         self.time_rule = time_rule
 
-    def start(self, workload: Workload, capacity: float, rates: Rates, variant: str) -> Run:
+    def start(
+        self,
+        workload: Workload,
+        capacity: float,
+        rates: Rates,
+        variant: str,
+        barrier: str = "layer",
+    ) -> Run:
         capacity_blocks(workload, capacity)  # the weights must fit
         return _AuthorsRun(self, workload, capacity, rates)
 

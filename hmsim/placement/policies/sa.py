@@ -102,11 +102,11 @@ class Sa(Lookahead):
         room = geometry.resident_bytes + (capacity + 0.5) * geometry.block_bytes
 
         def seconds(ahead: int, share: float) -> float:
-            run = Lookahead(ahead, share).start(workload, room, rates, self.variant)
+            run = Lookahead(ahead, share).start(workload, room, rates, self.variant, self.barrier)
             total = 0.0
             for window in sample:
                 counts, _ = run.advance(window)
-                groups = Groups.of(window.own, "layer")
+                groups = Groups.of(window.own, self.barrier)
                 total += float(run.traffic(counts, groups).time_s.sum())
             return total
 

@@ -19,7 +19,14 @@ class Unlimited(BasePolicy):
     is_schedule = False
     bound_kind = "own"
 
-    def start(self, workload: Workload, capacity: float, rates: Rates, variant: str) -> Run:
+    def start(
+        self,
+        workload: Workload,
+        capacity: float,
+        rates: Rates,
+        variant: str,
+        barrier: str = "layer",
+    ) -> Run:
         capacity_blocks(workload, capacity)  # the weights must fit
         return _UnlimitedRun(workload, rates)
 
