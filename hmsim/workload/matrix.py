@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hmsim.bits import pack
 from hmsim.config.workload import MatrixSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.workload.batch import Schedule
@@ -85,8 +86,8 @@ class Matrix:
             for lane in range(bits.shape[1]):
                 read = self._read(self.scores[step + k, lane, :, :past])
                 reads[k, lane] = read.sum()
-                packed = np.packbits(read, bitorder="little")
-                bits[k, lane].view(np.uint8)[: packed.size] = packed
+                packed = pack(read)
+                bits[k, lane, : packed.size] = packed
 
     def _read(self, scores: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Pages that any head's scores [heads, tokens] choose."""
