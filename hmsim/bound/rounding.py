@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
+from hmsim.bits import pack
 from hmsim.bound import rounding_kernel as kernel
 from hmsim.bound.ascent import room_unit
 from hmsim.bound.paths.tables_kernel import new_tables
@@ -142,7 +143,7 @@ def time_of(setting: Setting, use: Use) -> float:
 
 def _batches(grid: Grid, blocks: int, least: int, most: int) -> list[tuple[I64, U64]]:
     """All blocks as batches of pages, by lane, and masks; each from all over lanes and slots."""
-    members = np.packbits(grid.slot >= 0, axis=1, bitorder="little").view(np.uint64)[:, 0]
+    members = pack(grid.slot >= 0)[:, 0]
     width = int((grid.lane == grid.lane[0]).sum())
     lanes = len(grid.lane) // width
     golden = np.argsort(np.arange(width) * GOLDEN % 1.0)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import typeof, types
 
-from hmsim.bits import popcount
+from hmsim.bits import add, has, popcount, remove
 from hmsim.jit import compiled_for, inlined, kernel
 from hmsim.placement.latency import (
     APPEND,
@@ -45,21 +45,6 @@ class Capture(NamedTuple):
 
 
 @kernel
-def _bit(bits, lane, slot):
-    return (bits[lane, slot >> 6] >> np.uint64(slot & 63)) & np.uint64(1)
-
-
-@kernel
-def _set(bits, lane, slot):
-    bits[lane, slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
-
-
-@kernel
-def _clear(bits, lane, slot):
-    bits[lane, slot >> 6] &= ~(np.uint64(1) << np.uint64(slot & 63))
-
-
-@kernel
 def _fail(state, code, step, block):
     state.error[0] = code
     state.error[1] = step
@@ -74,24 +59,24 @@ def give_birth(steps, row, state, place):
     for i in range(first, steps.append_offset[row + 1]):
         if steps.append_born[i] == 1:
             slot = steps.append_slot[i]
-            _set(state.alive, lane, slot)
+            add(state.alive[lane], slot)
             if place[i - first] == 1 and state.used[0] < state.capacity:
-                _set(state.resident, lane, slot)
+                add(state.resident[lane], slot)
                 state.used[0] += 1
 
 
 @kernel
 def _count(steps, k, state, out):
     """Hits, appends and residents of row k."""
-    lane = steps.lane[k]
+    resident = state.resident[steps.lane[k]]
     hits = 0
-    for w in range(steps.bits.shape[1]):
-        hits += popcount(steps.bits[k, w] & state.resident[lane, w])
+    for w in range(resident.size):
+        hits += popcount(steps.bits[k, w] & resident[w])
     appended = 0
     in_hbm = 0
     for i in range(steps.append_offset[k], steps.append_offset[k + 1]):
         appended += steps.append_bytes[i]
-        if _bit(state.resident, lane, steps.append_slot[i]):
+        if has(resident, steps.append_slot[i]):
             in_hbm += steps.append_bytes[i]
     out[READS] = steps.reads[k]
     out[HITS] = hits
@@ -103,60 +88,47 @@ def _count(steps, k, state, out):
 @kernel
 def _move(steps, k, state, moves, out):
     """Carry out the moves decided at row k, and the deaths of row k + 1."""
-    slots = steps.bits.shape[1] * 64
-    step = steps.first + k
-    read_lane = steps.lane[k]
-    deaths = steps.death_offset[k + 2] > steps.death_offset[k + 1]
-    for i in range(steps.death_offset[k + 1], steps.death_offset[k + 2]):
-        block = steps.death_block[i]
-        _set(state.dying, block // slots, block % slots)
-    # Blocks come lane by lane, mostly: divide where the lane changes only.
-    lane, base = read_lane, read_lane * slots
-    for i in range(moves.count[1]):
-        block = moves.demote[i]
-        if block < base or block >= base + slots:
-            lane = block // slots
-            base = lane * slots
-        slot = block - base
-        if not _bit(state.resident, lane, slot):
+    # Bitsets of global block numbers: `bits.py` says why lanes may be laid flat.
+    resident, alive = state.resident.reshape(-1), state.alive.reshape(-1)
+    dying = state.dying.reshape(-1)
+    step, read = steps.first + k, steps.bits[k]
+    slots = read.size * 64
+    first_read = steps.lane[k] * slots
+    dead = steps.death_block[steps.death_offset[k + 1] : steps.death_offset[k + 2]]
+    for block in dead:
+        add(dying, block)
+    for block in moves.demote[: moves.count[1]]:
+        if not has(resident, block):
             _fail(state, NOT_IN_HBM, step, block)
             return
-        if not (deaths and _bit(state.dying, lane, slot)):
-            _clear(state.resident, lane, slot)
+        if not (dead.size > 0 and has(dying, block)):
+            remove(resident, block)
             state.used[0] -= 1
             out[DEMOTED] += 1
-    for i in range(steps.death_offset[k + 1], steps.death_offset[k + 2]):
-        block = steps.death_block[i]
-        lane, slot = block // slots, block % slots
-        if _bit(state.resident, lane, slot):
-            _clear(state.resident, lane, slot)
+    for block in dead:
+        if has(resident, block):
+            remove(resident, block)
             state.used[0] -= 1
-    lane, base = read_lane, read_lane * slots
-    for i in range(moves.count[0]):
-        block = moves.promote[i]
-        if block < base or block >= base + slots:
-            lane = block // slots
-            base = lane * slots
-        slot = block - base
-        if not _bit(state.alive, lane, slot):
+    for block in moves.promote[: moves.count[0]]:
+        if not has(alive, block):
             _fail(state, NOT_ALIVE, step, block)
             return
-        if _bit(state.resident, lane, slot):
+        if has(resident, block):
             _fail(state, ALREADY_IN_HBM, step, block)
             return
-        if not (deaths and _bit(state.dying, lane, slot)):
-            _set(state.resident, lane, slot)
+        if not (dead.size > 0 and has(dying, block)):
+            add(resident, block)
             state.used[0] += 1
             out[PROMOTED] += 1
-            if lane == read_lane and _bit(steps.bits, k, slot):
+            slot = block - first_read
+            if 0 <= slot < slots and has(read, slot):
                 out[FILLED] += 1
     if state.used[0] > state.capacity:
         _fail(state, OVER_CAPACITY, step, state.used[0])
         return
-    for i in range(steps.death_offset[k + 1], steps.death_offset[k + 2]):
-        block = steps.death_block[i]
-        _clear(state.alive, block // slots, block % slots)
-        _clear(state.dying, block // slots, block % slots)
+    for block in dead:
+        remove(alive, block)
+        remove(dying, block)
 
 
 @inlined

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hmsim.bits import numbers
 from hmsim.memory.device import Extents
 from hmsim.placement.driver import Sample
 from hmsim.placement.latency import Traffic
@@ -105,8 +106,7 @@ class AddressMap:
 
 def blocks_of(bits: np.ndarray) -> I64:
     """Numbers of the bits set in [lanes, words], ascending."""
-    flat = np.unpackbits(np.ascontiguousarray(bits).view(np.uint8).ravel(), bitorder="little")
-    return np.flatnonzero(flat)
+    return numbers(bits)
 
 
 def joined(parts: list[Extents]) -> Extents:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import numpy as np
 
 import hmsim
+from hmsim.bits import numbers
 from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange.memory_formats import FORMATS, Batch, Format, Target
 from hmsim.workload import trace_kernel
@@ -53,8 +54,7 @@ class StaticAddresses:
     def __init__(self, workload: Workload, hbm_bytes: int, stride: int) -> None:
         shape = workload.geometry
         order = np.full(shape.lanes * shape.slots, -1, np.int64)
-        prompt = np.unpackbits(workload.prompt.view(np.uint8), bitorder="little")
-        known = np.flatnonzero(prompt)
+        known = numbers(workload.prompt)
         order[known] = np.arange(known.size)
         count = known.size
         for chunk in workload.chunks():

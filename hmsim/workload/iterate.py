@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from hmsim.bits import numbers
 from hmsim.config.base import load, read_toml
 from hmsim.config.run import with_model_at
 from hmsim.config.workload import WorkloadSpec
@@ -67,7 +66,7 @@ class Step(NamedTuple):
 
     def blocks(self) -> tuple[I64, I64]:
         """Sequence and position of every block read, both [reads]."""
-        slots = np.flatnonzero(np.unpackbits(self.bits.view(np.uint8), bitorder="little"))
+        slots = numbers(self.bits)
         geometry = self.workload.geometry
         _, sequence, position = self.workload.locate(self.layer * geometry.slots + slots)
         return sequence, position

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hmsim.bits import pack
 from hmsim.config.workload import MatrixSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.workload.batch import Schedule
@@ -95,8 +96,8 @@ class Matrix:
                 if seen is not None:  # what is outside the layer's window cannot be read
                     read[: max(past - seen, 0) // self.schedule.block_tokens] = False
                 reads[k, lane] = read.sum()
-                packed = np.packbits(read, bitorder="little")
-                bits[k, lane].view(np.uint8)[: packed.size] = packed
+                packed = pack(read)
+                bits[k, lane, : packed.size] = packed
 
     def _read(self, scores: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Pages that any head's scores [heads, tokens] choose."""

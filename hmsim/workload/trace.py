@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import hmsim
+from hmsim.bits import numbers, pack
 from hmsim.store.trace import SLAB_READS, Blocks, Header, Slab, TraceFile, write_trace
 from hmsim.workload import trace_kernel
 from hmsim.workload.steps import CHUNK_BYTES, I64, U64, Geometry, Steps, Workload
@@ -50,11 +51,9 @@ class TraceWorkload:
 
     @property
     def prompt(self) -> U64:
-        bits = np.zeros((self.geometry.lanes, self.geometry.words), np.uint64)
-        there = self._number[self._file.blocks.birth < 0]
-        one = np.left_shift(np.uint64(1), (there % 64).astype(np.uint64))
-        np.bitwise_or.at(bits.reshape(-1), there // 64, one)
-        return bits
+        there = np.zeros((self.geometry.lanes, self.geometry.slots), np.bool_)
+        there.reshape(-1)[self._number[self._file.blocks.birth < 0]] = True
+        return pack(there)
 
     def locate(self, block: I64) -> tuple[I64, I64, I64]:
         known = self._block[block]
@@ -162,7 +161,7 @@ def _lives(workload: Workload) -> tuple[I64, I64]:
     shape = workload.geometry
     birth = np.full(shape.lanes * shape.slots, -2, np.int64)
     death = np.full(shape.lanes * shape.slots, -1, np.int64)
-    prompt = np.unpackbits(workload.prompt.view(np.uint8), bitorder="little").astype(bool)
+    prompt = numbers(workload.prompt)
     birth[prompt], death[prompt] = -1, shape.steps
     for chunk in workload.chunks():
         newborn = chunk.append_born == 1

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hmsim.bits import pack
 from hmsim.bound.exact.problem import Problem, collect
 from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Lagrangian, Setting
@@ -44,7 +45,7 @@ class Blocks(NamedTuple):
     def prompt(self):
         bits = np.zeros((self.lanes, self.slots), np.uint8)
         bits.reshape(-1)[self.number[self.birth < 0]] = 1
-        return np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
+        return pack(bits)
 
     def locate(self, block):
         lane, slot = np.divmod(block, self.slots)
@@ -66,7 +67,7 @@ class Blocks(NamedTuple):
                 deaths.append(np.sort(self.number[self.death == t]))
             yield Steps(
                 first, self.lane[rows], self.token[rows],
-                np.packbits(flags, axis=1, bitorder="little").view(np.uint64),
+                pack(flags),
                 flags.sum(axis=1).astype(np.int64),
                 _offset(slots), _join(slots), _join(sizes), _join(born),
                 _offset(deaths), _join(deaths), self.hbm_bytes[rows], self.compute_s[rows],

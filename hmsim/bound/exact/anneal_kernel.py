@@ -13,6 +13,7 @@ from hmsim.bound.paths.tables_kernel import Prices
 from hmsim.bound.prices import Demand
 from hmsim.jit import inlined, kernel
 from hmsim.placement.latency_kernel import Copies, Latency, group_seconds
+from hmsim.random import GOLDEN, mix
 from hmsim.workload.steps import F64, I64
 
 REACH = 65  # steps, of the longest flip
@@ -142,11 +143,11 @@ def anneal(
     for move in range(moves):
         if move % COOL_EVERY == 0:
             heat *= cooling
-        state = _step(state)
+        state += GOLDEN
         draw = _bits(state)
         n = draw % blocks
         birth, death = births[n], deaths[n]
-        state = _step(state)
+        state += GOLDEN
         draw = _bits(state)
         t = birth + (draw >> 20) % (death - birth)
         here = x[n, t]
@@ -170,7 +171,7 @@ def anneal(
                 full |= used[u] >= room
             if full:
                 for _try in range(TRIES):
-                    state = _step(state)
+                    state += GOLDEN
                     n2 = _bits(state) % blocks
                     if x[n2, first] == 0 or x[n2, last - 1] == 0:  # as well where it is not alive
                         continue
@@ -225,7 +226,7 @@ def anneal(
         if change > 0.0:
             if change > 30.0 * heat:
                 continue
-            state = _step(state)
+            state += GOLDEN
             if np.exp(-change / heat) < (_bits(state) >> 10) * 2.0**-52:
                 continue
         accepted += 1
@@ -253,14 +254,6 @@ def _edge(before, after, sign, is_read, copies, g, delta):
 
 
 @inlined
-def _step(state):
-    """The next state of splitmix64."""
-    return state + np.uint64(0x9E3779B97F4A7C15)
-
-
-@inlined
 def _bits(state):
     """62 random bits of a state of splitmix64."""
-    z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((z ^ (z >> np.uint64(31))) >> np.uint64(2))
+    return np.int64(mix(state) >> np.uint64(2))

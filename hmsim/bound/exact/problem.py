@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hmsim.bits import unpack
 from hmsim.config.enumerations import BARRIERS
 from hmsim.errors import InputError
 from hmsim.placement.latency import (
@@ -101,7 +102,7 @@ def collect(workload: Workload, capacity: float) -> Problem:
                 f"workload: over {MAX_CELLS:,} reads do not fit in memory; "
                 "use method dual, which streams them"
             )
-        row, slot = np.nonzero(np.unpackbits(chunk.bits.view(np.uint8), axis=1, bitorder="little"))
+        row, slot = np.nonzero(unpack(chunk.bits))
         read.append((chunk.first + row, chunk.lane[row] * slots + slot))
         parts.append(chunk.without_bits())
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hmsim.bits import has
 from hmsim.bound.paths.runs import Timeline, timeline_of
 from hmsim.jit import kernel
 from hmsim.workload.steps import I64, U64, Geometry, Steps, Workload
@@ -161,7 +162,7 @@ def _pack(bits, rows, first_page, slot, whole, words):
             for i in range(64):
                 at = slot[first_page[k] + p, i]
                 if at >= 0:
-                    word |= ((row[at >> 6] >> np.uint64(at & 63)) & np.uint64(1)) << np.uint64(i)
+                    word |= np.uint64(has(row, at)) << np.uint64(i)
             words[k, p] = word
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from hmsim.bits import pack, unpack
 from hmsim.placement.driver import PolicyRun, Run
 from hmsim.placement.latency import Rates
 from hmsim.placement.step import Hbm, Moves, Now, Own, policy_step
@@ -89,15 +90,6 @@ class Policy(BasePolicy):
 
 def oldest_first(blocks: U64, room: int) -> U64:
     """The first `room` of the blocks [lanes, words], by slot, then lane."""
-    flat = _unpacked(blocks).T.ravel()
+    flat = unpack(blocks).T.ravel()
     keep = flat & (np.cumsum(flat) <= room)
-    return _packed(keep.reshape(-1, blocks.shape[0]).T)
-
-
-def _unpacked(bits: U64) -> np.ndarray:
-    return np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little").astype(bool)
-
-
-def _packed(flags: np.ndarray) -> U64:
-    packed = np.packbits(np.ascontiguousarray(flags), axis=1, bitorder="little")
-    return np.ascontiguousarray(packed).view(np.uint64)
+    return pack(keep.reshape(-1, blocks.shape[0]).T)

@@ -6,7 +6,7 @@ slots `limit`, of which one is always lost. DRAM holds everything, so a demotion
 
 import numpy as np
 
-from hmsim.bits import lowest_bit, popcount
+from hmsim.bits import add, has, lowest_bit, mask, popcount, remove
 from hmsim.jit import kernel
 from hmsim.placement.latency import APPEND, APPEND_HBM, EXTRA, HITS, PROMOTED, READS, RESIDENT
 
@@ -16,37 +16,27 @@ DONE, NEVER_ENDS = 0, 1
 
 
 @kernel
-def _has(bits, token):
-    return (bits[token >> 6] >> np.uint64(token & 63)) & np.uint64(1)
-
-
-@kernel
 def _add(bits, token, cur, limit):
     """True if the token is, or now is, resident."""
-    if _has(bits, token):
+    if has(bits, token):
         return True
     if cur[0] + 1 >= limit:
         return False
-    bits[token >> 6] |= np.uint64(1) << np.uint64(token & 63)
+    add(bits, token)
     cur[0] += 1
     return True
 
 
 @kernel
 def _remove(bits, token, cur):
-    bits[token >> 6] &= ~(np.uint64(1) << np.uint64(token & 63))
+    remove(bits, token)
     cur[0] -= 1
 
 
 @kernel
 def _below(token, word):
     """Mask of the bits of `word` that stand for tokens < `token`."""
-    rest = token - word * 64
-    if rest >= 64:
-        return ~np.uint64(0)
-    if rest <= 0:
-        return np.uint64(0)
-    return (np.uint64(1) << np.uint64(rest)) - np.uint64(1)
+    return mask(word, 0, token)
 
 
 @kernel
@@ -151,13 +141,13 @@ def _page(read, coming, held, resident, cur, limit, out):
         while word != 0:
             token = w * 64 + lowest_bit(word)
             word &= word - np.uint64(1)
-            if _has(held, token):  # came in with its page meanwhile
+            if has(held, token):  # came in with its page meanwhile
                 continue
             while True:
                 if limit - cur[0] >= whole:
                     if _make_page_resident(resident, token // PAGE_TOKENS, cur, limit):
                         out[PROMOTED] += whole
-                        if _has(read, token):
+                        if has(read, token):
                             out[EXTRA] += whole
                         first_word = min(first_word, w)
                     break
@@ -257,11 +247,11 @@ def _newborn(rule, token, next_read, held, resident, cur, limit):
         if token % PAGE_TOKENS == 0:
             if limit - cur[0] < PAGE_TOKENS * resident.shape[0]:
                 return False
-        elif not _has(held, token // PAGE_TOKENS * PAGE_TOKENS):
+        elif not has(held, token // PAGE_TOKENS * PAGE_TOKENS):
             return False
         return _add(held, token, cur, limit)
     if rule in (LOOKAHEAD1, SA):
-        if not _has(next_read, token):
+        if not has(next_read, token):
             return False
         if _add(held, token, cur, limit):
             return True

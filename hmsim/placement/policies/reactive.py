@@ -19,7 +19,7 @@ average.
 
 import numpy as np
 
-from hmsim.bits import lowest_bit, popcount
+from hmsim.bits import add, has, lowest_bit, popcount
 from hmsim.errors import InputError
 from hmsim.jit import kernel
 from hmsim.placement.latency import latency_of
@@ -54,7 +54,7 @@ def _use(now, hbm, own):
     one = np.uint64(1)
     used[:] = now.bits[now.row]
     for slot in now.appended:
-        used[slot >> 6] |= one << np.uint64(slot & 63)
+        add(used, slot)
     for w in range(words):
         leaving = seen[lane, w] & ~used[w] & hbm.resident[lane, w]
         while leaving != 0:
@@ -197,8 +197,7 @@ def slack_step(now, hbm, own, moves):
     fixed, appended = now.hbm_bytes, 0.0
     size, latency = own.floats[BLOCK], unpacked(own.floats[MODEL:])
     for i in range(now.appended.size):
-        slot = now.appended[i]
-        here = (hbm.resident[now.lane, slot >> 6] >> np.uint64(slot & 63)) & np.uint64(1)
+        here = has(hbm.resident[now.lane], now.appended[i])
         if here:
             fixed += now.appended_bytes[i]
         if not here or latency.copies.append == 1:
