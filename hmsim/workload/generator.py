@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from hmsim.bits import pack, unpack
 from hmsim.config.model import LlmModel
 from hmsim.errors import InputError
 from hmsim.workload.batch import Schedule
@@ -93,10 +94,7 @@ class Generated:
         words = bits.shape[2]
         found = np.zeros((*bits.shape[:2], self.geometry.words), np.uint64)
         for lane, share in enumerate(self._share.tolist()):
-            scheduled = np.ascontiguousarray(bits[:, lane]).view(np.uint8)
-            blocks = np.unpackbits(scheduled, axis=1, bitorder="little").repeat(share, axis=1)
-            packed = np.packbits(blocks, axis=1, bitorder="little")
-            found[:, lane, : words * share] = packed.view(np.uint64)
+            found[:, lane, : words * share] = pack(unpack(bits[:, lane]).repeat(share, axis=1))
         return found
 
     def _chunk(self, first: int, bits: U64, reads: I64) -> Steps:
