@@ -5,18 +5,69 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
-from hmsim import units
+from hmsim import files, units
 from hmsim.errors import InputError, did_you_mean
 
 PRESETS = Path(__file__).parent / "presets"
 
 
 class Strict(BaseModel):
-    """A frozen model that refuses unknown keys; `load` turns every failure into an InputError."""
+    """A frozen model that refuses unknown keys; `load` turns every failure into an InputError.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Truth values are no numbers, numbers are finite and fit 64 bits, text is text in UTF-8.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        assert info.field_name is not None
+        _check_plain(value, _takes_truth(cls, info.field_name))
+        return value
+
+
+@cache
+def _takes_truth(model: type[BaseModel], field: str) -> bool:
+    """Whether the field can hold true and false."""
+    return bool({bool, Any, BaseModel} & _kinds(model.model_fields[field].annotation))
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of; models, which look after themselves, as one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {BaseModel}
+    inside = get_args(annotation)
+    return {kind for each in inside for kind in _kinds(each)} if inside else {annotation}
+
+
+def _check_plain(value: Any, truth: bool) -> None:
+    """ValueError for what no field can hold, in lists too."""
+    if isinstance(value, bool) and not truth:
+        raise ValueError(f"{str(value).lower()} is not a number")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("a whole number must fit 64 bits")
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("text must not hold a null character")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must be text in UTF-8") from None
+    if isinstance(value, list | tuple):
+        for each in value:
+            _check_plain(each, truth)
 
 
 def _positive(value: float) -> float:
@@ -36,6 +87,10 @@ def _quantity(kind: str) -> BeforeValidator:
 
 
 Bytes = Annotated[float, _quantity("bytes"), AfterValidator(_positive)]
+# A capacity may be unlimited.
+Capacity = Annotated[
+    float, Field(allow_inf_nan=True), _quantity("bytes"), AfterValidator(_positive)
+]
 BytesOrZero = Annotated[float, _quantity("bytes"), AfterValidator(_not_negative)]
 Bandwidth = Annotated[float, _quantity("bytes/s"), AfterValidator(_positive)]
 Seconds = Annotated[float, _quantity("seconds"), AfterValidator(_positive)]
@@ -50,18 +105,25 @@ def load(model: type[Model], data: dict[str, Any], source: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{source}: {_first_line(model, error)}") from None
+        line = " ".join(_first_line(model, error).splitlines())
+        raise InputError(f"{source}: {line}") from None
+    except RecursionError:
+        raise InputError(f"{source}: nested too deep") from None
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
     """The TOML file at `path` as plain data; InputError when it is missing or malformed."""
+    return parse_toml(files.read_text(path), path)
+
+
+def parse_toml(text: str, source: str | Path) -> dict[str, Any]:
+    """The TOML `text` as plain data; InputError, which `source` opens, when it is malformed."""
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from None
+        return tomllib.loads(text)
+    except ValueError as error:  # also of a number with thousands of digits
+        raise InputError(f"{source}: not valid TOML: {files.first_line(error)}") from None
+    except RecursionError:
+        raise InputError(f"{source}: not valid TOML: nested too deep") from None
 
 
 @cache
@@ -72,6 +134,8 @@ def preset_names(kind: str) -> list[str]:
 
 def preset(kind: str, name: str) -> dict[str, Any]:
     """The preset's plain data, not to be changed; InputError names the nearest known one."""
+    if not isinstance(name, str):
+        raise InputError(f"{kind}: {name!r:.60}: expected the name of a preset")
     if name not in preset_names(kind):
         raise InputError(f"{kind} {name!r} is no preset{did_you_mean(name, preset_names(kind))}")
     return _shipped(kind, name)
@@ -93,8 +157,19 @@ def _first_line(model: type[BaseModel], error: ValidationError) -> str:
         return f"{key}: missing"
     message = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
-    shown = "" if isinstance(given, (dict, BaseModel)) or str(given) in message else f" {given!r}:"
+    shown = "" if isinstance(given, (dict, BaseModel)) else f" {_short(given)}:"
+    if shown and _short(given).strip("'") in message:
+        shown = ""
     return f"{key}:{shown} {message[0].lower() + message[1:]}" if key else message
+
+
+def _short(given: Any) -> str:
+    """A value for an error; numbers with thousands of digits have no text."""
+    try:
+        text = repr(given)
+    except (ValueError, RecursionError):
+        return "a value that is too long"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -21,6 +21,8 @@ from hmsim.config.base import (
 )
 from hmsim.units import show_seconds
 
+MOST_CYCLES = 10**6  # of any timing
+
 
 class Organization(Strict):
     """One channel: `pseudo_channels` data buses, each with ranks (HBM: stack IDs) of banks."""
@@ -30,8 +32,8 @@ class Organization(Strict):
     ranks: int = Field(ge=1, le=8)
     bank_groups: int = Field(ge=1, le=16)
     banks: int = Field(ge=1, le=16)  # per bank group
-    rows: int = Field(ge=1)
-    columns: int = Field(ge=1)  # bursts in a row
+    rows: int = Field(ge=1, le=2**24)
+    columns: int = Field(ge=1, le=2**16)  # bursts in a row
     burst_bytes: int = Field(ge=8, le=512)
 
     @model_validator(mode="after")
@@ -53,30 +55,30 @@ class Timing(Strict):
     """Minimum distances in CK. Keys with a default of 0 concern one protocol only."""
 
     source: str
-    nBL: int = Field(ge=1)  # a burst on the data bus
-    nBLmax: int = Field(default=0, ge=0)  # LPDDR: column cycle within a bank group
-    nCL: int = Field(ge=1)
-    nCWL: int = Field(ge=1)
-    nRCDRD: int = Field(ge=1)
-    nRCDWR: int = Field(ge=1)
-    nRP: int = Field(ge=1)
-    nRPab: int = Field(ge=1)
-    nRAS: int = Field(ge=1)
-    nRC: int = Field(ge=1)
-    nRTP: int = Field(ge=1)
-    nWR: int = Field(ge=1)
-    nCCDS: int = Field(ge=1)
-    nCCDL: int = Field(ge=1)
-    nCCDR: int = Field(ge=1)  # across ranks or stack IDs
-    nRRDS: int = Field(ge=1)
-    nRRDL: int = Field(ge=1)
-    nFAW: int = Field(ge=1)
-    nWTRS: int = Field(ge=0)
-    nWTRL: int = Field(ge=0)
-    nRTW: int = Field(ge=1)  # read to write command
-    nPPD: int = Field(ge=1)
-    nAAD: int = Field(default=0, ge=0)  # LPDDR: ACT-1 to ACT-2, at most
-    nWCKPST: int = Field(default=0, ge=0)  # LPDDR: WCK keeps running after a burst
+    nBL: int = Field(ge=1, le=MOST_CYCLES)  # a burst on the data bus
+    nBLmax: int = Field(default=0, ge=0, le=MOST_CYCLES)  # LPDDR: column cycle within a bank group
+    nCL: int = Field(ge=1, le=MOST_CYCLES)
+    nCWL: int = Field(ge=1, le=MOST_CYCLES)
+    nRCDRD: int = Field(ge=1, le=MOST_CYCLES)
+    nRCDWR: int = Field(ge=1, le=MOST_CYCLES)
+    nRP: int = Field(ge=1, le=MOST_CYCLES)
+    nRPab: int = Field(ge=1, le=MOST_CYCLES)
+    nRAS: int = Field(ge=1, le=MOST_CYCLES)
+    nRC: int = Field(ge=1, le=MOST_CYCLES)
+    nRTP: int = Field(ge=1, le=MOST_CYCLES)
+    nWR: int = Field(ge=1, le=MOST_CYCLES)
+    nCCDS: int = Field(ge=1, le=MOST_CYCLES)
+    nCCDL: int = Field(ge=1, le=MOST_CYCLES)
+    nCCDR: int = Field(ge=1, le=MOST_CYCLES)  # across ranks or stack IDs
+    nRRDS: int = Field(ge=1, le=MOST_CYCLES)
+    nRRDL: int = Field(ge=1, le=MOST_CYCLES)
+    nFAW: int = Field(ge=1, le=MOST_CYCLES)
+    nWTRS: int = Field(ge=0, le=MOST_CYCLES)
+    nWTRL: int = Field(ge=0, le=MOST_CYCLES)
+    nRTW: int = Field(ge=1, le=MOST_CYCLES)  # read to write command
+    nPPD: int = Field(ge=1, le=MOST_CYCLES)
+    nAAD: int = Field(default=0, ge=0, le=MOST_CYCLES)  # LPDDR: ACT-1 to ACT-2, at most
+    nWCKPST: int = Field(default=0, ge=0, le=MOST_CYCLES)  # LPDDR: WCK keeps running after a burst
 
     @model_validator(mode="after")
     def _consistent(self) -> "Timing":
@@ -101,12 +103,12 @@ class Refresh(Strict):
     """Refresh intervals and durations in CK; `scope` is what one all-bank refresh covers."""
 
     source: str
-    nREFI: int = Field(ge=1)
-    nREFIpb: int = Field(ge=1)
-    nRFCab: int = Field(ge=1)
-    nRFCpb: int = Field(ge=1)
-    nPBR2PBR: int = Field(ge=1)  # REFpb to REFpb of another bank (HBM: tRREFD)
-    nPBR2ACT: int = Field(ge=1)  # REFpb to ACT of another bank
+    nREFI: int = Field(ge=1, le=MOST_CYCLES)
+    nREFIpb: int = Field(ge=1, le=MOST_CYCLES)
+    nRFCab: int = Field(ge=1, le=MOST_CYCLES)
+    nRFCpb: int = Field(ge=1, le=MOST_CYCLES)
+    nPBR2PBR: int = Field(ge=1, le=MOST_CYCLES)  # REFpb to REFpb of another bank (HBM: tRREFD)
+    nPBR2ACT: int = Field(ge=1, le=MOST_CYCLES)  # REFpb to ACT of another bank
 
     @model_validator(mode="after")
     def _leaves_time(self) -> "Refresh":

@@ -12,7 +12,8 @@ from hmsim.config.model import is_path
 from hmsim.config.run import MODEL, anchored, read_run, replaced, with_model_at
 from hmsim.errors import InputError
 
-Scalar = bool | int | float | str
+Scalar = int | float | str
+MOST_VALUES = 10_000_000  # of an axis
 
 
 class Between(Strict):
@@ -20,7 +21,7 @@ class Between(Strict):
 
     start: Scalar = Field(alias="from")
     stop: Scalar = Field(alias="to")
-    count: int | None = Field(default=None, ge=1)
+    count: int | None = Field(default=None, ge=1, le=MOST_VALUES)
     step: Scalar | None = None
     round: bool = False  # to whole numbers
 
@@ -37,7 +38,7 @@ class Sides(Strict):
 class Design(Strict):
     """A quasi-random sample of a box."""
 
-    points: int = Field(ge=1)
+    points: int = Field(ge=1, le=MOST_VALUES)
     seed: int = Field(default=1, ge=0)
     over: dict[str, Sides] = Field(min_length=1)
 
@@ -105,7 +106,10 @@ def sweep_of(data: dict[str, Any], folder: Path, source: str) -> Sweep:
     if isinstance(base.get("system"), str):
         base = base | {"system": {"preset": base["system"]}}  # a table, that keys can go into
     for key, value in spec.set.items():
-        base = replaced(base, key, value)
+        try:
+            base = replaced(base, key, value)
+        except InputError as error:
+            raise InputError(f"{source}: set: {error}") from None
         if key in (MODEL, "workload"):
             base = with_model_at(base, folder)
     for table in ("system", "workload"):

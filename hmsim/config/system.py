@@ -1,10 +1,11 @@
 """A superchip: HBM, the chip-to-chip link, and the memory behind it."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from hmsim.config.base import Bandwidth, Bytes, SecondsOrZero, Strict, load, preset
+from hmsim.config.base import Bandwidth, Bytes, Capacity, SecondsOrZero, Strict, load, preset
 from hmsim.config.memory import LinkSpec, MemorySpec, load_memory
 
 
@@ -12,6 +13,27 @@ def _known_memory(given: str | MemorySpec) -> str | MemorySpec:
     if isinstance(given, str):
         load_memory(given)
     return given
+
+
+def close_after(row_policy: str) -> int:
+    """After how many column accesses a row is closed: 0 for "open", which keeps it, N for
+    "closed:N"; ValueError for anything else."""
+    name, _, count = row_policy.partition(":")
+    if row_policy == "open":
+        return 0
+    if name == "closed" and re.fullmatch("[0-9]{1,9}", count) and int(count) > 0:
+        return int(count)
+    raise ValueError("write 'open' or 'closed:N', such as 'closed:4'")
+
+
+def _known_row_policy(given: str) -> str:
+    close_after(given)
+    return given
+
+
+RowPolicy = Annotated[str, AfterValidator(_known_row_policy)]
+Refreshing = Literal["all-bank", "per-bank", "none"]
+Scheduler = Literal["FRFCFSRowHit", "FRFCFS"]  # row hits first, or the oldest request first
 
 
 class MemorySide(Strict):
@@ -23,15 +45,15 @@ class MemorySide(Strict):
 
     source: str = ""
     memory: Annotated[str | MemorySpec, AfterValidator(_known_memory)]
-    channels: int = Field(ge=1)
-    capacity: Bytes
+    channels: int = Field(ge=1, le=4096)
+    capacity: Capacity
     bandwidth: Bandwidth | None = None
     mapping: str | None = None  # the memory's own unless given
     interleave: Bytes = 256.0  # bytes on one channel before the next one's turn
     queue: int = Field(default=32, ge=1, le=4096)  # reads, and writes, that a channel holds
     write_queue: int | None = Field(default=None, ge=1, le=4096)  # writes, where not as reads
-    row_policy: str = "open"  # or "closed:N"
-    refresh: Literal["all-bank", "per-bank", "none"] = "all-bank"
+    row_policy: RowPolicy = "open"  # or "closed:N"
+    refresh: Refreshing = "all-bank"
     latency: SecondsOrZero = 0.0  # requester to controller and back, without the memory's own
 
     @property

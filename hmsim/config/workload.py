@@ -24,7 +24,7 @@ def _preset_or_table(value: object) -> object:
 
 
 ModelChoice = Annotated[str | LlmModel, BeforeValidator(_preset_or_table)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

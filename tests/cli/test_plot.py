@@ -67,7 +67,7 @@ def test_lost_cycles_of_a_run(tmp_path, capsys):
         (["x.h5", "--kind", "bandwith", "-o", "a.png"], "did you mean 'bandwidth'"),
         (["x.h5", "-o", "a.png"], "--kind: missing"),
         (["x.h5", "--kind", "gap", "-o", "a.gif"], "figures are"),
-        (["x.h5", "--kind", "gap", "-o", "a.png"], "no such file"),
+        (["x.h5", "--kind", "gap", "-o", "a.png"], "cannot be read: No such file"),
         (["x.h5", "y.h5", "--kind", "gap", "-o", "a.png"], "draws one, not 2"),
         (["x.h5", "--kind", "gap", "--policy", "a", "-o", "a.png"], "goes with timeline"),
         (["x.json", "--kind", "lost-cycles", "-o", "a.png"], "cannot be read"),
