@@ -3,7 +3,8 @@
 A block's life is a chain of *segments*: runs of its lane's stretches over which it is read
 throughout, or not at all; a new one also starts where bytes are appended. Segments come in order of
 their end, so that all blocks of a lane move through its tables together; each is two look-ups,
-whatever its length."""
+whatever its length.
+"""
 
 from typing import NamedTuple
 

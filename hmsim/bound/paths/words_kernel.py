@@ -4,7 +4,8 @@ A block's state is one number: how much more it costs, so far, to be in HBM than
 goes through a stretch (see `tables_kernel`) in a few additions and comparisons, 64 blocks at a
 time, which is less than half a nanosecond a block and stretch. Forward, two words a stretch note
 where the cheapest ways to end it in DRAM and in HBM came from; backward, popcounts of words tell
-what paths use."""
+what paths use.
+"""
 
 from typing import NamedTuple
 
