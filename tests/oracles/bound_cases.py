@@ -134,32 +134,32 @@ def random_rates(rng: np.random.Generator) -> Rates:
 
 
 def posed(
-    blocks: Blocks, rates: Rates, room: int, variant: str, barrier: str
+    blocks: Blocks, rates: Rates, capacity: int, variant: str, barrier: str
 ) -> tuple[Problem, Lagrangian]:
-    """The problem of these blocks where HBM holds `room` of them, and its Lagrangian."""
-    problem = collect(blocks, float(blocks.block_bytes * room))
+    """The problem of these blocks where HBM holds `capacity` of them, and its Lagrangian."""
+    problem = collect(blocks, float(blocks.block_bytes * capacity))
     timeline, grid = gather(blocks, 1)
-    setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.room)
+    setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.capacity)
     return problem, Lagrangian(setting, grid)
 
 
 def slow_lagrangian(
-    problem: Problem, rates: Rates, variant: str, barrier: str, arm_price, room_price
+    problem: Problem, rates: Rates, variant: str, barrier: str, term_price, capacity_price
 ) -> float:
-    """The Lagrangian at given prices [G, arms] and [T], block by block and step by step."""
+    """The Lagrangian at given prices [G, terms] and [T], block by block and step by step."""
     start = group_starts(problem.token, barrier)
     group = np.repeat(np.arange(len(start)), np.diff(start, append=problem.steps))
     inclusive = variant in ("code", "inclusive")
     size = problem.block_bytes
-    hbm = arm_price[:, 0][group] / rates.hbm
-    er, ew, mi, mo = (arm_price[:, 1:] @ latency_of(variant, rates).term)[group].T
-    floor = 1 - arm_price.sum(axis=1)
+    hbm = term_price[:, 0][group] / rates.hbm
+    er, ew, mi, mo = (term_price[:, 1:] @ latency_of(variant, rates).term)[group].T
+    floor = 1 - term_price.sum(axis=1)
     value = float((floor[group] * problem.compute_s + hbm * problem.hbm_bytes).sum())
-    value -= problem.room * room_price.sum()
+    value -= problem.capacity * capacity_price.sum()
     for n in range(problem.blocks):
         first, last = problem.birth[n], problem.death[n]
         cost = np.zeros((problem.steps, 2))
-        cost[:, 1] = room_price
+        cost[:, 1] = capacity_price
         fill = np.zeros(problem.steps, bool)
         for t in problem.read_step[problem.read_offset[n] : problem.read_offset[n + 1]]:
             cost[t, 0] += size * er[t]
