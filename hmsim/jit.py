@@ -118,6 +118,12 @@ class _CacheFile(IndexDataCacheFile):
         except (ImportError, AttributeError):
             return {}
 
+    def load(self, key: Any) -> Any:
+        try:
+            return super().load(key)
+        except (ImportError, AttributeError):  # the file was imported by another name then
+            return None
+
 
 class _Cache(FunctionCache):
     """Numba's cache on disk, stamped with all sources that the machine code can depend on."""

@@ -13,8 +13,8 @@ from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.placement.latency import Rates
-from tests.bound.test_dual import random_prices
-from tests.oracles.bound_cases import random_blocks, random_rates
+from tests.bound.test_prices import random_prices
+from tests.oracles.random_workloads import random_blocks, random_rates
 from tests.oracles.schedules import schedule_time
 
 

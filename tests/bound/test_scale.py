@@ -18,10 +18,10 @@ from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.errors import SolverError
 from hmsim.placement.latency import Rates
 from hmsim.simulate.policies import make_policy
-from tests.bound.test_lp import brute_force
-from tests.oracles.bound_cases import posed, random_blocks, random_rates
+from tests.bound.exact.test_lp import brute_force
+from tests.oracles.random_workloads import posed, random_blocks, random_rates
 from tests.oracles.schedules import schedule_time
-from tests.placement.test_policies import take
+from tests.placement.taken import take
 
 GH200 = Rates(4.9e12, 4.5e11, 4.5e11, 5e11)
 LOPSIDED = Rates(4e12, 4e11, 1.3e11, 4.8e11)

@@ -15,7 +15,7 @@ from hmsim.errors import InputError
 from hmsim.placement.latency import Rates
 from hmsim.workload import open_workload
 from hmsim.workload.open import load_spec
-from tests.oracles.bound_cases import random_blocks, random_rates
+from tests.oracles.random_workloads import random_blocks, random_rates
 from tests.oracles.schedules import schedule_time
 
 

@@ -13,7 +13,7 @@ from hmsim.errors import InputError
 from hmsim.placement import latency
 from hmsim.placement.latency import COPIES, TABLE, Rates, Variant, latency_of
 from hmsim.placement.latency_kernel import Latency, packed, unpacked
-from tests.oracles.bound_cases import posed, random_blocks, random_rates
+from tests.oracles.random_workloads import posed, random_blocks, random_rates
 from tests.oracles.schedules import schedule_time
 
 variants, barriers, seeds = (

@@ -16,7 +16,8 @@ from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.placement.latency import Rates
-from tests.oracles.bound_cases import posed, random_blocks, random_rates, slow_lagrangian
+from tests.oracles.lagrangian import slow_lagrangian
+from tests.oracles.random_workloads import posed, random_blocks, random_rates
 
 
 def an_instance(rng, variant, barrier, threads=1, **sizes):

@@ -10,7 +10,8 @@ from hmsim.bound.exact.problem import alive_mask, check_setting, collect
 from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.errors import InputError
 from hmsim.placement.latency import Rates
-from tests.oracles.bound_cases import posed, random_blocks, random_rates, slow_lagrangian
+from tests.oracles.lagrangian import slow_lagrangian
+from tests.oracles.random_workloads import posed, random_blocks, random_rates
 from tests.oracles.schedules import schedule_time
 
 
