@@ -1,9 +1,11 @@
 """What several commands share: progress, and JSON on standard output."""
 
+import argparse
 import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 QUIET_SECONDS = 2.0  # work that takes less shows no progress
@@ -47,6 +49,16 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def help_of(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """The command of a call that names none: its help, on standard error, and exit code 2."""
+
+    def command(_: argparse.Namespace) -> int:
+        parser.print_help(sys.stderr)
+        return 2
+
+    return command
 
 
 def print_json(data: Any) -> None:

@@ -5,7 +5,15 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from hmsim import units
 from hmsim.errors import InputError, did_you_mean
@@ -14,7 +22,11 @@ PRESETS = Path(__file__).parent / "presets"
 
 
 class Strict(BaseModel):
-    """A frozen model that refuses unknown keys; `load` turns every failure into an InputError."""
+    """A frozen model that refuses unknown keys; `load` turns every failure into an InputError.
+
+    The string under a field is its description, for people who read the file, and for
+    `hmsim schema` and docs/configuration.md, which are made from it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,12 +47,33 @@ def _quantity(kind: str) -> BeforeValidator:
     return BeforeValidator(lambda value: units.parse(value, kind))
 
 
-Bytes = Annotated[float, _quantity("bytes"), AfterValidator(_positive)]
-BytesOrZero = Annotated[float, _quantity("bytes"), AfterValidator(_not_negative)]
-Bandwidth = Annotated[float, _quantity("bytes/s"), AfterValidator(_positive)]
-Seconds = Annotated[float, _quantity("seconds"), AfterValidator(_positive)]
-SecondsOrZero = Annotated[float, _quantity("seconds"), AfterValidator(_not_negative)]
-Hertz = Annotated[float, _quantity("hertz"), AfterValidator(_positive)]
+def _written(kind: str, **limit: int) -> WithJsonSchema:
+    """The JSON Schema of a quantity: a number in base units, or a string with its unit."""
+    return WithJsonSchema(
+        {"type": ["number", "string"], "unit": kind, "pattern": units.pattern(kind), **limit}
+    )
+
+
+_ABOVE, _FROM = AfterValidator(_positive), AfterValidator(_not_negative)
+Bytes = Annotated[float, _quantity("bytes"), _ABOVE, _written("bytes", exclusiveMinimum=0)]
+BytesOrZero = Annotated[float, _quantity("bytes"), _FROM, _written("bytes", minimum=0)]
+Bandwidth = Annotated[float, _quantity("bytes/s"), _ABOVE, _written("bytes/s", exclusiveMinimum=0)]
+Seconds = Annotated[float, _quantity("seconds"), _ABOVE, _written("seconds", exclusiveMinimum=0)]
+SecondsOrZero = Annotated[float, _quantity("seconds"), _FROM, _written("seconds", minimum=0)]
+
+
+def counted(unit: str, least: int = 1, most: int | None = None) -> Any:
+    """What `Annotated[int, ...]` takes to count in `unit` from `least` (to `most`)."""
+    return Field(ge=least, le=most, json_schema_extra={"unit": unit})
+
+
+Count = Annotated[int, Field(ge=1)]
+Tokens = Annotated[int, counted("tokens")]
+TokensOrZero = Annotated[int, counted("tokens", 0)]
+Layers = Annotated[int, counted("layers")]
+Clocks = Annotated[int, counted("clock cycles")]
+ClocksOrZero = Annotated[int, counted("clock cycles", 0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 Model = TypeVar("Model", bound=BaseModel)
 

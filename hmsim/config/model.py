@@ -9,46 +9,70 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from hmsim.config import toml
-from hmsim.config.base import Bytes, Strict, load, preset
-
-Count = Annotated[int, Field(ge=1)]
+from hmsim.config.base import Bytes, Count, Layers, Strict, Tokens, counted, load, preset
 
 
 class Experts(Strict):
     """The mixture-of-experts part of a model: `active` of `count` experts serve each token."""
 
     count: Count
+    """Routed experts of a layer."""
     active: Count
-    ffn: Count  # inner width of one expert
-    shared_ffn: int = Field(default=0, ge=0)  # inner width of what every token passes through
-    dense_layers: int = Field(default=0, ge=0)  # layers (the first ones) with the plain `ffn`
+    """Routed experts that serve a token."""
+    ffn: Annotated[int, counted("elements")]
+    """Inner width of one expert."""
+    shared_ffn: Annotated[int, counted("elements", 0)] = 0
+    """Inner width of what every token passes through."""
+    dense_layers: Annotated[int, counted("layers", 0)] = 0
+    """Layers, from the first, with the plain `ffn` instead of experts."""
 
 
 class LlmModel(Strict):
     """Architecture and sizes of one model. Widths in elements, sizes in bytes."""
 
     title: str = ""
+    """A name for people."""
     source: str = ""
-    layers: Count
-    hidden: Count | None = None
+    """Where the numbers come from."""
+    layers: Layers
+    """Number of layers."""
+    hidden: Annotated[int, counted("elements")] | None = None
+    """Width of the hidden state."""
     heads: Count | None = None
+    """Query heads of a layer."""
     kv_heads: Count | None = None
-    head_dim: Count | None = None
-    ffn: Count | None = None
-    gated: bool = True  # three matrices a feed-forward block, else two
-    vocab: Count | None = None
+    """Key and value heads of a layer; as many as query heads unless given."""
+    head_dim: Annotated[int, counted("elements")] | None = None
+    """Width of a head; `hidden / heads` unless given."""
+    ffn: Annotated[int, counted("elements")] | None = None
+    """Inner width of the feed-forward block."""
+    gated: bool = True
+    """Whether a feed-forward block has three matrices, or two."""
+    vocab: Annotated[int, counted("tokens")] | None = None
+    """Size of the vocabulary."""
     tied_embeddings: bool = False
-    latent: Count | None = None  # multi-head latent attention: elements kept a token and layer
-    attention_parameters: Count | None = None  # a layer; where they are not those of q, k, v, o
-    window: Count | None = None  # tokens that a windowed layer can see
+    """Whether the output projection is the input embedding."""
+    latent: Annotated[int, counted("elements")] | None = None
+    """Multi-head latent attention: elements kept for each token and layer."""
+    attention_parameters: Count | None = None
+    """Parameters of a layer's attention, where they are not those of q, k, v and o."""
+    window: Tokens | None = None
+    """Tokens that a windowed layer can see."""
     window_layers: Literal["none", "all", "alternate"] = "none"
+    """Which layers are windowed."""
     experts: Experts | None = None
-    element_bytes: float = Field(default=2.0, gt=0)  # of a weight
-    kv_element_bytes: float = Field(default=2.0, gt=0)
+    """Experts of each layer, in a mixture-of-experts model."""
+    element_bytes: float = Field(default=2.0, gt=0, json_schema_extra={"unit": "bytes"})
+    """Size of a weight."""
+    kv_element_bytes: float = Field(default=2.0, gt=0, json_schema_extra={"unit": "bytes"})
+    """Size of an element of the KV cache."""
 
     kv_bytes_per_token_layer: Bytes | None = None
-    weight_bytes_step: Bytes | None = None  # read once a layer step, whatever the batch
-    resident_bytes: Bytes | None = None  # weights that occupy HBM throughout
+    """KV of one token in one layer, instead of what the shape says."""
+    weight_bytes_step: Bytes | None = None
+    """Weights read once a layer step, whatever the batch, instead of what the shape says."""
+    resident_bytes: Bytes | None = None
+    """Weights that occupy HBM throughout, instead of what the shape says."""
 
     @model_validator(mode="after")
     def _sizes_can_be_told(self) -> Self:

@@ -24,17 +24,24 @@ class PoliciesSpec(Strict):
     """Which policies run, and their parameters by name."""
 
     names: list[str] = ["unlimited", "static", "reactive"]
+    """Built-in policies by name, or one's own as `package.module:NAME`."""
     options: dict[str, dict[str, Any]] = {}
+    """Parameters, in a table for each policy's name."""
 
 
 class ReplaySpec(Strict):
     """How steps go through the memories."""
 
     fidelity: Fidelity = "run"
+    """Memories not modelled, learned from samples of bursts, or burst by burst."""
     copies: Literal["exclusive", "inclusive"] = "exclusive"
+    """Not read; goes with [latency]."""
     barrier: Barrier = "layer"
-    sample: int = Field(default=0, ge=0)  # every so many steps is replayed; 0: about 16 steps
-    outstanding: Bytes | None = None  # the system's unless given
+    """Where all memories wait for each other: after each layer, or after each token."""
+    sample: int = Field(default=0, ge=0, json_schema_extra={"unit": "barrier groups"})
+    """Every so many groups one is replayed; 1: all; 0: about 16 groups in all."""
+    outstanding: Bytes | None = None
+    """Bytes that the GPU keeps in flight; the system's unless given."""
 
 
 class BoundSpec(Strict):
@@ -46,29 +53,41 @@ class BoundSpec(Strict):
     """
 
     method: Literal["split", "dual"] = "dual"
-
+    """How the bound is found."""
     variant: Variant = "text"
-    gap: float = Field(default=0.0, ge=0, lt=1)  # 0: the cheap bound only
+    """The latency model of the analytic times and their bound."""
+    gap: float = Field(default=0.0, ge=0, lt=1)
+    """Stop once the gap is at most this share of the time; 0: the bound of few passes alone."""
     time: Seconds | None = None
+    """Stop searching after so long."""
 
 
 class OutputSpec(Strict):
     """Files to write; relative to where the command runs."""
 
     result: str | None = None
+    """Result file (HDF5)."""
     figure: str | None = None
+    """Figure of achieved against optimal bandwidth (png, pdf or svg)."""
 
 
 class RunSpec(Strict):
     """Everything that determines a run."""
 
     title: str = ""
+    """A name for people."""
     system: SystemSpec
+    """The superchip: a preset's name, or a table of keys, over those of a `preset` if it has one."""
     workload: WorkloadSpec
+    """What is read at which step."""
     policies: PoliciesSpec = PoliciesSpec()
+    """Which policies run."""
     replay: ReplaySpec = ReplaySpec()
+    """How steps go through the memories."""
     bound: BoundSpec = BoundSpec()
+    """How tight the bound shall be."""
     output: OutputSpec = OutputSpec()
+    """Files to write."""
 
     def as_toml(self) -> str:
         """The resolved configuration; a run of it is this run."""
