@@ -63,7 +63,7 @@ def _one(kind: str) -> dict[str, Any]:
     whole = model.model_json_schema(schema_generator=_Plain)
     tables: dict[str, Any] = whole.pop("$defs", {})
     tables[model.__name__] = whole
-    for each in _models(model):
+    for each in models_of(model):
         if each.__name__ in tables:
             _describe(each, tables[each.__name__])
     for (owner, key), names in _NAMED.items():
@@ -116,7 +116,7 @@ def _suggest(value: dict[str, Any], names: list[str]) -> None:
     text["examples"] = names
 
 
-def _models(model: type[BaseModel]) -> list[type[BaseModel]]:
+def models_of(model: type[BaseModel]) -> list[type[BaseModel]]:
     """`model`, and all models that its fields lead to."""
     found = [model]
     for each in found:
