@@ -97,7 +97,7 @@ class HotBuffer(Policy):
         shape = workload.geometry
         every = np.arange(shape.lanes * shape.slots)
         # Slot to sequence and position in it. Of slots that never hold a block both are -1.
-        layer, sequence, position = workload.locate(every)
+        _, sequence, position = workload.locate(every)  # the first is the layer
         self.sequence = np.where(sequence < 0, 0, sequence)
 
         alive = np.unpackbits(workload.prompt.view(np.uint8), bitorder="little").astype(bool)

@@ -6,6 +6,7 @@ check is of the source, so it cannot tell that a value has an effect; the tests 
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,8 @@ WHERE = {
 # Keys for people: `hmsim presets` and `hmsim info --config` show them, nothing computes with them.
 SHOWN = {"source", "standard"}
 
+WORD = re.compile(r"\w+")
+
 
 def models():
     found = []
@@ -57,15 +60,14 @@ def models():
 
 
 def names_read(files):
-    """Attributes that the files load, and words in their strings; of config, without the fields."""
+    """Attributes that the files load, and the words of short strings: names, sums of names."""
     found = set()
     for file in files:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 found.add(node.attr)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                if len(node.value) < 60:  # a name or an expression of names, no text
-                    found.update(node.value.replace("+", " ").replace("-", " ").split())
+                found.update(WORD.findall(node.value) if len(node.value) < 60 else ())
     return found
 
 
