@@ -12,7 +12,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    WithJsonSchema,
 )
 
 from hmsim import units
@@ -47,19 +46,23 @@ def _quantity(kind: str) -> BeforeValidator:
     return BeforeValidator(lambda value: units.parse(value, kind))
 
 
-def _written(kind: str, **limit: int) -> WithJsonSchema:
+class _Written:
     """The JSON Schema of a quantity: a number in base units, or a string with its unit."""
-    return WithJsonSchema(
-        {"type": ["number", "string"], "unit": kind, "pattern": units.pattern(kind), **limit}
-    )
+
+    def __init__(self, kind: str, **limit: int):
+        self._kind, self._limit = kind, limit
+
+    def __get_pydantic_json_schema__(self, _core: Any, _handler: Any) -> dict[str, Any]:
+        kinds = {"type": ["number", "string"], "pattern": units.pattern(self._kind)}
+        return kinds | {"unit": self._kind} | self._limit
 
 
 _ABOVE, _FROM = AfterValidator(_positive), AfterValidator(_not_negative)
-Bytes = Annotated[float, _quantity("bytes"), _ABOVE, _written("bytes", exclusiveMinimum=0)]
-BytesOrZero = Annotated[float, _quantity("bytes"), _FROM, _written("bytes", minimum=0)]
-Bandwidth = Annotated[float, _quantity("bytes/s"), _ABOVE, _written("bytes/s", exclusiveMinimum=0)]
-Seconds = Annotated[float, _quantity("seconds"), _ABOVE, _written("seconds", exclusiveMinimum=0)]
-SecondsOrZero = Annotated[float, _quantity("seconds"), _FROM, _written("seconds", minimum=0)]
+Bytes = Annotated[float, _quantity("bytes"), _ABOVE, _Written("bytes", exclusiveMinimum=0)]
+BytesOrZero = Annotated[float, _quantity("bytes"), _FROM, _Written("bytes", minimum=0)]
+Bandwidth = Annotated[float, _quantity("bytes/s"), _ABOVE, _Written("bytes/s", exclusiveMinimum=0)]
+Seconds = Annotated[float, _quantity("seconds"), _ABOVE, _Written("seconds", exclusiveMinimum=0)]
+SecondsOrZero = Annotated[float, _quantity("seconds"), _FROM, _Written("seconds", minimum=0)]
 
 
 def counted(unit: str, least: int = 1, most: int | None = None) -> Any:
