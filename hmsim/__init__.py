@@ -1,27 +1,42 @@
 """hmsim: a memory-hierarchy microsimulator for sparse-attention LLM decoding."""
 
-from importlib import import_module
-from typing import Any
+from hmsim import lazy
 
 __version__ = "0.1.0"
 
-# Where the public names live; each is imported when it is first used.
+__all__ = [
+    "Memory",
+    "MemoryConfig",
+    "Policy",
+    "Result",
+    "Superchip",
+    "bound",
+    "open_sweep",
+    "open_workload",
+    "plot",
+    "policy_step",
+    "replay_trace",
+    "run",
+    "run_sweep",
+    "steps",
+]
+
+# Where they stand. `bound` and `plot` are rooms: `hmsim.bound.bound(...)`, `hmsim.plot.gap(...)`.
 _HOMES = {
-    "Result": "hmsim.results.reader",
-    "open_sweep": "hmsim.sweep.dataset",
-    "run": "hmsim.results.reader",
+    "Memory": "hmsim.memory.device",
+    "MemoryConfig": "hmsim.memory.device",
+    "Policy": "hmsim.placement.policies.api",
+    "Result": "hmsim.api",
+    "Superchip": "hmsim.memory.superchip",
+    "bound": "hmsim.bound",
+    "open_sweep": "hmsim.api",
+    "open_workload": "hmsim.workload.open",
+    "plot": "hmsim.plot",
+    "policy_step": "hmsim.placement.step",
+    "replay_trace": "hmsim.memory.address_trace",
+    "run": "hmsim.api",
+    "run_sweep": "hmsim.api",
     "steps": "hmsim.workload.iterate",
-    "run_sweep": "hmsim.sweep.run",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name == "plot":
-        return import_module("hmsim.plot")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'hmsim' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+__getattr__, __dir__ = lazy.exports(__name__, _HOMES)

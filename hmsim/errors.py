@@ -1,4 +1,4 @@
-"""The one exception that means "the input or the call is wrong"."""
+"""The exceptions with a line for the user: the input is wrong, hmsim itself is, or a solver."""
 
 import difflib
 from collections.abc import Iterable
@@ -11,6 +11,20 @@ class InputError(ValueError):
     """
 
 
+class ProgramError(RuntimeError):
+    """A result that contradicts itself: hmsim is wrong, not what the user gave.
+
+    One line, which the command line prints without a traceback; it exits with 1.
+    """
+
+
+class SolverError(RuntimeError):
+    """A solver's answer that failed its check, so that nothing is printed but this.
+
+    One line, which the command line prints without a traceback; it exits with 1.
+    """
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the nearest known name, else the list of all of them."""
     known = list(known)
@@ -18,3 +32,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; known: {', '.join(sorted(known))}"
+
+
+class InputWarning(UserWarning):
+    """Something in the input that was left out: one line that says where and what."""

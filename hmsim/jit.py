@@ -22,6 +22,7 @@ import ast
 import hashlib
 import inspect
 import re
+import sys
 import tempfile
 import textwrap
 import warnings
@@ -92,7 +93,7 @@ def source_fingerprint(file: Path) -> bytes:
     """A hash of the source file and of every source of the package that it imports, in turn.
 
     An import anywhere in a file counts, also inside a function. Of a file outside the package
-    (a user's policy) the modules that stand in its own folder count too.
+    (a user's policy) the modules of its own folder and of its own package count too.
     """
     found: set[Path] = set()
     waiting = [file.resolve()]
@@ -107,6 +108,17 @@ def source_fingerprint(file: Path) -> bytes:
     return digest.digest()
 
 
+class _CacheFile(IndexDataCacheFile):
+    """Numba's files of one kernel. It reads the types that are in them before it looks at the stamp:
+    where an earlier hmsim had a class that has moved since, there is nothing to load."""
+
+    def _load_index(self) -> dict:
+        try:
+            return super()._load_index()
+        except (ImportError, AttributeError):
+            return {}
+
+
 class _Cache(FunctionCache):
     """Numba's cache on disk, stamped with all sources that the machine code can depend on."""
 
@@ -118,7 +130,7 @@ class _Cache(FunctionCache):
             super().__init__(function)
         source = Path(inspect.getfile(function))
         if source.exists():  # not so at an interactive prompt, where Numba's own stamp serves
-            self._cache_file = IndexDataCacheFile(
+            self._cache_file = _CacheFile(
                 self._cache_path, self._impl.filename_base, source_fingerprint(source)
             )
 
@@ -148,24 +160,44 @@ _IMPORT = re.compile(
 @cache
 def _imported(path: Path) -> list[Path]:
     """The source files that a file's import statements name, as far as `source_fingerprint` goes."""
-    roots = [_PACKAGE.parent] if path.is_relative_to(_PACKAGE) else [path.parent, _PACKAGE.parent]
-    names: list[str] = []
+    named: list[tuple[Path, list[str]]] = []  # folder to look in, and the way from there
+    roots = _roots(path)
     for module, members, plain in _IMPORT.findall(path.read_text(encoding="utf-8")):
         if plain:
-            names += re.findall(r"[\w.]+", plain)
+            names = re.findall(r"[\w.]+", plain)
         else:
-            names += [module, *(f"{module}.{each}" for each in re.findall(r"\w+", members))]
+            names = [module, *(f"{module}.{each}" for each in re.findall(r"\w+", members))]
+        for name in names:
+            bare = name.lstrip(".")
+            parts = [part for part in bare.split(".") if part]
+            if module.startswith("."):
+                named.append((path.parents[len(module) - len(module.lstrip(".")) - 1], parts))
+            else:
+                named += [(root, parts) for root, first in roots if first in (None, parts[0])]
     files = []
-    for name in names:
-        parts = name.split(".")
-        for root in roots:
-            if root == _PACKAGE.parent and parts[0] != _PACKAGE.name:
-                continue
-            place = root.joinpath(*parts)
-            files += [
-                each for each in (place.with_suffix(".py"), place / "__init__.py") if each.is_file()
-            ]
+    for root, parts in named:
+        place = root.joinpath(*parts)
+        files += [
+            each
+            for each in (place.parent / f"{place.name}.py", place / "__init__.py")
+            if each.is_file()
+        ]
     return files
+
+
+def _roots(path: Path) -> list[tuple[Path, str | None]]:
+    """Where modules that a file imports may stand: a folder, and the one top-level name that counts
+    there (None: any, as in a user's own folder)."""
+    package = (_PACKAGE.parent, _PACKAGE.name)
+    if path.is_relative_to(_PACKAGE):
+        return [package]
+    searched = {Path(folder).resolve() for folder in sys.path}
+    above = [folder for folder in path.parents if folder in searched]
+    return [
+        package,
+        (path.parent, None),
+        *((folder, path.relative_to(folder).parts[0]) for folder in above),
+    ]
 
 
 def _with_unsigned_indices(function: Callable) -> Callable:

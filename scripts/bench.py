@@ -23,9 +23,9 @@ from hmsim.config.run import load_run
 from hmsim.config.system import load_system
 from hmsim.config.workload import WorkloadSpec
 from hmsim.memory.address_trace import replay_trace
-from hmsim.memory.device import MemoryConfig, Pages
+from hmsim.memory.device import Extents, MemoryConfig
 from hmsim.memory.superchip import Superchip
-from hmsim.placement import driver, policies
+from hmsim.placement import policies
 from hmsim.placement.latency import analytic_rates
 from hmsim.workload import open_workload
 from hmsim.workload.windows import windows
@@ -70,18 +70,17 @@ def placement() -> Iterator[Row]:
         source = open_workload(paper_tokens(160, drift))
         seen = list(windows(source, 1))
         steps = source.geometry.steps
-        reads = sum(int(window.reads[: window.rows].sum()) for window, _ in seen)
+        reads = sum(int(window.own.reads.sum()) for window in seen)
         for name in policies.BUILT_IN:
             policy = policies.make(name)
-            if policy.ahead_tokens > 1 or not hasattr(policy, "name"):
+            if policy.ahead_tokens > 1:
                 continue
 
             def play(policy: Any = policy, seen: Any = seen, source: Any = source) -> None:
-                run = driver.start(
-                    policy, source, spec.system.hbm.capacity, analytic_rates(spec.system), "text"
-                )
-                for window, demand in seen:
-                    run.advance(window, demand, np.full(window.rows, -1))
+                rates = analytic_rates(spec.system)
+                run = policy.start(source, spec.system.hbm.capacity, rates, "text")
+                for window in seen:
+                    run.advance(window)
 
             seconds = median_seconds(play)
             yield {
@@ -132,7 +131,7 @@ range = { from = 0.3, to = 0.9, count = 10 }
 
 
 def sweep() -> Iterator[Row]:
-    """1,000 points of 10^5 pages and steps each, default settings, start-up included."""
+    """1,000 points of 10^5 blocks and steps each, default settings, start-up included."""
     for jobs in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "sweep.toml"
@@ -181,12 +180,12 @@ def _superchip(rng: np.random.Generator) -> Iterator[Row]:
     for size in (4096, 16384, 65536):
         for writes in (0.0, 0.3):
 
-            def pages(amount: int, size: int = size, writes: float = writes) -> Pages:
+            def extents(amount: int, size: int = size, writes: float = writes) -> Extents:
                 n = amount // size
                 address = rng.integers(0, (64 << 30) // size, n) * size
-                return Pages(address, np.full(n, size), (rng.random(n) < writes).astype(np.int64))
+                return Extents(address, np.full(n, size), (rng.random(n) < writes).astype(np.int64))
 
-            steps = [(pages(total), pages(total // 8)) for _ in range(9)]
+            steps = [(extents(total), extents(total // 8)) for _ in range(9)]
             pattern = f"pages of {size >> 10} KiB" + (", 30 % written" if writes else "")
             reference = 0.0
             for fidelity, threads, some in (("burst", 1, 3), ("burst", 2, 3), ("run", 1, 9)):

@@ -13,12 +13,13 @@ from typing import Any
 
 from hmsim.bound.ascent import ascend, coarse_start
 from hmsim.bound.exact.lp import solve_lp
-from hmsim.bound.exact.problem import BARRIERS, Problem, collect
+from hmsim.bound.exact.problem import Problem, collect
 from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Lagrangian, Setting
 from hmsim.config.base import load
+from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.config.workload import WorkloadSpec
-from hmsim.placement.latency import VARIANTS, Rates
+from hmsim.placement.latency import Rates
 from hmsim.workload import open_workload
 
 MODEL = {  # the founding paper's, with weights as much smaller as the context is
@@ -46,9 +47,9 @@ def timed(work: Callable) -> tuple:
     return work(), time.process_time() - began
 
 
-def compare(problem: Problem, lagrangian: Lagrangian, rates: Rates, variant: str, barrier: str):
+def compare(problem: Problem, lagrangian: Lagrangian):
     """LP optimum, the dual's share of it, and seconds of both."""
-    optimum, lp_cpu = timed(lambda: solve_lp(problem, rates, variant, barrier).time_s)
+    optimum, lp_cpu = timed(lambda: solve_lp(problem, lagrangian).bound_s)
     found, dual_cpu = timed(lambda: ascend(lagrangian, coarse_start(lagrangian).dual, PASSES).value)
     return f"{optimum:.6g}", f"{found / optimum:.6f}", f"{lp_cpu:.2f}", f"{dual_cpu:.2f}"
 
@@ -66,7 +67,7 @@ def rows() -> Iterator[tuple]:
             rates, size = RATES[system], geometry.block_bytes
             setting = Setting(timeline, rates, variant, barrier, size, problem.room)
             lagrangian = Lagrangian(setting, grid)
-            numbers = compare(problem, lagrangian, rates, variant, barrier)
+            numbers = compare(problem, lagrangian)
             yield name, share, system, variant, barrier, problem.cells, *numbers
 
 

@@ -46,6 +46,7 @@ RUN_TABLES = [
     ("workload.streaming", "StreamingSpec"),
     ("workload.matrix", "MatrixSpec"),
     ("policies", "PoliciesSpec"),
+    ("latency", "LatencySpec"),
     ("replay", "ReplaySpec"),
     ("bound", "BoundSpec"),
     ("output", "OutputSpec"),
@@ -87,7 +88,7 @@ CHAPTERS = [
         "A model",
         "model",
         "A model preset, or `[workload.model]`. `hmsim presets --from-hf config.json` makes one.",
-        [(None, "LlmModel"), ("experts", "Experts")],
+        [(None, "LlmModel"), ("kinds.NAME", "LayerKeys"), ("experts", "Experts")],
     ),
     (
         "Targets of a calibration",
@@ -176,7 +177,7 @@ def _range(value: dict[str, Any]) -> str:
 
 
 def _shown(limit: float) -> str:
-    return "2^63" if limit == 2**63 else f"{limit:g}"
+    return {2**63: "2^63", 2**48 - 1: "2^48 - 1"}.get(int(limit), f"{limit:g}")
 
 
 def _unit(value: dict[str, Any]) -> str:

@@ -17,7 +17,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,18 +24,16 @@ import numpy as np
 
 from hmsim.bound import bound, quick_bound
 from hmsim.config.run import RunSpec, load_run
-from hmsim.placement import driver, policies
-from hmsim.placement.latency import VARIANTS, Steps, Traffic, analytic_rates, variant_traffic
-from hmsim.placement.policies.authors import Authors
+from hmsim.placement import policies
+from hmsim.placement.latency import VARIANTS, Groups, Traffic, analytic_rates, variant_traffic
 from hmsim.placement.policies.sa import Sa
 from hmsim.plot import style
+from hmsim.simulate import overlap
 from hmsim.workload.open import open_workload
-from hmsim.workload.steps import group_starts
 from hmsim.workload.windows import Window, windows
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "python scripts/reproduce_paper.py"
-THREADS = 2
 QUICK_TOKENS = 256
 
 # Decode seconds of the paper's figure data.
@@ -162,24 +159,24 @@ def play(spec: RunSpec, players: dict[str, Player]) -> dict[str, dict[str, Any]]
     made = {label: policies.make(each.name, each.options) for label, each in players.items()}
     capacity = spec.system.hbm.capacity
     tracks = {
-        label: driver.start(made[label], workload, capacity, rates, players[label].variant)
+        label: made[label].start(workload, capacity, rates, players[label].variant)
         for label in players
     }
     models = {
-        label: ("authors",) if isinstance(made[label], Authors) else VARIANTS for label in players
+        label: ("authors",) if made[label].bound_kind == "pooled" else VARIANTS for label in players
     }
     sums = {label: np.zeros((len(models[label]), 3)) for label in players}
     moved = dict.fromkeys(players, 0.0)
 
-    def advance(label: str, window: Window, demand: Any, steps: Steps) -> None:
-        counts, _ = tracks[label].advance(window, demand, np.full(window.rows, -1))
-        own = tracks[label].traffic(counts, steps)
+    def advance(label: str, window: Window, groups: Groups) -> None:
+        counts, _ = tracks[label].advance(window)
+        own = tracks[label].traffic(counts, groups)
         moved[label] += float((own.promotion_hbm + own.demotion_hbm).sum())
         for row, model in enumerate(models[label]):
-            if model == "authors" or label == "unlimited":
+            if model == "authors" or not made[label].is_schedule:
                 traffic = own
             else:
-                traffic = variant_traffic(counts, steps, size, rates, model)
+                traffic = variant_traffic(counts, groups, size, rates, model)
             sums[label][row] += figures(traffic)
 
     def figures(traffic: Traffic) -> list[float]:
@@ -187,15 +184,11 @@ def play(spec: RunSpec, players: dict[str, Player]) -> dict[str, dict[str, Any]]
         dram = traffic.attention_dram + traffic.weights_dram
         return [float(each.sum()) for each in (traffic.time_s, hbm, dram)]
 
-    with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(1) as maker:
-        stream = windows(workload, max(policy.ahead_tokens for policy in made.values()))
-        coming = maker.submit(next, stream, None)
-        while (item := coming.result()) is not None:
-            coming = maker.submit(next, stream, None)
-            window, demand = item
-            starts = group_starts(demand.token, "layer")
-            steps = Steps(demand.hbm_bytes, demand.compute_s, starts)
-            done = [pool.submit(advance, label, window, demand, steps) for label in players]
+    stream = windows(workload, max(policy.ahead_tokens for policy in made.values()))
+    with overlap.pool() as pool:
+        for window in overlap.ahead(stream):
+            groups = Groups.of(window.own, "layer")
+            done = [pool.submit(advance, label, window, groups) for label in players]
             for future in done:
                 future.result()
     return {

@@ -1,7 +1,7 @@
-"""The memory models against others: `python scripts/validate_memory.py [--reference DIR] [-o DIR]`.
+"""The memory models against others: `python scripts/validate_memory.py [-o DIR]`.
 
-Against Ramulator 2.1, where DIR holds its figures (dram_reference.csv): every row with its errors,
-worst first, and a parity plot. Against published measurements of superchips: a table of simulated
+Against Ramulator 2.1 (tests/references/dram_reference.csv): every row with its errors, worst first,
+and a parity plot. Against published measurements of superchips: a table of simulated
 and measured bandwidths from the system presets as they stand. And latency against load for every
 memory preset. Writes CSV and PNG files to results/memory.
 """
@@ -19,10 +19,11 @@ from hmsim.config.base import preset_names
 from hmsim.config.memory import load_memory
 from hmsim.config.system import SystemSpec, load_system
 from hmsim.memory.address_trace import replay_trace
-from hmsim.memory.device import Memory, MemoryConfig, Pages
+from hmsim.memory.device import Extents, Memory, MemoryConfig
 from hmsim.memory.superchip import Superchip
 
 ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "tests/references/dram_reference.csv"
 PRESET = {"HBM3": "hbm3-6400", "HBM4": "hbm4-8000", "LPDDR5": "lpddr5-6400"}
 REFRESH = {"AllBank": "all-bank", "NoRefresh": "none", "PerBank": "per-bank-blocking"}
 Row = dict[str, Any]
@@ -86,15 +87,15 @@ def against_ramulator(path: Path) -> list[Row]:
     return sorted(rows, key=lambda row: -max(abs(row[key]), abs(row["latency_error_%"])))
 
 
-def traffic(size: int, total: int, writes: float) -> Pages:
+def traffic(size: int, total: int, writes: float) -> Extents:
     """Sequential reads and writes in granules of `size` bytes, evenly mixed, in two regions."""
     n = total // size
     write = np.diff(np.floor(np.arange(n + 1) * writes + 1e-9)).astype(np.int64)
     place = np.where(write == 0, np.cumsum(1 - write), np.cumsum(write) + (8 << 30) // size) - 1
-    return Pages(place * size, np.full(n, size), write)
+    return Extents(place * size, np.full(n, size), write)
 
 
-NOTHING = Pages(*np.zeros((3, 0), np.int64))
+NOTHING = Extents(*np.zeros((3, 0), np.int64))
 # system, what, memory, share of writes, low and high end measured (GB/s)
 MEASURED = [
     ("gh200-96gb", "HBM3 read", "hbm", 0.0, 3724, 3728),
@@ -110,14 +111,14 @@ MEASURED = [
 ]
 
 
-def run_step(system: SystemSpec, side: str, pages: Pages, outstanding: float) -> float:
+def run_step(system: SystemSpec, side: str, extents: Extents, outstanding: float) -> float:
     """Seconds of one step; "local" is the DRAM as its own CPU sees it, without the link."""
     link = system.link
     if side == "local":
         free = {"read_bandwidth": 1e15, "write_bandwidth": 1e15, "latency": 0.0}
         link = link.model_copy(update=free)
     chip = Superchip(MemoryConfig.of(system.hbm), link, MemoryConfig.of(system.dram), outstanding)
-    step = chip.step(pages, NOTHING) if side == "hbm" else chip.step(NOTHING, pages)
+    step = chip.step(extents, NOTHING) if side == "hbm" else chip.step(NOTHING, extents)
     return step.seconds
 
 
@@ -192,10 +193,10 @@ def against_burst(count: int) -> Iterator[Row]:
             if row["in_a_row"]:
                 place = rng.integers(0, 1000) + np.arange(n)
             write = (rng.random(n) < row["written"]).astype(np.int64)
-            pages = Pages(place * size, np.full(n, size), write)
+            extents = Extents(place * size, np.full(n, size), write)
             for k, memory in enumerate(memories):
                 start = int(ticks[k].sum())
-                ticks[k, step] = memory.replay_apart(pages, start, window, 0, bool(k))[0]
+                ticks[k, step] = memory.replay_apart(extents, start, window, 0, bool(k))[0]
         burst, run = ticks
         yield {
             **row,
@@ -226,8 +227,8 @@ def concurrency_curves() -> Iterator[Row]:
         for flight in (1, 2, 4, 8, 16, 32, 64):
             memory = Memory(MemoryConfig(load_memory(name)), window=flight, posted_writes=False)
             address, write = stream("rand256", 20_000, 1)
-            pages = Pages(address, np.full(len(address), 32), write)
-            ticks, counts = memory.replay_apart(pages, 0, flight, 0)
+            extents = Extents(address, np.full(len(address), 32), write)
+            ticks, counts = memory.replay_apart(extents, 0, flight, 0)
             yield {
                 "memory": name,
                 "bursts_in_flight": flight,
@@ -282,18 +283,14 @@ def draw(folder: Path, parity: list[Row], curves: list[Row]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reference", type=Path, default=ROOT.parent / "shared/reference")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "results/memory")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    parity: list[Row] = []
-    reference = options.reference / "dram_reference.csv"
-    if reference.exists():
-        parity = against_ramulator(reference)
-        write_csv(options.output / "ramulator.csv", parity)
-        for key in ("bandwidth_error_%", "latency_error_%"):
-            errors = [abs(row[key]) for row in parity]
-            print(f"{key}: mean {np.mean(errors):.5f}, worst {max(errors):.5f}, {len(errors)} rows")
+    parity = against_ramulator(REFERENCE)
+    write_csv(options.output / "ramulator.csv", parity)
+    for key in ("bandwidth_error_%", "latency_error_%"):
+        errors = [abs(row[key]) for row in parity]
+        print(f"{key}: mean {np.mean(errors):.5f}, worst {max(errors):.5f}, {len(errors)} rows")
     fidelity = sorted(against_burst(150), key=lambda row: -abs(row["error_%"]))
     write_csv(options.output / "run-fidelity.csv", fidelity)
     for text, low, high in (("below 1 KiB", 0, 1024), ("1 KiB and more", 1024, 1 << 30)):

@@ -1,5 +1,23 @@
 """The certified bound: how far from optimal any placement is, proven. See docs/placement.md."""
 
-from hmsim.bound.solve import METHODS, BoundResult, bound, format_table, quick_bound, quick_prices
+from hmsim.bound.solve import (
+    METHODS,
+    BoundResult,
+    Sample,
+    bound,
+    format_table,
+    quick_bound,
+    quick_prices,
+    quick_sample,
+)
 
-__all__ = ["METHODS", "BoundResult", "bound", "format_table", "quick_bound", "quick_prices"]
+__all__ = [
+    "METHODS",
+    "BoundResult",
+    "Sample",
+    "bound",
+    "format_table",
+    "quick_bound",
+    "quick_prices",
+    "quick_sample",
+]

@@ -4,15 +4,14 @@ from typing import Protocol
 
 import numpy as np
 
-from hmsim.bound.paths.runs import Rows, close, cut, open_segments, parts_of, rows_of
+from hmsim.bound.paths.runs import close, cut, open_segments, parts_of
 from hmsim.bound.paths.runs_kernel import Segments, forward
 from hmsim.bound.paths.tables_kernel import SPAN, build, new_tables
 from hmsim.bound.paths.words import Events, events_of, new_events, sort_events
 from hmsim.bound.paths.words_kernel import stream
 from hmsim.bound.prices import Dual, Setting
 from hmsim.jit import in_threads
-from hmsim.workload.steps import Chunk, Geometry
-from hmsim.workload.windows import Window
+from hmsim.workload.steps import Geometry, Steps
 
 FEW_CHANGES = 1 / 64  # of a block's cells: below, runs of reads are cheaper than the cells
 
@@ -30,13 +29,12 @@ class Certificate:
         self._parts = parts
         self._pass: _Pass | None = None
 
-    def feed(self, chunk: Chunk | Window) -> None:
-        """Take every block through the chunk's steps, or the window's own ones."""
-        rows = rows_of(chunk)
+    def feed(self, steps: Steps) -> None:
+        """Take every block through these steps."""
         if self._pass is None:
-            kind = _Runs if _changes(rows) < FEW_CHANGES else _Cells
+            kind = _Runs if _changes(steps) < FEW_CHANGES else _Cells
             self._pass = kind(self._setting, self._geometry, self._dual, self._parts)
-        self._pass.feed(rows)
+        self._pass.feed(steps)
 
     def value(self) -> float:
         """The bound in seconds, once every chunk has been fed."""
@@ -45,7 +43,7 @@ class Certificate:
 
 
 class _Pass(Protocol):
-    def feed(self, rows: Rows) -> None: ...
+    def feed(self, steps: Steps) -> None: ...
 
     def cost(self) -> float:
         """Of all blocks' cheapest paths, relative to lives in DRAM."""
@@ -70,28 +68,27 @@ class _Cells:
         self._done = np.zeros(geometry.lanes, np.int64)  # cells
         self._events = new_events()
 
-    def feed(self, rows: Rows) -> None:
+    def feed(self, steps: Steps) -> None:
         timeline = self._setting.timeline
-        end = rows.first + len(rows.lane)
-        events = [self._events, events_of(rows, self._geometry.slots, timeline)]
-        own = [np.flatnonzero(rows.lane == lane) for lane in range(timeline.lanes)]
+        end = steps.first + steps.rows
+        events = [self._events, events_of(steps, self._geometry.slots, timeline)]
+        own = [np.flatnonzero(steps.lane == lane) for lane in range(timeline.lanes)]
         upto = np.array(
             [np.searchsorted(timeline.cells_of(lane), end) - 1 for lane in range(timeline.lanes)]
         )
         joined = Events(*(np.concatenate(column) for column in zip(*events, strict=True)))
         ripe = joined.cell < upto[joined.block // self._geometry.slots]
-        self._advance(rows, own, upto, Events(*(column[ripe] for column in joined)))
+        self._advance(steps, own, upto, Events(*(column[ripe] for column in joined)))
         self._events = Events(*(column[~ripe] for column in joined))
 
     def cost(self) -> float:
         none = np.zeros(0, np.int64)
         upto = np.diff(self._setting.timeline.cell_offset)
-        nothing = np.zeros((0, self._geometry.words), np.uint64)
-        empty = Rows(0, none, nothing, none, none, none, none, none, none)
+        empty = Steps.empty(self._geometry.words)
         self._advance(empty, [none] * len(upto), upto, self._events)
         return float((self._dram + np.minimum(self._ahead, 0.0)).sum())
 
-    def _advance(self, rows: Rows, own: list, upto: np.ndarray, events: Events) -> None:
+    def _advance(self, steps: Steps, own: list, upto: np.ndarray, events: Events) -> None:
         """All lanes up to, without, cells `upto`; of a lane's `own` rows the last one waits."""
         geometry, timeline = self._geometry, self._setting.timeline
         lane_of = events.block // geometry.slots
@@ -114,14 +111,14 @@ class _Cells:
             for lane in range(part.first_lane, part.last_lane):
                 stream(
                     part.first_word, part.last_word, sources[lane], int(self._done[lane]),
-                    self._waiting[lane], rows.bits, ordered[lane], timeline.cells_of(lane),
+                    self._waiting[lane], steps.bits, ordered[lane], timeline.cells_of(lane),
                     self._prices, self._tables[lane], self._ahead[lane], self._dram[lane],
                 )  # fmt: skip
 
         in_threads(work, len(self._parts))
         for lane, mine in enumerate(own):
             if len(mine):
-                self._waiting[lane] = rows.bits[mine[-1]]
+                self._waiting[lane] = steps.bits[mine[-1]]
         self._done = np.maximum(self._done, upto)
 
 
@@ -140,11 +137,11 @@ class _Runs:
             for lane in range(part.first_lane, part.last_lane):
                 self._build(i, lane)
         self._ahead, self._dram = np.zeros((2, geometry.lanes * geometry.slots))
-        self._open = open_segments(geometry, int(timeline.lane[0]), len(self._parts))
+        self._open = open_segments(geometry, int(timeline.table.lane[0]), len(self._parts))
 
-    def feed(self, rows: Rows) -> None:
+    def feed(self, steps: Steps) -> None:
         def work(i: int) -> None:
-            for segments, lane in cut(rows, self._parts[i], self._open[i]):
+            for segments, lane in cut(steps, self._parts[i], self._open[i]):
                 self._forward(i, segments)
                 if lane >= 0:
                     self._base[i][lane] += SPAN
@@ -173,10 +170,10 @@ class _Runs:
         build(cells[base : base + SPAN], int(end), self._prices, tables)
 
 
-def _changes(rows: Rows) -> float:
+def _changes(steps: Steps) -> float:
     """How often a block of a lane is read where it was not the step before, or the reverse."""
-    same = np.flatnonzero(rows.lane == rows.lane[-1])[-17:]
+    same = np.flatnonzero(steps.lane == steps.lane[-1])[-17:]
     if len(same) < 2:
         return 1.0
-    bits = rows.bits[same]
+    bits = steps.bits[same]
     return np.bitwise_count(bits[1:] ^ bits[:-1]).sum() / (64.0 * bits[1:].size)

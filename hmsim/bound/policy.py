@@ -6,6 +6,7 @@ workloads whose dense schedule fits in memory. Its distance to the bound is the 
 
 import numpy as np
 
+from hmsim.bits import has, pack
 from hmsim.errors import InputError
 from hmsim.placement.policies.api import Own, Policy, policy_step
 
@@ -17,38 +18,40 @@ from hmsim.placement.policies.api import Own, Policy, policy_step
 def step(now, hbm, own, moves):
     """Carry out the schedule's changes after this step."""
     slots = hbm.resident.shape[1] * 64
-    one = np.uint64(1)
+    resident, alive = hbm.resident.reshape(-1), hbm.alive.reshape(-1)
     for j in range(now.coming.size):
         moves.place[j] = 0
     for i in range(own.ints[now.step], own.ints[now.step + 1]):
         event = own.ints[i]
         block = abs(event) - 1
-        lane, slot = block // slots, block % slots
-        shift = np.uint64(slot & 63)
-        inside = (hbm.resident[lane, slot >> 6] >> shift) & one
-        alive = (hbm.alive[lane, slot >> 6] >> shift) & one
-        if event < 0 and inside == 1:
+        inside, exists = has(resident, block), has(alive, block)
+        if event < 0 and inside:
             moves.demote[moves.count[1]] = block
             moves.count[1] += 1
-        elif event > 0 and alive == 1 and inside == 0:
+        elif event > 0 and exists and not inside:
             moves.promote[moves.count[0]] = block
             moves.count[0] += 1
-        elif event > 0 and alive == 0:  # born at the next step
+        elif event > 0 and not exists:  # born at the next step
             for j in range(now.coming.size):
-                if now.coming[j] == slot:
+                if now.coming[j] == block % slots:
                     moves.place[j] = 1
 
 
 class Dual(Policy):
-    """Prices, rounding, annealing. `variant` and `barrier` should be the run's."""
+    """Prices, rounding, annealing, for the run's own latency model."""
 
     name = "dual"
     step = step
+    foresight = True
 
-    def __init__(self, variant: str = "text", barrier: str = "layer", moves: int = 2_000_000):
+    def __init__(self, moves: int = 2_000_000, **moved: str):
+        for key in moved:
+            if key not in ("variant", "barrier"):
+                raise TypeError(f"policy dual has no option {key!r}; it has: moves")
+            raise InputError(f"policies.options.{self.name}.{key}: moved to latency.{key}")
         if not (isinstance(moves, int) and moves >= 0):
             raise InputError(f"policy dual: moves: {moves!r}: a whole number from 0 up")
-        self._variant, self._barrier, self._moves = variant, barrier, moves
+        self._moves = moves
 
     def prompt(self, workload, capacity, rates):
         """Solve; the prompt blocks that the schedule has in HBM at step 0."""
@@ -66,7 +69,7 @@ class Dual(Policy):
                 f"schedule ({MAX_CELLS:,}); take fewer steps or larger blocks"
             )
         room = capacity * float(shape.block_bytes) + shape.resident_bytes
-        how = (self._variant, self._barrier)
+        how = (self.variant, self.barrier)
         prices = bound(workload, rates, room, *how, method="anneal").prices
         assert prices is not None  # only `milp` has none
         problem = collect(workload, room)
@@ -76,9 +79,8 @@ class Dual(Policy):
         self._problem, self._x = problem, schedule.x
         flags = np.zeros(shape.lanes * shape.slots, np.uint8)
         flags[problem.number[schedule.x[:, 0] == 1]] = 1
-        bits = np.packbits(flags.reshape(shape.lanes, -1), axis=1, bitorder="little")
         self._prompt = workload.prompt
-        return np.ascontiguousarray(bits).view(np.uint64) & workload.prompt
+        return pack(flags.reshape(shape.lanes, -1)) & workload.prompt
 
     def own(self, geometry, capacity, rates, resident):
         """The schedule's changes by step."""

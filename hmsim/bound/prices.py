@@ -16,7 +16,8 @@ from hmsim.bound.paths.tables_kernel import Prices, new_tables
 from hmsim.bound.paths.words import Grid
 from hmsim.bound.paths.words_kernel import Use, add_uses, new_scratch, new_use, sweep
 from hmsim.jit import in_threads
-from hmsim.placement.latency import INCLUSIVE, Rates, dram_arms
+from hmsim.placement.latency import Rates, latency_of
+from hmsim.placement.latency_kernel import APPEND, READ
 from hmsim.workload.steps import F64, I64, group_starts
 
 THREAD_WORDS = 20_000  # of a pass that is worth more than one thread
@@ -27,6 +28,15 @@ class Dual(NamedTuple):
 
     arm: F64
     room: F64
+
+
+class Demand(NamedTuple):
+    """What groups [G] need wherever blocks are: bytes, and compute floors in seconds."""
+
+    hbm_bytes: F64  # other reads of HBM
+    reads: F64
+    appended: F64
+    floor_s: F64
 
 
 class Setting:
@@ -42,19 +52,21 @@ class Setting:
         room: int,
     ) -> None:
         self.timeline, self.rates, self.block_bytes, self.room = timeline, rates, block_bytes, room
-        self.variant, self.inclusive = variant, variant in INCLUSIVE
-        self.arms = dram_arms(variant, rates)
-        self.start: I64 = group_starts(timeline.token, barrier)
+        self.variant, self.barrier = variant, barrier
+        self.latency = latency_of(variant, rates)
+        self.start: I64 = group_starts(timeline.table.token, barrier)
         groups = len(self.start)
         self.group: I64 = np.repeat(
             np.arange(groups), np.diff(self.start, append=timeline.steps)
         ).astype(np.int64)
         # Seconds of each arm if every block stays in DRAM: the costs of paths are relative to it.
-        reads, grown = block_bytes * timeline.reads.astype(float), timeline.append_bytes
-        columns = [timeline.hbm_bytes / rates.hbm]
-        columns += [er * reads + ew * grown for er, ew, _, _ in self.arms]
-        columns.append(timeline.compute_s)
+        steps, grown = timeline.table, timeline.append_bytes
+        reads = block_bytes * steps.reads.astype(float)
+        columns = [steps.hbm_bytes / rates.hbm]
+        columns += [term[READ] * reads + term[APPEND] * grown for term in self.latency.term]
+        columns.append(steps.compute_s)
         self.all_in_dram: F64 = np.stack([self.by_group(column) for column in columns], axis=1)
+        self.demand = Demand(*map(self.by_group, (steps.hbm_bytes, reads, grown, steps.compute_s)))
 
     def by_group(self, values: np.ndarray) -> F64:
         """Sums over each group's steps."""
@@ -66,15 +78,15 @@ class Setting:
         size = float(self.block_bytes)
         arm = np.ascontiguousarray(dual.arm.T)
         hbm = arm[0] / self.rates.hbm
-        er, ew, mi, mo = self.arms.T @ arm[1:-1]
-        if self.inclusive:
-            columns = (
-                size * np.minimum(hbm - er, 0.0), hbm,
-                size * (hbm + mi), size * hbm, np.zeros_like(hbm),
-            )  # fmt: skip
-        else:
-            move = size * (hbm + mi)
-            columns = (size * (hbm - er), hbm - ew, move, move, size * (hbm + mo))
+        er, ew, mi, mo = self.latency.term.T @ arm[1:-1]
+        copies = self.latency.copies
+        read = hbm - er
+        if copies.either_side:
+            read = np.minimum(read, 0.0)
+        columns = (
+            size * read, hbm - (1 - copies.append) * ew, size * (hbm + mi),
+            size * (hbm + copies.fill * mi), copies.demote * size * (hbm + mo),
+        )  # fmt: skip
         read, append, promote, fill, demote = (column[self.group] for column in columns)
         return Prices(read, append, dual.room, promote, fill, demote)
 
@@ -92,17 +104,16 @@ class Setting:
         )
         grown = weight * self.by_group(use.append[:steps])
         arm = self.all_in_dram.copy()
-        if self.inclusive:
+        copies, terms = self.latency.copies, self.latency.term
+        if copies.either_side:
             hbm = dual.arm[:, 0] / self.rates.hbm
-            er = dual.arm[:, 1:-1] @ self.arms[:, 0]
+            er = dual.arm[:, 1:-1] @ terms[:, READ]
             hits = np.where(hbm < er, hits, np.where(hbm > er, 0.0, hits / 2))
-            arm[:, 0] += (hits + promoted + filled + grown) / self.rates.hbm
-            fetched, demoted, written = promoted, np.zeros_like(demoted), np.zeros_like(grown)
-        else:
-            fetched, written = promoted + filled, grown
-            arm[:, 0] += (hits + fetched + demoted + grown) / self.rates.hbm
-        for k, (er, ew, mi, mo) in enumerate(self.arms):
-            arm[:, 1 + k] += mi * fetched + mo * demoted - er * hits - ew * written
+        fetched, demoted = promoted + copies.fill * filled, copies.demote * demoted
+        arm[:, 0] += (hits + promoted + filled + demoted + grown) / self.rates.hbm
+        spared = (1 - copies.append) * grown  # of DRAM: appends that it does not get
+        for k, (er, ew, mi, mo) in enumerate(terms):
+            arm[:, 1 + k] += mi * fetched + mo * demoted - er * hits - ew * spared
         occupied = use.occupied().astype(np.float64)
         return Dual(arm, weight * occupied - float(self.room))
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
+from hmsim.bits import pack
 from hmsim.bound import rounding_kernel as kernel
 from hmsim.bound.ascent import room_unit
-from hmsim.bound.exact.anneal import clock_of
 from hmsim.bound.paths.tables_kernel import new_tables
 from hmsim.bound.paths.words import Grid
 from hmsim.bound.paths.words_kernel import Use, add_uses, new_scratch, new_use
@@ -29,7 +29,7 @@ from hmsim.placement.latency import (
     PROMOTED,
     READS,
     RESIDENT,
-    Steps,
+    Groups,
     variant_traffic,
 )
 from hmsim.workload.steps import I64, U64
@@ -78,7 +78,6 @@ class _Rounding:
     def __init__(self, setting: Setting, grid: Grid, dual: Dual, step: float) -> None:
         self._setting, self._grid, self._dual = setting, grid, dual
         self._step = step  # share of the blocks in a batch
-        self._clock = clock_of(setting)
         self._threads = numba.get_num_threads()
         longest = int(np.diff(setting.timeline.cell_offset).max())
         threads = range(self._threads)
@@ -103,7 +102,10 @@ class _Rounding:
 
         def work(i: int) -> None:
             first, last = (groups * k // self._threads for k in (i, i + 1))
-            kernel.steer(first, last, setting.start, share, gain, dual.arm, self._clock, use, arm)
+            kernel.steer(
+                first, last, setting.start, share, gain, dual.arm, float(setting.block_bytes),
+                setting.demand, setting.latency, use, arm,
+            )  # fmt: skip
 
         in_threads(work, self._threads)
         return Dual(arm, room)
@@ -129,19 +131,19 @@ def time_of(setting: Setting, use: Use) -> float:
     assert occupied.min() >= 0, "a schedule takes out of HBM what is not there"
     assert occupied.max() <= setting.room, "a schedule breaks capacity"
     counts = np.zeros((steps, len(COUNTS)), np.int64)
-    counts[:, READS], counts[:, HITS] = timeline.reads, use.hit[:steps]
+    counts[:, READS], counts[:, HITS] = timeline.table.reads, use.hit[:steps]
     counts[:, APPEND], counts[:, APPEND_HBM] = timeline.append_bytes, use.append[:steps]
     counts[:, PROMOTED] = use.promote[:steps] + use.fill[:steps]
     counts[:, FILLED], counts[:, DEMOTED] = use.fill[:steps], use.demote[:steps]
     counts[:, RESIDENT] = occupied
-    shared = Steps(timeline.hbm_bytes, timeline.compute_s, setting.start)
-    traffic = variant_traffic(counts, shared, setting.block_bytes, setting.rates, setting.variant)
+    groups = Groups(timeline.table.hbm_bytes, timeline.table.compute_s, setting.start)
+    traffic = variant_traffic(counts, groups, setting.block_bytes, setting.rates, setting.variant)
     return float(traffic.time_s.sum())
 
 
 def _batches(grid: Grid, blocks: int, least: int, most: int) -> list[tuple[I64, U64]]:
     """All blocks as batches of pages, by lane, and masks; each from all over lanes and slots."""
-    members = np.packbits(grid.slot >= 0, axis=1, bitorder="little").view(np.uint64)[:, 0]
+    members = pack(grid.slot >= 0)[:, 0]
     width = int((grid.lane == grid.lane[0]).sum())
     lanes = len(grid.lane) // width
     golden = np.argsort(np.arange(width) * GOLDEN % 1.0)

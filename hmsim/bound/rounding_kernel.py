@@ -2,20 +2,12 @@
 
 import numpy as np
 
-from hmsim.bound.exact.anneal_kernel import (
-    DEMOTED,
-    FETCHED,
-    GROWN,
-    HITS,
-    KINDS,
-    PROMOTED,
-    Clock,
-    arm_times,
-)
 from hmsim.bound.paths.tables_kernel import Prices, Tables, build
 from hmsim.bound.paths.words import Grid
 from hmsim.bound.paths.words_kernel import Scratch, Use, forward, tally, trace
+from hmsim.bound.prices import Demand
 from hmsim.jit import kernel
+from hmsim.placement.latency_kernel import Latency, term_seconds
 from hmsim.workload.steps import F64, I64, U64
 
 LEAST_PRICE = 1e-3  # of an arm: so that one which the dual thought idle can gain weight
@@ -30,7 +22,9 @@ def steer(
     share: float,
     gain: float,
     arm: F64,
-    clock: Clock,
+    size: float,
+    demand: Demand,
+    latency: Latency,
     use: Use,
     steered: F64,
 ) -> None:
@@ -40,23 +34,29 @@ def steer(
     """
     count = arm.shape[1]
     steps = len(use.hit) - 1
-    times, tally = np.empty(count), np.empty(KINDS)
+    times = np.empty(count)
+    copies = latency.copies
     for g in range(first_group, last_group):
         first = group_start[g]
         last = group_start[g + 1] if g + 1 < len(group_start) else steps
-        tally[:] = 0.0
+        hits, grown, promoted, fetched, demoted = 0, 0, 0, 0, 0
         for t in range(first, last):
-            tally[HITS] += use.hit[t]
-            tally[GROWN] += use.append[t]
-            tally[PROMOTED] += use.promote[t] + use.fill[t]
-            tally[FETCHED] += use.promote[t] + (0 if clock.either_side == 1 else use.fill[t])
-            tally[DEMOTED] += use.demote[t]
-        for kind in range(KINDS):
-            tally[kind] /= share
-        arm_times(
-            g, tally[HITS], tally[GROWN], tally[PROMOTED], tally[FETCHED], tally[DEMOTED], clock,
+            hits += use.hit[t]
+            grown += use.append[t]
+            promoted += use.promote[t] + use.fill[t]
+            fetched += use.promote[t] + copies.fill * use.fill[t]
+            demoted += copies.demote * use.demote[t]
+        term_seconds(
+            demand.hbm_bytes[g] + (grown + size * (promoted + demoted)) / share,
+            demand.reads[g],
+            size * hits / share,
+            demand.appended[g] - (1 - copies.append) * grown / share,
+            size * fetched / share,
+            size * demoted / share,
+            demand.floor_s[g],
+            latency,
             times,
-        )  # fmt: skip
+        )
         mean = 0.0
         for k in range(count):
             mean += arm[g, k] * times[k]

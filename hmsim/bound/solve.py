@@ -18,18 +18,13 @@ from hmsim import units
 from hmsim.bound.ascent import Ascent, ascend, coarse_start
 from hmsim.bound.certificate import Certificate
 from hmsim.bound.exact import anneal, lp
-from hmsim.bound.exact.problem import (
-    Problem,
-    check_setting,
-    collect,
-    room_for_blocks,
-    schedule_time,
-)
-from hmsim.bound.paths.words import gather
+from hmsim.bound.exact.problem import Problem, check_setting, collect, room_for_blocks
+from hmsim.bound.paths.runs import Timeline
+from hmsim.bound.paths.words import Grid, gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.bound.rounding import rounded, time_of
 from hmsim.errors import InputError
-from hmsim.placement.latency import Rates, Steps
+from hmsim.placement.latency import Groups, Rates
 from hmsim.workload.steps import F64, Workload, group_starts
 from hmsim.workload.windows import windows
 
@@ -77,6 +72,15 @@ class BoundResult(NamedTuple):
         return _history(self.convergence, self.seconds)
 
 
+class Sample(NamedTuple):
+    """Some of a workload's blocks, each of which stands for `weight`, and its whole time line."""
+
+    timeline: Timeline
+    grid: Grid
+    weight: float
+    whole: bool  # it holds every block
+
+
 def bound(
     workload: Workload,
     rates: Rates,
@@ -115,21 +119,40 @@ def quick_bound(
     """As rigorous a bound as `bound`'s, from few passes over few blocks; no schedule is sought."""
     check_setting(variant, barrier, rates)
     search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, lambda message: None)
-    setting, dual, history = search.quick_prices()
+    setting, dual, history = search.quick_prices(quick_sample(workload))
     value = search._certified(setting, dual)
     return search.result("dual", value, None, len(history), history, dual)
 
 
+def quick_sample(workload: Workload) -> Sample:
+    """A sample for `quick_prices`: of few blocks, and of few lanes.
+
+    Tables are by lane, and would take longer than the blocks.
+    """
+    geometry = workload.geometry
+    every = _thinning(workload, QUICK_CELLS)
+    lanes_every = min(every, max(1, geometry.lanes // QUICK_LANES))
+    timeline, grid = gather(workload, every // lanes_every, lanes_every)
+    weight = _weight(timeline.lanes, every // lanes_every, lanes_every)
+    return Sample(timeline, grid, weight, every == 1)
+
+
 def quick_prices(
-    workload: Workload, rates: Rates, capacity: float, variant: str = "text", barrier: str = "layer"
+    workload: Workload,
+    rates: Rates,
+    capacity: float,
+    variant: str = "text",
+    barrier: str = "layer",
+    sample: Sample | None = None,
 ) -> tuple[Setting, Dual, F64]:
     """What a `Certificate` needs, for a caller that streams the workload anyway.
 
-    Also how they were found, as `BoundResult.history`, of a sample.
+    Also how they were found, as `BoundResult.history`, of a sample: a caller who needs prices of
+    several models takes one `quick_sample` for all.
     """
     check_setting(variant, barrier, rates)
     search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, lambda message: None)
-    setting, dual, values = search.quick_prices()
+    setting, dual, values = search.quick_prices(sample or quick_sample(workload))
     return setting, dual, _history(values, search.seconds())
 
 
@@ -187,20 +210,14 @@ class _Search:
         lagrangian = self._lagrangian(1)
         if method == "milp":
             left = max(0.1, self.began + self.time_s - time.perf_counter())
-            solved = lp.solve_milp(
-                problem, self.rates, self.variant, self.barrier, self.gap,
-                None if np.isinf(left) else left,
-            )  # fmt: skip
-            achievable = schedule_time(
-                problem, solved.x > 0.5, self.rates, self.variant, self.barrier
-            )
-            return self.result(method, solved.bound_s, achievable, 0, [], None)
-        solved = lp.solve_lp(problem, self.rates, self.variant, self.barrier)
-        floor = 1.0 - solved.arm_price.sum(axis=1, keepdims=True)
-        dual = Dual(np.hstack([solved.arm_price, floor]), solved.room_price)
-        value, _ = lagrangian(dual)
-        achievable = self._schedule(problem, lagrangian.setting, [dual], value, 4 * MOVES)
-        return self.result(method, value, achievable, 0, [], dual)
+            limit = None if np.isinf(left) else left
+            solved = lp.solve_milp(problem, lagrangian, self.gap, limit)
+            return self.result(method, solved.bound_s, solved.time_s, 0, [], None)
+        solved = lp.solve_lp(problem, lagrangian)
+        achievable = self._schedule(
+            problem, lagrangian.setting, [solved.prices], solved.bound_s, 4 * MOVES
+        )
+        return self.result(method, solved.bound_s, achievable, 0, [], solved.prices)
 
     def whole(self, method: str) -> BoundResult:
         """Prices and schedules of all blocks, in stages: two, and then, if there is a time to
@@ -286,17 +303,13 @@ class _Search:
             certificate.feed(chunk)
         return certificate.value()
 
-    def quick_prices(self) -> tuple[Setting, Dual, list[float]]:
-        """Prices from a sample of few blocks, the same in all steps of a token.
-
-        They are of few lanes: tables are by lane, and would take longer than the blocks.
-        """
-        every = _thinning(self.workload, QUICK_CELLS)
-        lanes_every = min(every, max(1, self.workload.geometry.lanes // QUICK_LANES))
-        lagrangian = self._lagrangian(every // lanes_every, lanes_every)
-        if every > 1:
+    def quick_prices(self, sample: Sample) -> tuple[Setting, Dual, list[float]]:
+        """Prices from a sample of few blocks, the same in all steps of a token."""
+        setting = self._setting(sample.timeline)
+        lagrangian = self._kept(Lagrangian(setting, sample.grid, sample.weight))
+        if not sample.whole:
             # Lanes that are left out would have no say in prices of their own steps.
-            apart = len(group_starts(lagrangian.setting.timeline.token, "token"))
+            apart = len(group_starts(lagrangian.setting.timeline.table.token, "token"))
             found = self._few_passes(lagrangian, THIN_PASSES, apart)
         else:
             start = coarse_start(lagrangian)
@@ -321,14 +334,15 @@ class _Search:
             history, self.seconds()[: len(history)], dual,
         )  # fmt: skip
 
-    def _lagrangian(self, every: int, lanes_every: int = 1) -> Lagrangian:
-        """Of one block in `every`, in one lane of `lanes_every`."""
-        timeline, grid = gather(self.workload, every, lanes_every)
+    def _lagrangian(self, every: int) -> Lagrangian:
+        """Of one block in `every`."""
+        timeline, grid = gather(self.workload, every)
+        weight = _weight(timeline.lanes, every, 1)
+        return self._kept(Lagrangian(self._setting(timeline), grid, weight))
+
+    def _setting(self, timeline: Timeline) -> Setting:
         size = self.workload.geometry.block_bytes
-        setting = Setting(timeline, self.rates, self.variant, self.barrier, size, self.room)
-        lanes = timeline.lanes
-        kept = (np.arange(lanes) % lanes_every == lanes_every // 2).sum()
-        return self._kept(Lagrangian(setting, grid, float(every * lanes / kept)))
+        return Setting(timeline, self.rates, self.variant, self.barrier, size, self.room)
 
     def _kept(self, lagrangian: Lagrangian) -> Lagrangian:
         """The same, and its clock will be read."""
@@ -376,25 +390,30 @@ class _Search:
 
     def _policies_time(self) -> float:
         """Time of the best of CANDIDATES, by one pass over the workload."""
-        from hmsim.placement import driver, policies
+        from hmsim.placement import policies
 
         chosen = [policies.make(name, dict(options)) for name, options in CANDIDATES]
         taken = [
-            driver.start(policy, self.workload, self.capacity, self.rates, self.variant)
+            policy.start(self.workload, self.capacity, self.rates, self.variant, self.barrier)
             for policy in chosen
         ]
         total = np.zeros(len(taken))
-        for window, demand in windows(self.workload, max(p.ahead_tokens for p in chosen)):
-            start = group_starts(demand.token, self.barrier)
-            steps = Steps(demand.hbm_bytes, demand.compute_s, start)
+        for window in windows(self.workload, max(p.ahead_tokens for p in chosen)):
+            groups = Groups.of(window.own, self.barrier)
             for k, run in enumerate(taken):
-                counts, _ = run.advance(window, demand, np.full(window.rows, -1, np.int64))
-                total[k] += run.traffic(counts, steps).time_s.sum()
+                counts, _ = run.advance(window)
+                total[k] += run.traffic(counts, groups).time_s.sum()
         return float(total.min())
 
 
 def _history(values: list[float], seconds: list[float]) -> F64:
     return np.column_stack([np.arange(1, len(values) + 1), values, seconds[: len(values)]])
+
+
+def _weight(lanes: int, every: int, lanes_every: int) -> float:
+    """How many blocks one of a sample stands for: one in `every` of one lane in `lanes_every`."""
+    kept = (np.arange(lanes) % lanes_every == lanes_every // 2).sum()
+    return float(every * lanes / kept)
 
 
 def _thinning(workload: Workload, cells: float) -> int:

@@ -3,12 +3,13 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from hmsim import __version__
 from hmsim.cli.common import help_of
-from hmsim.errors import InputError, did_you_mean
+from hmsim.errors import InputError, InputWarning, ProgramError, SolverError, did_you_mean
 
 
 class _Parser(argparse.ArgumentParser):
@@ -78,16 +79,37 @@ def main(arguments: list[str] | None = None) -> int:
         _known_command(root, given)
         options = root.parse_args(given)
         command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", InputWarning)
+            warnings.showwarning = _one_line
+            return command(options)
     except InputError as error:
         print(f"hmsim: {error}", file=sys.stderr)
         return 2
+    except ProgramError as error:
+        print(f"hmsim: error of the program: {error}; please report it", file=sys.stderr)
+        return 1
+    except SolverError as error:
+        print(f"hmsim: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("hmsim: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone: nothing to complain about
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Warnings as users read them: what is meant by them stands in their text."""
+    print(f"hmsim: warning: {message}", file=sys.stderr)
 
 
 def _known_command(root: argparse.ArgumentParser, given: list[str]) -> None:

@@ -4,13 +4,18 @@ import argparse
 import sys
 from typing import Any
 
+from hmsim.config.enumerations import BARRIERS, VARIANTS
+
+GAP = 0.01  # where neither the call nor the run says
+
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
         "bound",
         help="the certified bound of a trace",
         description="A time that no placement of the trace's blocks undercuts, and the time of a "
-        "schedule that was found.",
+        "schedule that was found. A run's TOML gives the latency model, gap and time as well, "
+        "where no option does.",
         allow_abbrev=False,
     )
     parser.add_argument("source", metavar="TRACE.h5", help="or a spec, or a run (TOML)")
@@ -19,12 +24,10 @@ def add(commands: Any) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
         help="change the system, such as system.hbm.capacity=24GB; repeatable",
     )  # fmt: skip
-    parser.add_argument(
-        "--variant", default="text", choices=("text", "code", "exclusive", "inclusive")
-    )
-    parser.add_argument("--barrier", default="layer", choices=("layer", "token"))
+    parser.add_argument("--variant", choices=VARIANTS, help="of the latency model; text")
+    parser.add_argument("--barrier", choices=BARRIERS, help="where groups of steps end; layer")
     parser.add_argument("--method", default="dual", choices=("lp", "milp", "dual", "anneal"))
-    parser.add_argument("--gap", type=float, default=0.01, help="stop once the gap is at most this")
+    parser.add_argument("--gap", type=float, help=f"stop once the gap is at most this; {GAP}")
     parser.add_argument("--time", type=float, metavar="SECONDS", help="stop after this")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=command)
@@ -32,25 +35,27 @@ def add(commands: Any) -> None:
 
 def command(options: argparse.Namespace) -> int:
     from hmsim.bound import bound, format_table
-    from hmsim.cli.common import print_json
-    from hmsim.cli.inputs import open_source, system_of
+    from hmsim.cli.common import nothing_printed, print_json
+    from hmsim.cli.inputs import latency_and_goal, open_source, system_of
     from hmsim.placement.latency import analytic_rates
 
     of_system = [change for change in options.changes if change.startswith("system")]
     rest = [change for change in options.changes if change not in of_system]
     system = system_of(options.system, of_system, options.source)
     workload = open_source(options.source, rest)
-    result = bound(
-        workload,
-        analytic_rates(system),
-        system.hbm.capacity,
-        variant=options.variant,
-        barrier=options.barrier,
-        method=options.method,
-        gap=options.gap,
-        time_s=options.time,
-        progress=lambda message: print(message, file=sys.stderr),
-    )
+    latency, goal = latency_and_goal(options.source, rest)
+    with nothing_printed():  # HiGHS prints
+        result = bound(
+            workload,
+            analytic_rates(system),
+            system.hbm.capacity,
+            variant=options.variant or latency.variant,
+            barrier=options.barrier or latency.barrier,
+            method=options.method,
+            gap=(goal.gap or GAP) if options.gap is None else options.gap,
+            time_s=goal.time if options.time is None else options.time,
+            progress=lambda message: print(message, file=sys.stderr),
+        )
     if options.json:
         shown = ("bound_s", "achievable_s", "gap", "method", "variant", "barrier", "iterations",
                  "wall_s")  # fmt: skip

@@ -1,11 +1,13 @@
 """What several commands share: progress, and JSON on standard output."""
 
 import argparse
+import contextlib
 import json
 import math
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 QUIET_SECONDS = 2.0  # work that takes less shows no progress
@@ -59,6 +61,23 @@ def help_of(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], i
         return 2
 
     return command
+
+
+@contextlib.contextmanager
+def nothing_printed() -> Iterator[None]:
+    """Whatever is written to standard output meanwhile, also by libraries, goes to standard error.
+
+    A command's own output must be all that stands there.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def print_json(data: Any) -> None:

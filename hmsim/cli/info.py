@@ -24,9 +24,9 @@ def command(options: argparse.Namespace) -> int:
 
     if Path(options.result).is_dir():
         return _sweep(options)
-    from hmsim.results.reader import Result
+    from hmsim.results.reader import ResultFile
 
-    result = Result.open(options.result, partial=True)
+    result = ResultFile.open(options.result, partial=True)
     attributes = result.attributes
     if options.config:
         print(attributes["config"], end="")

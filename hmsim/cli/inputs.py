@@ -29,10 +29,20 @@ def spec_of(path: str, changes: list[str]) -> Any:
     return load_spec(data, path)
 
 
+def latency_and_goal(path: str, changes: list[str]) -> tuple[Any, Any]:
+    """The `[latency]` and `[bound]` tables of a run's TOML; their defaults for any other source."""
+    from hmsim.config.run import bound_tables, changed, read_run
+
+    data: dict[str, Any] = read_run(path) if path.endswith(".toml") else {}
+    for change in changes:
+        data = changed(data, change)
+    return bound_tables(data, path)
+
+
 def system_of(given: str | None, changes: list[str], source: str) -> Any:
     """The system of a preset, of a file (its `[system]` table, or all of it), or of the run."""
-    from hmsim.config.base import load, read_toml
-    from hmsim.config.run import changed
+    from hmsim.config.base import load
+    from hmsim.config.run import changed, check_others, read_run
     from hmsim.config.system import SystemSpec, with_preset
 
     if given is None and not source.endswith(".toml"):
@@ -40,9 +50,11 @@ def system_of(given: str | None, changes: list[str], source: str) -> Any:
     where = given or source
     data: dict[str, Any] = {"system": where}
     if where.endswith(".toml"):
-        data = read_toml(where)
+        data = read_run(where)
         if "system" not in data:
             data = {"system": data}
+        else:
+            check_others(data, where, "system")
     if isinstance(data["system"], str):
         data = {"system": {"preset": data["system"]}}
     for change in changes:

@@ -25,26 +25,29 @@ def add(commands: Any) -> None:
     parser.add_argument("--kinds", action="store_true", help="list the kinds")
     parser.add_argument("-o", "--output", metavar="FIG", help="the figure (png, pdf or svg)")
     parser.add_argument("--width", choices=WIDTHS, default="page", help="of what it is for (page)")
-    parser.add_argument("--policy", metavar="NAME", help="timeline, sweep-heatmap: of this policy")
-    parser.add_argument("--against", metavar="NAME", help="speedup: over this policy (static)")
-    parser.add_argument("--x", metavar="AXIS", help="sweep-line, sweep-heatmap: axis across")
-    parser.add_argument("--y", metavar="NAME", help="sweep-line: number; sweep-heatmap: axis up")
-    parser.add_argument("--value", metavar="NAME", help="sweep-heatmap: number (gap)")
-    parser.add_argument(
-        "--at", action="append", metavar="AXIS=VALUE",
-        help="sweep-line, sweep-heatmap: where to cut another axis; repeatable",
-    )  # fmt: skip
+    chosen = parser.add_argument_group("options of some kinds, which --kinds names")
+    chosen.add_argument("--policy", metavar="NAME", help="draw this policy")
+    chosen.add_argument("--against", metavar="NAME", help="compare with this policy (static)")
+    chosen.add_argument("--x", metavar="AXIS", help="axis across")
+    chosen.add_argument("--y", metavar="NAME", help="axis up; of a line: the number")
+    chosen.add_argument("--value", metavar="NAME", help="number of a map (gap)")
+    chosen.add_argument(
+        "--at", action="append", metavar="AXIS=VALUE", help="where to cut another axis; repeatable"
+    )
     parser.set_defaults(command=command)
 
 
-OPTIONS = {  # which kinds take which option
-    "policy": ("timeline", "sweep-heatmap"),
-    "against": ("speedup",),
-    "x": ("sweep-line", "sweep-heatmap"),
-    "y": ("sweep-line", "sweep-heatmap"),
-    "value": ("sweep-heatmap",),
-    "at": ("sweep-line", "sweep-heatmap"),
-}
+OPTIONS = ("policy", "against", "x", "y", "value", "at")  # a kind takes those its function does
+
+
+def _taken(kind: str) -> list[str]:
+    """The options that a kind takes."""
+    from inspect import signature
+
+    from hmsim.plot import KINDS
+
+    parameters = signature(KINDS[kind].function(kind)).parameters
+    return [name for name in OPTIONS if name in parameters]
 
 
 def command(options: argparse.Namespace) -> int:
@@ -54,7 +57,7 @@ def command(options: argparse.Namespace) -> int:
 
     if options.kinds:
         for name, kind in KINDS.items():
-            print(f"{name:14} {kind.shows}")
+            print(" ".join([f"{name:14} {kind.shows}", *(f"[--{key}]" for key in _taken(name))]))
         return 0
     if options.kind not in KINDS:
         given = repr(options.kind) if options.kind else "missing"
@@ -63,10 +66,11 @@ def command(options: argparse.Namespace) -> int:
         raise InputError("hmsim plot: give the data, --kind KIND, and -o FIG")
     check_format(Path(options.output))
     chosen: dict[str, Any] = {}
-    for name, kinds in OPTIONS.items():
+    for name in OPTIONS:
         value = getattr(options, name)
         if value is not None:
-            if options.kind not in kinds:
+            if name not in _taken(options.kind):
+                kinds = [kind for kind in KINDS if name in _taken(kind)]
                 raise InputError(f"--{name}: goes with {' and '.join(kinds)}")
             chosen[name] = _cuts(value) if name == "at" else value
     data = READERS[KINDS[options.kind].of](options.data, options.kind)
@@ -92,15 +96,15 @@ def _cuts(given: list[str]) -> dict[str, Any]:
 
 
 def _run(paths: list[str], kind: str) -> Any:
-    from hmsim.results.reader import Result
+    from hmsim.results.reader import ResultFile
 
-    return Result.open(_one(paths, kind))
+    return ResultFile.open(_one(paths, kind))
 
 
 def _runs(paths: list[str], kind: str) -> Any:
-    from hmsim.results.reader import Result
+    from hmsim.results.reader import ResultFile
 
-    return [Result.open(path) for path in paths]
+    return [ResultFile.open(path) for path in paths]
 
 
 def _sweep(paths: list[str], kind: str) -> Any:

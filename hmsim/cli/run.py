@@ -1,6 +1,7 @@
 """`hmsim run`: a workload under every policy, through the memories, against the bound."""
 
 import argparse
+import json
 import shlex
 import signal
 import sys
@@ -33,27 +34,29 @@ def add(commands: Any) -> None:
     parser.set_defaults(command=command)
 
 
+# Options that stand for a key of the configuration.
+KEYS = {
+    "policies": "policies.names",
+    "fidelity": "replay.fidelity",
+    "gap": "bound.gap",
+    "seed": "workload.seed",
+}
+
+
+def _changes(options: argparse.Namespace) -> list[str]:
+    """The options of KEYS as changes of the configuration, as `--set` has them."""
+    given = {key: getattr(options, name) for name, key in KEYS.items()}
+    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+
+
 def command(options: argparse.Namespace) -> int:
     from hmsim.cli.common import Progress, print_json
     from hmsim.cli.inputs import writable
-    from hmsim.config.base import load
-    from hmsim.config.run import RunSpec, load_run
+    from hmsim.config.run import load_run
     from hmsim.results import summary
-    from hmsim.simulate import run as engine
+    from hmsim.simulate.run import execute
 
-    spec = load_run(options.config, options.changes)
-    data = spec.model_dump()
-    if options.policies:
-        data["policies"]["names"] = options.policies
-    if options.gap is not None:
-        data["bound"]["gap"] = options.gap
-    if options.fidelity:
-        data["replay"]["fidelity"] = options.fidelity
-    if options.seed is not None:
-        data["workload"] = spec.workload.model_dump(exclude_unset=True) | {"seed": options.seed}
-    else:
-        data["workload"] = spec.workload.model_dump(exclude_unset=True)
-    spec = load(RunSpec, data, options.config)
+    spec = load_run(options.config, [*options.changes, *_changes(options)])
     result = writable(options.output or spec.output.result)
     figure = writable(options.plot or spec.output.figure)
     if figure is not None:
@@ -61,19 +64,19 @@ def command(options: argparse.Namespace) -> int:
 
         check_format(figure)
 
-    with Progress(0, " steps", "replay") as progress:
+    with Progress(0, " steps", "run") as progress:
         for each in (signal.SIGINT, signal.SIGTERM):  # a polite kill ends as Ctrl-C does
             signal.signal(each, progress.interrupt)
-        ran = engine.execute(spec, result, progress)
-    report = summary.as_dict(spec, ran)
+        ran = execute(spec, result, progress)
+    report = summary.as_dict(ran.record)
+    title = spec.title or ran.workload.title
     if options.json:
         print_json(report)
     else:
-        print(summary.as_table(spec, ran))
+        print(summary.as_text(ran.record, title))
     if figure is not None:
         from hmsim.plot import draw
 
-        title = spec.title or ran.workload.title
         draw("bandwidth", report, figure, shlex.join(["hmsim", *sys.argv[1:]]), title=title)
     for path, what in ((result, "per-step traffic"), (figure, "figure")):
         if path is not None:

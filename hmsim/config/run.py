@@ -1,23 +1,34 @@
 """The configuration of `hmsim run`: one TOML file, and the changes of the command line."""
 
+import os
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from hmsim.config import toml
 from hmsim.config.base import Bytes, Seconds, Strict, load, read_toml
+from hmsim.config.enumerations import Barrier, Variant
+from hmsim.config.model import is_path
 from hmsim.config.system import SystemSpec, with_preset
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
 
 Fidelity = Literal["analytic", "run", "burst"]
-Variant = Literal["text", "code", "exclusive", "inclusive"]
-Barrier = Literal["layer", "token"]
+
+# Keys of older configurations, and what the error about one says.
+MOVED = {
+    "bound.variant": "moved to latency.variant",
+    "replay.barrier": "moved to latency.barrier",
+    "replay.copies": "gone: copies follow from latency.variant (text, exclusive: exclusive; "
+    "code, inclusive: inclusive)",
+}
 
 PATHS = ("workload.trace", "workload.requests.path", "workload.matrix.path")  # of data files
+MODEL = "workload.model"  # a file's path, or else a preset's name or a table
 
 
 class PoliciesSpec(Strict):
@@ -29,15 +40,25 @@ class PoliciesSpec(Strict):
     """Parameters, in a table for each policy's name."""
 
 
+class LatencySpec(Strict):
+    """The latency model: of times, bounds, policies that reckon, and replays alike.
+
+    Copies follow from the variant: a replay of `code` or `inclusive` keeps one of every block in
+    DRAM (appends are written through, reads fill, demotions are free), one of `text` or `exclusive`
+    does not. A group of steps ends at a barrier: each layer of a token, or each token.
+    """
+
+    variant: Variant = "text"
+    """Which terms a step's time is the longest of, and whether DRAM keeps copies."""
+    barrier: Barrier = "layer"
+    """Where all memories wait for each other: after each layer, or after each token."""
+
+
 class ReplaySpec(Strict):
     """How steps go through the memories."""
 
     fidelity: Fidelity = "run"
     """Memories not modelled, learned from samples of bursts, or burst by burst."""
-    copies: Literal["exclusive", "inclusive"] = "exclusive"
-    """Not read; goes with [latency]."""
-    barrier: Barrier = "layer"
-    """Where all memories wait for each other: after each layer, or after each token."""
     sample: int = Field(default=0, ge=0, json_schema_extra={"unit": "barrier groups"})
     """Every so many groups one is replayed; 1: all; 0: about 16 groups in all."""
     outstanding: Bytes | None = None
@@ -45,7 +66,7 @@ class ReplaySpec(Strict):
 
 
 class BoundSpec(Strict):
-    """What the analytic times and their bound obey, and how tight the bound shall be.
+    """How the bound is found, and how tight it shall be.
 
     `split`: all demand bytes at the memories' full rates. `dual`: the certified Lagrangian bound,
     from few passes over a sample of blocks, or with a `gap` above 0 until that gap is reached
@@ -54,8 +75,6 @@ class BoundSpec(Strict):
 
     method: Literal["split", "dual"] = "dual"
     """How the bound is found."""
-    variant: Variant = "text"
-    """The latency model of the analytic times and their bound."""
     gap: float = Field(default=0.0, ge=0, lt=1)
     """Stop once the gap is at most this share of the time; 0: the bound of few passes alone."""
     time: Seconds | None = None
@@ -82,6 +101,8 @@ class RunSpec(Strict):
     """What is read at which step."""
     policies: PoliciesSpec = PoliciesSpec()
     """Which policies run."""
+    latency: LatencySpec = LatencySpec()
+    """The latency model of times, bounds, policies and replays."""
     replay: ReplaySpec = ReplaySpec()
     """How steps go through the memories."""
     bound: BoundSpec = BoundSpec()
@@ -95,6 +116,29 @@ class RunSpec(Strict):
         # Keys of one kind of workload exclude those of another, so defaults stay away.
         data["workload"] = self.workload.model_dump(exclude_none=True, exclude_unset=True)
         return toml.dumps(data)
+
+
+def check_others(data: dict[str, Any], source: str, own: str) -> None:
+    """InputError for a stray table or key anywhere in a file, the table `own` left to its reader."""
+    _refuse_moved(data, source)
+    others = {key: value for key, value in data.items() if key != own}
+    if "system" in others:
+        others["system"] = with_preset(others["system"])
+    load(_other_tables(), others, source)
+
+
+@cache
+def _other_tables() -> type[Strict]:
+    """What may stand beside `[workload]` or `[system]` in a file of which a command reads one."""
+    tables: dict[str, Any] = {
+        name: (field.annotation, field.default)
+        for name, field in RunSpec.model_fields.items()
+        if name not in ("system", "workload")
+    }
+    for name in ("fit", "targets"):  # of `hmsim workload calibrate`
+        tables[name] = (dict[str, Any], {})
+    tables |= {"system": (SystemSpec | None, None), "workload": (WorkloadSpec | None, None)}
+    return create_model("OtherTables", __base__=Strict, **tables)
 
 
 def load_run(path: str | Path, changes: list[str] = []) -> RunSpec:  # noqa: B006
@@ -112,18 +156,30 @@ def read_run(path: str | Path) -> dict[str, Any]:
 
 def anchored(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`data` with its relative paths, which start at `folder`, starting at the current folder."""
-    return with_paths(data, lambda path: str(folder / path))
+    return with_paths(data, lambda path: os.path.normpath(folder / path))
 
 
 def with_paths(data: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """`data` with every path of a data file in it changed."""
-    for key in PATHS:
+    """`data` with every path of a data file, or of a model's, in it changed."""
+    return _with_paths(data, (*PATHS, MODEL), change)
+
+
+def with_model_at(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`data` with the path of its model, which starts at `folder`, starting at the current one."""
+    return _with_paths(data, (MODEL,), lambda path: os.path.normpath(folder / path))
+
+
+def _with_paths(
+    data: dict[str, Any], keys: tuple[str, ...], change: Callable[[str], str]
+) -> dict[str, Any]:
+    for key in keys:
         *tables, last = key.split(".")
         table: Any = data
         for name in tables:
             table = table.get(name) if isinstance(table, dict) else None
-        if isinstance(table, dict) and isinstance(table.get(last), str):
-            data = replaced(data, key, change(table[last]))
+        given = table.get(last) if isinstance(table, dict) else None
+        if isinstance(given, str) and (key != MODEL or is_path(given)):
+            data = replaced(data, key, change(given))
     return data
 
 
@@ -135,7 +191,30 @@ def resolve(data: dict[str, Any], changes: list[str], source: str) -> RunSpec:
         data = changed(data, change)
     if "system" in data:
         data = data | {"system": with_preset(data["system"])}
+    _refuse_moved(data, source)
     return load(RunSpec, data, source)
+
+
+class _BoundTables(Strict):
+    latency: LatencySpec = LatencySpec()
+    bound: BoundSpec = BoundSpec()
+
+
+def bound_tables(data: dict[str, Any], source: str) -> tuple[LatencySpec, BoundSpec]:
+    """The tables of a run's plain data that a bound needs beside its system and workload."""
+    _refuse_moved(data, source)
+    tables = load(
+        _BoundTables, {key: data[key] for key in ("latency", "bound") if key in data}, source
+    )
+    return tables.latency, tables.bound
+
+
+def _refuse_moved(data: dict[str, Any], source: str) -> None:
+    """InputError where `data` has a key that older versions had; it says what to write now."""
+    for key, now in MOVED.items():
+        table, name = key.split(".")
+        if isinstance(data.get(table), dict) and name in data[table]:
+            raise InputError(f"{source}: {key}: {now}")
 
 
 def changed(data: dict[str, Any], change: str) -> dict[str, Any]:

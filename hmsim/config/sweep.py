@@ -1,12 +1,15 @@
 """The configuration of `hmsim sweep`: a base run, and axes over any of its keys."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from hmsim.config.base import Count, Strict, load, read_toml
-from hmsim.config.run import anchored, read_run, replaced
+from hmsim.config.model import is_path
+from hmsim.config.run import MODEL, anchored, read_run, replaced, with_model_at
 from hmsim.errors import InputError
 
 Scalar = bool | int | float | str
@@ -126,8 +129,27 @@ def sweep_of(data: dict[str, Any], folder: Path, source: str) -> Sweep:
         base = base | {"system": {"preset": base["system"]}}  # a table, that keys can go into
     for key, value in spec.set.items():
         base = replaced(base, key, value)
+        if key in (MODEL, "workload"):
+            base = with_model_at(base, folder)
     for table in ("system", "workload"):
         if not isinstance(base.get(table), dict):
             raise InputError(f"{source}: base: no [{table}], which a run needs")
     title = spec.title or base.get("title") or Path(source).stem
-    return Sweep(str(title), base, spec.axes)
+    return Sweep(str(title), base, with_models(spec.axes, lambda to: os.path.normpath(folder / to)))
+
+
+def with_models(axes: dict[str, AxisSpec], change: Callable[[str], str]) -> dict[str, AxisSpec]:
+    """The axes with every path of a model's file on them changed."""
+
+    def column(values: list[Any]) -> list[Any]:
+        return [change(to) if isinstance(to, str) and is_path(to) else to for to in values]
+
+    found = {}
+    for name, axis in axes.items():
+        keys = axis.key if isinstance(axis.key, list) else [axis.key or name]
+        if axis.values is not None and MODEL in keys:
+            axis = axis.model_copy(update={"values": column(axis.values)})
+        elif axis.zip is not None and MODEL in axis.zip:
+            axis = axis.model_copy(update={"zip": axis.zip | {MODEL: column(axis.zip[MODEL])}})
+        found[name] = axis
+    return found

@@ -16,19 +16,21 @@ from hmsim.config.base import (
     counted,
     load,
 )
-from hmsim.config.model import LlmModel
+from hmsim.config.model import LlmModel, is_path, read_model
 from hmsim.errors import InputError
 
 
 def _preset_or_table(value: object) -> object:
-    """A table is checked as such at once, so that its mistakes are named rather than the union's."""
-    if isinstance(value, dict):
-        try:
+    """A table or a file is checked at once, so that its mistakes are named, not the union's."""
+    try:
+        if isinstance(value, dict):
             return load(LlmModel, value, "model")
-        except InputError as error:
-            raise ValueError(str(error).removeprefix("model: ")) from None
+        if isinstance(value, str) and is_path(value):
+            return read_model(value)
+    except InputError as error:
+        raise ValueError(str(error).removeprefix("model: ")) from None
     if not isinstance(value, (str, LlmModel)):
-        raise ValueError("expected the name of a preset, or a table")
+        raise ValueError("expected the name of a preset, or a table, or the path of a file")
     return value
 
 

@@ -14,7 +14,7 @@ from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange.plain import read_trace
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
-from hmsim.memory.device import Memory, MemoryConfig, Pages
+from hmsim.memory.device import Extents, Memory, MemoryConfig
 from hmsim.memory.sampling import cut
 from hmsim.units import show_bytes, show_seconds
 
@@ -113,30 +113,30 @@ def replay_trace(
     source = "trace" if isinstance(trace, tuple) else str(trace)
     address, write = trace if isinstance(trace, tuple) else read_trace(trace)
     burst = spec.organization.burst_bytes
-    pages = Pages(address & -burst, np.full(len(address), burst), write)
-    _check(source, pages, Memory(config).capacity)
+    extents = Extents(address & -burst, np.full(len(address), burst), write)
+    _check(source, extents, Memory(config).capacity)
     if fidelity == "run" and len(address) > _SAMPLE:
         wanted = _SAMPLE * burst // _CLUSTER
         starts = (2 * np.arange(wanted) + 1) * len(address) * burst // (2 * wanted)
         position = np.arange(len(address) + 1) * burst
-        parts = [cut(pages, position, at - _CLUSTER // 2, _CLUSTER) for at in starts.tolist()]
-        pages = Pages(*map(np.concatenate, zip(*parts, strict=True)))
+        parts = [cut(extents, position, at - _CLUSTER // 2, _CLUSTER) for at in starts.tolist()]
+        extents = Extents(*map(np.concatenate, zip(*parts, strict=True)))
     started = time.perf_counter()
-    room = 6 * len(pages.size) + 1024 if commands else 0
-    device = _simulate(config, pages, load, poisson, seed, room)
+    room = 6 * len(extents.size) + 1024 if commands else 0
+    device = _simulate(config, extents, load, poisson, seed, room)
     while commands and device.log_is_full:
         room *= 4
-        device = _simulate(config, pages, load, poisson, seed, room)
+        device = _simulate(config, extents, load, poisson, seed, room)
     wall = time.perf_counter() - started
     if commands:
         write_commands(device, commands)
-    return _result(device, len(address), len(pages.size), wall)
+    return _result(device, len(address), len(extents.size), wall)
 
 
-def _check(source: str, pages: Pages, capacity: int) -> None:
-    if not len(pages.address):
+def _check(source: str, extents: Extents, capacity: int) -> None:
+    if not len(extents.address):
         raise InputError(f"{source}: the trace is empty")
-    low, high = int(pages.address.min()), int(pages.address.max())
+    low, high = int(extents.address.min()), int(extents.address.max())
     if low < 0:
         raise InputError(f"{source}: address {low} is below zero")
     if high >= capacity:
@@ -144,11 +144,11 @@ def _check(source: str, pages: Pages, capacity: int) -> None:
 
 
 def _simulate(
-    config: MemoryConfig, pages: Pages, load: float | None, poisson: bool, seed: int, log: int
+    config: MemoryConfig, extents: Extents, load: float | None, poisson: bool, seed: int, log: int
 ) -> Memory:
     device = Memory(config, bins=_BINS, log=log)
-    intended = _arrivals(device, len(pages.size), load, poisson, seed)
-    device.replay_in_order(pages, intended, width=config.channels)
+    intended = _arrivals(device, len(extents.size), load, poisson, seed)
+    device.replay_in_order(extents, intended, width=config.channels)
     return device
 
 

@@ -27,8 +27,9 @@ REFRESH = {
 SCHEDULERS = ("FRFCFSRowHit", "FRFCFS")
 
 
-class Pages(NamedTuple):
-    """Whole pages in issue order: int64 [n] each; `write` is 0 or 1."""
+class Extents(NamedTuple):
+    """Pieces of a memory, contiguous each, in issue order: byte addresses, bytes, and whether they
+    are written (0 or 1); int64 [n] each."""
 
     address: I64
     size: I64
@@ -218,33 +219,33 @@ class Memory:
         together = np.concatenate(parts)
         return together[np.argsort(together[:, 0], kind="stable")]
 
-    def replay_in_order(self, pages: Pages, intended: I64, width: int) -> None:
+    def replay_in_order(self, extents: Extents, intended: I64, width: int) -> None:
         """One stream over all channels, in order: a full queue holds back all that follows.
 
         `intended`: earliest ticks, or empty; at most `width` bursts are accepted a tick.
         """
-        self._replay(-1, 0, pages, intended, 0, width, kernel.FAR, 0)
+        self._replay(-1, 0, extents, intended, 0, width, kernel.FAR, 0)
 
     def replay_apart(
-        self, pages: Pages, start: int, window: int, delay: int, sampled: bool = False
+        self, extents: Extents, start: int, window: int, delay: int, sampled: bool = False
     ) -> tuple[int, dict[str, int]]:
-        """Each channel its part of the pages from tick `start`: ticks until all is complete, and
+        """Each channel its part of the extents from tick `start`: ticks until all is complete, and
         what was counted meanwhile.
 
         A channel has at most `window` bursts in flight and hears of completions `delay` late.
         `sampled`: learn what such traffic takes from samples, see sampling.py.
         """
         if sampled:
-            seen = sampling.survey(pages, self.config.channels, *self._shifts)
+            seen = sampling.survey(extents, self.config.channels, *self._shifts)
             if int(seen.bursts.sum()) >= sampling.EXACT:
-                known = self._sampler.step(pages, seen, start, window, delay)
+                known = self._sampler.step(extents, seen, start, window, delay)
                 if known is not None:
                     return known
         channels = self.config.channels
         bounds = np.linspace(0, channels, self._threads + 1).astype(int).tolist()
         parts = list(pairwise(bounds))
         before = self.statistics()
-        self._replay_parts(parts, pages, start, window, delay)
+        self._replay_parts(parts, extents, start, window, delay)
         after = self.statistics()
         counts = {name: after[name] - before[name] for name in after}
         return max(0, self.last_done - start), counts
@@ -265,18 +266,18 @@ class Memory:
         return fair
 
     def _replay_parts(
-        self, parts: list[tuple[int, int]], pages: Pages, start: int, window: int, delay: int
+        self, parts: list[tuple[int, int]], extents: Extents, start: int, window: int, delay: int
     ) -> None:
         none = np.zeros(0, np.int64)
 
         def run(part: int) -> None:
-            self._replay(*parts[part], pages, none, start, 1, window, delay)
+            self._replay(*parts[part], extents, none, start, 1, window, delay)
 
         in_threads(run, len(parts))
 
-    def _replay(self, first: int, last: int, pages: Pages, intended: I64, *how: int) -> None:
+    def _replay(self, first: int, last: int, extents: Extents, intended: I64, *how: int) -> None:
         burst_kernel.replay(
-            self.parameters, self.state, self.config.channels, first, last, *pages, intended, *how,
+            self.parameters, self.state, self.config.channels, first, last, *extents, intended, *how,
             *self._shifts, True,
         )  # fmt: skip
 

@@ -4,12 +4,12 @@ A step costs channel c
 
     time(c) = lead + pace * bursts(c) + noise,    and the slowest channel ends the step.
 
-bursts(c) is counted exactly, in closed form, page by page. Lead (filling and draining the queues)
+bursts(c) is counted exactly, in closed form, extent by extent. Lead (filling and draining the queues)
 and pace are properties of a *class* of traffic: its share of writes, and how many bursts in a row
 a channel gets. Both are measured with the burst engine, so queues, conflicts, turnarounds and
 refresh are its own on every map and mix:
 
-- pace on a channel that never drains: it is fed rounds of consecutive pages, now of one channel
+- pace on a channel that never drains: it is fed rounds of consecutive extents, now of one channel
   and now of another, from all over the step, step after step;
 - lead on a channel that plays short steps, from the first request to the last completion.
 
@@ -19,7 +19,7 @@ known makes the class start anew. So a new kind of traffic costs milliseconds, a
 costs little more than counting.
 
 The slowest channel is expected from the noise of a channel, and from how much the paces of sampled
-channels differ beyond noise: pages that do not cover all channels alike may favour some.
+channels differ beyond noise: extents that do not cover all channels alike may favour some.
 
 This is the sampling of R. Wunderlich et al., "SMARTS" (ISCA 2003), applied to memory channels, with
 ratio estimators (Cochran, Sampling Techniques, chapter 6).
@@ -40,7 +40,7 @@ from hmsim.memory.timing import Timing
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
-Traffic = tuple[I64, I64, I64]  # address, size, write: see device.Pages
+Traffic = tuple[I64, I64, I64]  # address, size, write: see device.Extents
 Play = Callable[[I64, int, int, int, bool], I64]  # see Sampler._play
 
 EXACT = 1 << 13  # steps of fewer bursts are simulated whole
@@ -60,7 +60,7 @@ GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly
 
 
 class Survey(NamedTuple):
-    """What a step's pages come to. position: bytes before each page, and in all: int64 [n + 1];
+    """What a step's extents come to. position: bytes before each extent, and in all: int64 [n + 1];
     bursts: int64 [channels]."""
 
     position: I64
@@ -70,12 +70,12 @@ class Survey(NamedTuple):
     visits: int  # channels that these touch, one by one
 
 
-def survey(pages: Traffic, channels: int, stripe: int, burst: int) -> Survey:
+def survey(extents: Traffic, channels: int, stripe: int, burst: int) -> Survey:
     """Count a step's bursts by channel; 2^stripe bytes in a row belong to one channel."""
-    position = np.empty(len(pages[0]) + 1, np.int64)
+    position = np.empty(len(extents[0]) + 1, np.int64)
     counts = np.zeros((2, channels), np.int64)
     extra = np.zeros(3, np.int64)
-    _survey(*pages, stripe, burst, position, counts[0], counts[1], extra)
+    _survey(*extents, stripe, burst, position, counts[0], counts[1], extra)
     bursts = counts[0] + (np.cumsum(counts[1]) << stripe - burst)
     return Survey(position, bursts, *extra.tolist())
 
@@ -137,18 +137,18 @@ def _survey(address, size, write, stripe, burst, position, counts, rises, extra)
     extra[2] = visits
 
 
-def cut(pages: Traffic, position: I64, start: int, length: int) -> Traffic:
-    """The pages that begin in `length` bytes from `start` on of the step's bytes in a row; those
+def cut(extents: Traffic, position: I64, start: int, length: int) -> Traffic:
+    """The extents that begin in `length` bytes from `start` on of the step's bytes in a row; those
     that are not much smaller than that are cut where it begins and ends."""
     first, last = np.searchsorted(position, [start, start + length - 1], "right") - 1
-    last = min(last, len(pages[0]) - 1)
+    last = min(last, len(extents[0]) - 1)
     late = start - position[first]
-    if pages[1][first] <= length // 4 and late:
+    if extents[1][first] <= length // 4 and late:
         first, late = first + 1, 0
-    address, size, write = (each[first : last + 1].copy() for each in pages)
+    address, size, write = (each[first : last + 1].copy() for each in extents)
     address[0] += late
     size[0] -= late
-    if pages[1][last] > length // 4:
+    if extents[1][last] > length // 4:
         size[-1] -= max(0, position[last + 1] - (start + length))
     return address, size, write
 
@@ -275,7 +275,7 @@ class Sampler:
         self._turn = 0
 
     def step(
-        self, pages: Traffic, seen: Survey, start: int, window: int, delay: int
+        self, extents: Traffic, seen: Survey, start: int, window: int, delay: int
     ) -> tuple[int, dict[str, int]] | None:
         """Ticks of a step that starts at tick `start`, and counts; see device.replay_apart.
 
@@ -288,7 +288,7 @@ class Sampler:
             round(8 * np.log2(total / seen.visits)),
             round(2 * np.log2(min(max(mean, 1), self._short_bursts))),
         )
-        play = partial(self._play, pages, seen, window, delay)
+        play = partial(self._play, extents, seen, window, delay)
         known = self._classes.pop(key, None) or _Class()
         spent = 0
         budget = min(max(BUDGET[0], total // 4), BUDGET[1])
@@ -343,7 +343,7 @@ class Sampler:
 
     def _play(
         self,
-        pages: Traffic,
+        extents: Traffic,
         seen: Survey,
         window: int,
         delay: int,
@@ -365,16 +365,16 @@ class Sampler:
                 1, window, delay, self._stripe, self._burst, drain,
             )  # fmt: skip
 
-        part = pages
+        part = extents
         total = int(seen.position[-1])
         bytes_per_burst = total / seen.bursts[channel]
         length = int(bursts * bytes_per_burst)
         if length < total:
             first = int(self._spread() * (total - length))
-            part = cut(pages, seen.position, first, length)
+            part = cut(extents, seen.position, first, length)
             before = min(first, int(self._row_set * bytes_per_burst))
             if before and not drain:
-                play(cut(pages, seen.position, first - before, before))
+                play(cut(extents, seen.position, first - before, before))
         then = row[: state.DONE + 1].copy()
         play(part)
         return row[: state.DONE + 1] - then
@@ -409,7 +409,7 @@ class Sampler:
         pace = known.flow.pace
         short, ticks = known.step()
         beyond = np.maximum(seen.bursts - short, 0)
-        # Channels under one page see the same rows come and go.
+        # Channels under one extent see the same rows come and go.
         own = 1 - min(1.0, seen.visits / seen.runs / self._channels)
         deviation = np.sqrt(own * (known.noise * beyond + known.step_noise()))
         usual = ticks + pace * (seen.bursts - short)

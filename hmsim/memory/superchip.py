@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hmsim.config.memory import LinkSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.memory import burst_state as kernel
-from hmsim.memory.device import Memory, MemoryConfig, Pages
+from hmsim.memory.device import Extents, Memory, MemoryConfig
 
 FIDELITIES = ("burst", "run")
 
@@ -91,7 +91,7 @@ class Superchip:
         self._dram.memory.reset()
         self._now = 0.0
 
-    def step(self, hbm: Pages, dram: Pages) -> StepTiming:
+    def step(self, hbm: Extents, dram: Extents) -> StepTiming:
         """One step's traffic, in issue order, demand reads before migrations."""
         hbm_s, hbm_counts, hbm_bus = self._hbm.run(hbm, self._now)
         dram_s, dram_counts, dram_bus = self._dram.run(dram, self._now)
@@ -119,15 +119,15 @@ class Superchip:
             dram_bus_ticks=dram_bus,
         )
 
-    def _wire_bytes(self, pages: Pages) -> tuple[int, int]:
+    def _wire_bytes(self, extents: Extents) -> tuple[int, int]:
         """Bytes towards the GPU and from it, with the headers of requests and answers."""
         payload, header = self.link.payload_bytes, self.link.header_bytes
         write_header = self.link.write_header_bytes
-        packets = -(-pages.size // payload)
-        writes = int((packets * pages.write).sum())
+        packets = -(-extents.size // payload)
+        writes = int((packets * extents.write).sum())
         reads = int(packets.sum()) - writes
-        written = int((pages.size * pages.write).sum())
-        fetched = int(pages.size.sum()) - written
+        written = int((extents.size * extents.write).sum())
+        fetched = int(extents.size.sum()) - written
         answers = (reads + writes) * header
         requests = reads * header + writes * (header if write_header is None else write_header)
         return fetched + answers, written + requests
@@ -145,14 +145,14 @@ class _Part:
         self.latency = latency
         self.sampled = fidelity == "run"
 
-    def run(self, pages: Pages, now: float) -> tuple[float, dict[str, int], dict[str, int]]:
+    def run(self, extents: Extents, now: float) -> tuple[float, dict[str, int], dict[str, int]]:
         """Seconds from `now` to the last completion, counts and bus ticks of that time."""
         memory, tick = self.memory, self.memory.tick_s
-        if not len(pages.size):
+        if not len(extents.size):
             none = dict.fromkeys(kernel.STATISTICS, 0)
             return 0.0, none, memory.bus_ticks(none, 0)
         start, delay = round(now / tick), round(self.latency / tick)
-        ticks, counts = memory.replay_apart(pages, start, self.window, delay, self.sampled)
+        ticks, counts = memory.replay_apart(extents, start, self.window, delay, self.sampled)
         return ticks * tick + self.latency, counts, memory.bus_ticks(counts, ticks)
 
     def fill(self, bus_ticks: dict[str, int], seconds: float, late: float) -> None:
@@ -164,10 +164,10 @@ class _Part:
         bus_ticks["no_request"] += left - waited
 
 
-def _bytes(name: str, pages: Pages) -> dict[str, int]:
-    written = int((pages.size * pages.write).sum())
+def _bytes(name: str, extents: Extents) -> dict[str, int]:
+    written = int((extents.size * extents.write).sum())
     return {
-        f"{name}_read_bytes": int(pages.size.sum()) - written,
+        f"{name}_read_bytes": int(extents.size.sum()) - written,
         f"{name}_write_bytes": written,
     }
 

@@ -1,31 +1,21 @@
 """A policy on its way through a workload: the state it needs, and the traffic of what it counted.
 
-`start` makes the run of any policy. A run takes windows one after another (`advance`), each giving
-the counts of its steps; `traffic` turns counts into bytes and seconds.
+A policy's `start` makes its run. A run takes windows one after another (`advance`), each giving the
+counts of its steps; `traffic` turns counts into bytes and seconds. `PolicyRun` is the run of every
+policy with a step function.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from hmsim.errors import InputError
 from hmsim.placement import driver_kernel as kernel
-from hmsim.placement.latency import (
-    COUNTS,
-    READS,
-    Rates,
-    Steps,
-    Traffic,
-    authors_traffic,
-    unlimited_traffic,
-    variant_traffic,
-)
-from hmsim.placement.policies import authors_kernel
-from hmsim.placement.policies.api import Moves, Policy
-from hmsim.placement.policies.authors import Authors
-from hmsim.placement.policies.unlimited import Unlimited
-from hmsim.workload.steps import I64, U64, Workload
-from hmsim.workload.windows import Demand, Window
+from hmsim.placement.latency import COUNTS, Groups, Rates, Traffic, variant_traffic
+from hmsim.placement.step import Moves, Own
+from hmsim.workload.steps import I64, U64, Geometry, Workload
+from hmsim.workload.windows import Window
 
 
 class Sample(NamedTuple):
@@ -38,14 +28,14 @@ class Sample(NamedTuple):
 class Run(Protocol):
     """One policy's progress; windows must come in order."""
 
-    def advance(self, window: Window, demand: Demand, wanted: I64) -> tuple[I64, list[Sample]]:
-        """Counts [rows, len(COUNTS)] of the window's steps, and its sampled rows' placements.
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, list[Sample]]:
+        """Counts [rows, len(COUNTS)] of the window's own steps, and its sampled rows' placements.
 
-        `wanted[k]` numbers the sampled rows of this window from 0; -1 elsewhere.
+        `wanted[k]` numbers the sampled rows of this window from 0, -1 elsewhere; None: no samples.
         """
         ...
 
-    def traffic(self, counts: I64, steps: Steps) -> Traffic: ...
+    def traffic(self, counts: I64, groups: Groups) -> Traffic: ...
 
 
 def capacity_blocks(workload: Workload, capacity: float) -> int:
@@ -61,43 +51,48 @@ def capacity_blocks(workload: Workload, capacity: float) -> int:
     return every if np.isinf(room) else min(every, int(room // geometry.block_bytes))
 
 
-def start(
-    policy: Policy | Authors | Unlimited,
-    workload: Workload,
-    capacity: float,
-    rates: Rates,
-    variant: str,
-) -> Run:
-    """A fresh run of `policy`. `capacity`: all of HBM, bytes, resident weights included."""
-    blocks = capacity_blocks(workload, capacity)
-    if isinstance(policy, Unlimited):
-        return _UnlimitedRun(workload, rates)
-    if isinstance(policy, Authors):
-        return _AuthorsRun(policy, workload, capacity, rates)
-    return _PolicyRun(policy, workload, blocks, rates, variant)
+class Stepping(Protocol):
+    """What a policy with a step function answers (see `hmsim.placement.policies.api.Policy`)."""
+
+    name: str
+    variant: str
+    barrier: str
+
+    @property
+    def step(self) -> Callable: ...
+
+    def prompt(self, workload: Workload, capacity: int, rates: Rates) -> U64: ...
+
+    def own(self, geometry: Geometry, capacity: int, rates: Rates, resident: U64) -> Own: ...
 
 
-class _PolicyRun:
-    """A plug-in policy, driven and checked step by step."""
+class PolicyRun:
+    """A policy with a step function, driven and checked step by step.
+
+    `capacity`: all of HBM, bytes, resident weights included. `variant` and `barrier`: the run's
+    latency model, which the policy is told before anything else is asked of it.
+    """
 
     def __init__(
-        self, policy: Policy, workload: Workload, capacity: int, rates: Rates, variant: str
-    ):
+        self, policy: Stepping, workload: Workload, capacity: float, rates: Rates, variant: str,
+        barrier: str,
+    ):  # fmt: skip
         geometry = workload.geometry
+        room = capacity_blocks(workload, capacity)
         self._policy, self._variant, self._rates = policy, variant, rates
         self._block_bytes = geometry.block_bytes
         alive = workload.prompt.copy()
-        policy.variant = variant
-        resident = policy.prompt(workload, capacity, rates)
+        policy.variant, policy.barrier = variant, barrier
+        resident = policy.prompt(workload, room, rates)
         used = int(np.bitwise_count(resident).sum())
-        if used > capacity or (resident & ~alive).any():
+        if used > room or (resident & ~alive).any():
             raise InputError(
-                f"policy {policy.name}: places {used} prompt blocks in HBM, which holds {capacity}, "
+                f"policy {policy.name}: places {used} prompt blocks in HBM, which holds {room}, "
                 "or blocks that are not in the prompt"
             )
-        self._own = policy.own(geometry, capacity, rates, resident)
+        self._own = policy.own(geometry, room, rates, resident)
         self._state = kernel.State(
-            resident, alive, np.zeros_like(alive), np.array([used]), capacity, np.zeros(3, np.int64)
+            resident, alive, np.zeros_like(alive), np.array([used]), room, np.zeros(3, np.int64)
         )
         blocks = geometry.lanes * geometry.slots
         self._moves = Moves(
@@ -107,12 +102,13 @@ class _PolicyRun:
             np.zeros(2, np.int64),
         )
 
-    def advance(self, window: Window, demand: Demand, wanted: I64) -> tuple[I64, list[Sample]]:
-        if window.first == 0:
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, list[Sample]]:
+        if window.steps.first == 0:
             self._moves.place[:] = 1
-            kernel.give_birth(window, 0, self._state, self._moves.place)
+            kernel.give_birth(window.steps, 0, self._state, self._moves.place)
         counts = np.zeros((window.rows, len(COUNTS)), np.int64)
-        capture = kernel.Capture(wanted, *_snapshots(wanted, self._state.resident))
+        wanted = sampled_rows(window, wanted)
+        capture = kernel.Capture(wanted, *snapshots(wanted, self._state.resident))
         kernel.advance(
             self._policy.step, window, self._state, self._own, self._moves, capture, counts
         )
@@ -120,65 +116,16 @@ class _PolicyRun:
             raise InputError(f"policy {self._policy.name}: {kernel.error_text(self._state)}")
         return counts, [Sample(*pair) for pair in zip(capture.before, capture.after, strict=True)]
 
-    def traffic(self, counts: I64, steps: Steps) -> Traffic:
-        return variant_traffic(counts, steps, self._block_bytes, self._rates, self._variant)
+    def traffic(self, counts: I64, groups: Groups) -> Traffic:
+        return variant_traffic(counts, groups, self._block_bytes, self._rates, self._variant)
 
 
-class _UnlimitedRun:
-    """The closed form of no capacity limit. As a placement: every block is in HBM."""
-
-    def __init__(self, workload: Workload, rates: Rates):
-        self._workload, self._rates = workload, rates
-
-    def advance(self, window: Window, demand: Demand, wanted: I64) -> tuple[I64, list[Sample]]:
-        counts = np.zeros((window.rows, len(COUNTS)), np.int64)
-        counts[:, READS] = window.reads[: window.rows]
-        geometry = self._workload.geometry
-        everything = np.full((geometry.lanes, geometry.words), ~np.uint64(0))
-        return counts, [Sample(everything, everything)] * int(wanted.max(initial=-1) + 1)
-
-    def traffic(self, counts: I64, steps: Steps) -> Traffic:
-        return unlimited_traffic(counts, steps, self._workload.geometry.block_bytes, self._rates)
+def sampled_rows(window: Window, wanted: I64 | None) -> I64:
+    """`wanted` as `Run.advance` takes it, written out."""
+    return np.full(window.rows, -1) if wanted is None else wanted
 
 
-class _AuthorsRun:
-    """A strategy of the founding authors' simulator, with its own state, rules and times."""
-
-    def __init__(self, policy: Authors, workload: Workload, capacity: float, rates: Rates):
-        geometry = workload.geometry
-        policy.check(geometry)
-        self._policy, self._rates, self._size = policy, rates, geometry.block_bytes
-        self._capacity = capacity
-        self._limit = int(min((capacity - geometry.resident_bytes) // self._size, 2**60))
-        self._resident, self._cur = policy.begin(workload, self._limit)
-        self._scratch = np.zeros((2, geometry.words), np.uint64)
-        self._score = np.zeros(geometry.slots)
-
-    def advance(self, window: Window, demand: Demand, wanted: I64) -> tuple[I64, list[Sample]]:
-        counts = np.zeros((window.rows, len(COUNTS)), np.int64)
-        before, after = _snapshots(wanted, self._resident)
-        policy = self._policy
-        status = authors_kernel.advance(
-            policy.rule, window, demand.hbm_bytes, self._size, self._resident, self._cur,
-            self._limit, policy.ahead_tokens, policy.share, self._rates.split, self._scratch,
-            self._score, wanted, before, after, counts,
-        )  # fmt: skip
-        if status == authors_kernel.NEVER_ENDS:
-            raise InputError(
-                f"policy {policy.name}: at this capacity ({self._limit} entries) a layer is flushed "
-                "while it holds nothing, for ever; give HBM more capacity"
-            )
-        return counts, [Sample(*pair) for pair in zip(before, after, strict=True)]
-
-    def traffic(self, counts: I64, steps: Steps) -> Traffic:
-        share = None
-        if self._policy.unlimited:
-            share = self._capacity / (steps.hbm_bytes + counts[:, READS] * float(self._size))
-        return authors_traffic(
-            counts, steps, self._size, self._rates, rule=self._policy.time_rule, share=share
-        )
-
-
-def _snapshots(wanted: I64, like: U64) -> tuple[U64, U64]:
+def snapshots(wanted: I64, like: U64) -> tuple[U64, U64]:
+    """Room for the placements before and after the sampled rows, [samples, lanes, words] each."""
     samples = int(wanted.max(initial=-1)) + 1
     return np.zeros((samples, *like.shape), np.uint64), np.zeros((samples, *like.shape), np.uint64)

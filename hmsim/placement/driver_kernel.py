@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import typeof, types
 
-from hmsim.bits import popcount
-from hmsim.jit import compiled_for, kernel
+from hmsim.bits import add, has, popcount, remove
+from hmsim.jit import compiled_for, inlined, kernel
 from hmsim.placement.latency import (
     APPEND,
     APPEND_HBM,
@@ -17,8 +17,8 @@ from hmsim.placement.latency import (
     READS,
     RESIDENT,
 )
-from hmsim.placement.policies.api import STEP, Hbm, Moves, Now, Own
-from hmsim.workload.steps import I64, U64
+from hmsim.placement.step import STEP, Hbm, Moves, Now, Own
+from hmsim.workload.steps import I64, U64, Steps
 from hmsim.workload.windows import Window
 
 # What `advance` returns in `error`: [code, step, block]
@@ -45,21 +45,6 @@ class Capture(NamedTuple):
 
 
 @kernel
-def _bit(bits, lane, slot):
-    return (bits[lane, slot >> 6] >> np.uint64(slot & 63)) & np.uint64(1)
-
-
-@kernel
-def _set(bits, lane, slot):
-    bits[lane, slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
-
-
-@kernel
-def _clear(bits, lane, slot):
-    bits[lane, slot >> 6] &= ~(np.uint64(1) << np.uint64(slot & 63))
-
-
-@kernel
 def _fail(state, code, step, block):
     state.error[0] = code
     state.error[1] = step
@@ -67,33 +52,33 @@ def _fail(state, code, step, block):
 
 
 @kernel
-def give_birth(window, row, state, place):
+def give_birth(steps, row, state, place):
     """Blocks born at `row` begin to live, in HBM where `place` says so and there is room."""
-    lane = window.lane[row]
-    first = window.append_offset[row]
-    for i in range(first, window.append_offset[row + 1]):
-        if window.append_born[i] == 1:
-            slot = window.append_slot[i]
-            _set(state.alive, lane, slot)
+    lane = steps.lane[row]
+    first = steps.append_offset[row]
+    for i in range(first, steps.append_offset[row + 1]):
+        if steps.append_born[i] == 1:
+            slot = steps.append_slot[i]
+            add(state.alive[lane], slot)
             if place[i - first] == 1 and state.used[0] < state.capacity:
-                _set(state.resident, lane, slot)
+                add(state.resident[lane], slot)
                 state.used[0] += 1
 
 
 @kernel
-def _count(window, k, state, out):
+def _count(steps, k, state, out):
     """Hits, appends and residents of row k."""
-    lane = window.lane[k]
+    resident = state.resident[steps.lane[k]]
     hits = 0
-    for w in range(window.bits.shape[1]):
-        hits += popcount(window.bits[k, w] & state.resident[lane, w])
+    for w in range(resident.size):
+        hits += popcount(steps.bits[k, w] & resident[w])
     appended = 0
     in_hbm = 0
-    for i in range(window.append_offset[k], window.append_offset[k + 1]):
-        appended += window.append_bytes[i]
-        if _bit(state.resident, lane, window.append_slot[i]):
-            in_hbm += window.append_bytes[i]
-    out[READS] = window.reads[k]
+    for i in range(steps.append_offset[k], steps.append_offset[k + 1]):
+        appended += steps.append_bytes[i]
+        if has(resident, steps.append_slot[i]):
+            in_hbm += steps.append_bytes[i]
+    out[READS] = steps.reads[k]
     out[HITS] = hits
     out[RESIDENT] = state.used[0]
     out[APPEND] = appended
@@ -101,85 +86,79 @@ def _count(window, k, state, out):
 
 
 @kernel
-def _move(window, k, state, moves, out):
+def _move(steps, k, state, moves, out):
     """Carry out the moves decided at row k, and the deaths of row k + 1."""
-    slots = window.bits.shape[1] * 64
-    step = window.first + k
-    read_lane = window.lane[k]
-    deaths = window.death_offset[k + 2] > window.death_offset[k + 1]
-    for i in range(window.death_offset[k + 1], window.death_offset[k + 2]):
-        block = window.death_block[i]
-        _set(state.dying, block // slots, block % slots)
-    # Blocks come lane by lane, mostly: divide where the lane changes only.
-    lane, base = read_lane, read_lane * slots
-    for i in range(moves.count[1]):
-        block = moves.demote[i]
-        if block < base or block >= base + slots:
-            lane = block // slots
-            base = lane * slots
-        slot = block - base
-        if not _bit(state.resident, lane, slot):
+    # Bitsets of global block numbers: `bits.py` says why lanes may be laid flat.
+    resident, alive = state.resident.reshape(-1), state.alive.reshape(-1)
+    dying = state.dying.reshape(-1)
+    step, read = steps.first + k, steps.bits[k]
+    slots = read.size * 64
+    first_read = steps.lane[k] * slots
+    dead = steps.death_block[steps.death_offset[k + 1] : steps.death_offset[k + 2]]
+    for block in dead:
+        add(dying, block)
+    for block in moves.demote[: moves.count[1]]:
+        if not has(resident, block):
             _fail(state, NOT_IN_HBM, step, block)
             return
-        if not (deaths and _bit(state.dying, lane, slot)):
-            _clear(state.resident, lane, slot)
+        if not (dead.size > 0 and has(dying, block)):
+            remove(resident, block)
             state.used[0] -= 1
             out[DEMOTED] += 1
-    for i in range(window.death_offset[k + 1], window.death_offset[k + 2]):
-        block = window.death_block[i]
-        lane, slot = block // slots, block % slots
-        if _bit(state.resident, lane, slot):
-            _clear(state.resident, lane, slot)
+    for block in dead:
+        if has(resident, block):
+            remove(resident, block)
             state.used[0] -= 1
-    lane, base = read_lane, read_lane * slots
-    for i in range(moves.count[0]):
-        block = moves.promote[i]
-        if block < base or block >= base + slots:
-            lane = block // slots
-            base = lane * slots
-        slot = block - base
-        if not _bit(state.alive, lane, slot):
+    for block in moves.promote[: moves.count[0]]:
+        if not has(alive, block):
             _fail(state, NOT_ALIVE, step, block)
             return
-        if _bit(state.resident, lane, slot):
+        if has(resident, block):
             _fail(state, ALREADY_IN_HBM, step, block)
             return
-        if not (deaths and _bit(state.dying, lane, slot)):
-            _set(state.resident, lane, slot)
+        if not (dead.size > 0 and has(dying, block)):
+            add(resident, block)
             state.used[0] += 1
             out[PROMOTED] += 1
-            if lane == read_lane and _bit(window.bits, k, slot):
+            slot = block - first_read
+            if 0 <= slot < slots and has(read, slot):
                 out[FILLED] += 1
     if state.used[0] > state.capacity:
         _fail(state, OVER_CAPACITY, step, state.used[0])
         return
-    for i in range(window.death_offset[k + 1], window.death_offset[k + 2]):
-        block = window.death_block[i]
-        _clear(state.alive, block // slots, block % slots)
-        _clear(state.dying, block // slots, block % slots)
+    for block in dead:
+        remove(alive, block)
+        remove(dying, block)
+
+
+@inlined
+def _now(steps, k):
+    """What the policy sees at row k, which is not the last."""
+    before, first, last = (
+        steps.append_offset[k],
+        steps.append_offset[k + 1],
+        steps.append_offset[k + 2],
+    )
+    return Now(
+        step=steps.first + k,
+        row=k,
+        rows=steps.lane.size,
+        lane=steps.lane[k],
+        next_lane=steps.lane[k + 1],
+        lanes_of=steps.lane,
+        bits=steps.bits,
+        appended=steps.append_slot[before:first],
+        appended_bytes=steps.append_bytes[before:first],
+        coming=steps.append_slot[first:last],
+        hbm_bytes=steps.hbm_bytes[k],
+        compute_s=steps.compute_s[k],
+    )
 
 
 _one, _two, _three = np.zeros(1, np.int64), *(np.zeros((1,) * n, np.uint64) for n in (2, 3))
 _SIGNATURE = types.void(
     types.FunctionType(STEP),
-    typeof(
-        Window(
-            0,
-            0,
-            _one,
-            _one,
-            _one,
-            _two,
-            _one,
-            _one,
-            _one,
-            _one,
-            _one,
-            _one,
-            np.zeros(1),
-            np.zeros(1),
-        )
-    ),
+    typeof(Window(Steps.empty(1), 0)),
     typeof(State(_two, _two, _two, _one, 0, _one)),
     typeof(Own(_two, _one, np.zeros(1))),
     typeof(Moves(_one, _one, _one, _one)),
@@ -194,36 +173,27 @@ def advance(step, window, state, own, moves, capture, counts):
 
     Stops at the first illegal move with `state.error` set.
     """
-    total = window.lane.size
+    steps = window.steps
+    total = steps.lane.size
     for k in range(window.rows):
         out = counts[k]
-        _count(window, k, state, out)
+        _count(steps, k, state, out)
         sample = capture.wanted[k]
         if sample >= 0:
             capture.before[sample] = state.resident
         if k + 1 < total:  # there is a next step to move for
-            before = window.append_offset[k]
-            first, last = window.append_offset[k + 1], window.append_offset[k + 2]
+            now = _now(steps, k)
             moves.count[:] = 0
-            moves.place[: last - first] = 1
-            now = Now(
-                window.first + k, k, total, window.lane[k], window.lane[k + 1], window.lane,
-                window.bits,
-                window.append_slot[before:first],
-                window.append_bytes[before:first],
-                window.append_slot[first:last],
-                window.hbm_bytes[k],
-                window.compute_s[k],
-            )  # fmt: skip
+            moves.place[: now.coming.size] = 1
             hbm = Hbm(state.resident, state.alive, state.used, state.capacity)
             step(now, hbm, own, moves)
-            _move(window, k, state, moves, out)
+            _move(steps, k, state, moves, out)
             if state.error[0] != OK:
                 return
         if sample >= 0:
             capture.after[sample] = state.resident
         if k + 1 < total:
-            give_birth(window, k + 1, state, moves.place)
+            give_birth(steps, k + 1, state, moves.place)
 
 
 def error_text(state: State) -> str:

@@ -1,7 +1,10 @@
-"""Analytic step times: what a placement moves, in bytes, and how long the memories need for it.
+"""The latency model: what a placement moves, in bytes, and how long the memories need for it.
 
 The driver of a policy counts blocks (`Counts`); this file turns counts into bytes by memory and
-cause and into seconds, under any of the four variants of the latency model:
+cause and into seconds, under any of the variants of the model. All that tells variants apart stands
+in one table, `TABLE`: which copies HBM holds, and at which rate each kind of byte passes in each
+term of the time. Policies that reckon, bounds and searches read the same table (`latency_of`) and
+take a group's time by the same formula (`latency_kernel`).
 
 text       the founding paper: exclusive copies, reads and moves do not overlap on the link
 code       its authors' simulator: inclusive copies, fill on read
@@ -16,13 +19,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hmsim.config.enumerations import VARIANTS
 from hmsim.config.system import SystemSpec
+from hmsim.errors import InputError
+from hmsim.placement.latency_kernel import Bytes, Copies, Latency, time_groups
+from hmsim.workload.steps import Steps, group_starts
 
 F64 = NDArray[np.floating]
 I64 = NDArray[np.int64]
-
-VARIANTS = ("text", "code", "exclusive", "inclusive")
-INCLUSIVE = ("code", "inclusive")
 
 # Columns of a policy's counts, one row a step. All but the appends are in blocks.
 COUNTS = ("reads", "hits", "resident", "append_bytes", "append_hbm_bytes",
@@ -42,6 +46,18 @@ class Rates(NamedTuple):
     def off_package(self) -> float:
         """What reads from beyond the link can reach."""
         return min(self.link_read, self.dram)
+
+    @property
+    def beside_reads(self) -> float:
+        """What writes reach while reads fill the link, or alone where DRAM is what reads fill."""
+        if self.link_read >= self.dram:
+            return self.link_write
+        return min(self.link_write, self.dram - self.link_read)
+
+    @property
+    def behind_reads(self) -> float:
+        """DRAM's rate where reads fill it, so that writes wait for them; elsewhere no limit."""
+        return self.dram if self.link_read >= self.dram else np.inf
 
     @property
     def split(self) -> float:
@@ -75,16 +91,20 @@ def peak_bandwidth(system: SystemSpec) -> float:
     return rates.hbm + rates.off_package
 
 
-class Steps(NamedTuple):
-    """What every policy sees alike, per step: other HBM reads, compute floor, and the barriers.
+class Groups(NamedTuple):
+    """What every policy sees alike: the barriers, and what each step takes whatever the placement.
 
-    `group[k]` is the first row of step k's group; a group ends in a barrier. With a barrier a layer
-    it is simply k.
+    A group of steps ends in a barrier. With a barrier a layer each step is a group.
     """
 
-    hbm_bytes: F64
-    compute_s: F64
-    group_start: I64  # rows at which groups start, ascending, first 0
+    hbm_bytes: F64  # [steps] other HBM reads
+    compute_s: F64  # [steps] compute floor
+    start: I64  # [groups] rows at which groups start, ascending, first 0
+
+    @classmethod
+    def of(cls, steps: Steps, barrier: str) -> "Groups":
+        """The groups of steps of whole tokens, with a barrier every `layer` or `token`."""
+        return cls(steps.hbm_bytes, steps.compute_s, group_starts(steps.token, barrier))
 
 
 class Traffic(NamedTuple):
@@ -121,104 +141,106 @@ class Traffic(NamedTuple):
         )  # fmt: skip
 
 
-def dram_arms(variant: str, rates: Rates) -> F64:
-    """Seconds a byte of Er, Ew, Mi, Mo [arms, 4]; t_e is the largest arm."""
-    _, read, write, dram = rates
-    least = rates.off_package
-    if variant == "text":
-        arms = [
-            [1 / least, 1 / write, 0, 1 / write],
-            [1 / least, 0, 1 / read, 0],
-            [1 / least, 1 / dram, 1 / dram, 1 / dram],
-        ]
-    elif variant == "exclusive":
-        arms = [
-            [1 / read, 0, 1 / read, 0],
-            [0, 1 / write, 0, 1 / write],
-            [1 / dram, 1 / dram, 1 / dram, 1 / dram],
-        ]
-    elif variant == "inclusive":
-        arms = [
-            [1 / read, 0, 1 / read, 0],
-            [0, 1 / write, 0, 0],
-            [1 / dram, 1 / dram, 1 / dram, 0],
-        ]
-    elif read < dram:  # code
-        arms = [[1 / least, 0, 1 / least, 0], [0, 1 / min(write, dram - read), 0, 0]]
-    else:
-        arms = [[1 / dram, 1 / dram, 1 / dram, 0], [0, 1 / write, 0, 0]]
-    return np.array(arms, dtype=np.float64)
+class Variant(NamedTuple):
+    """One way of reckoning: a key of COPIES, and the terms of t_e.
+
+    A term names the rate (a field or property of `Rates`) at which it lets bytes from DRAM pass:
+    read, appended, promoted and demoted ones; None where they do not count in it. The largest term
+    is t_e. The key of COPIES is also the physical variant of these copies, which bounds replays.
+    """
+
+    copies: str
+    terms: tuple[tuple[str | None, str | None, str | None, str | None], ...]
+
+
+COPIES = {
+    "exclusive": Copies(append=0, fill=1, demote=1, either_side=0),
+    "inclusive": Copies(append=1, fill=0, demote=0, either_side=1),
+}
+# fmt: off
+_FULL_DUPLEX = (
+    #  Er             Ew              Mi             Mo
+    ("link_read",   None,           "link_read",   None),
+    (None,          "link_write",   None,          "link_write"),
+    ("dram",        "dram",         "dram",        "dram"),
+)
+TABLE = {
+    "text": Variant("exclusive", (
+        ("off_package", "link_write",   None,          "link_write"),
+        ("off_package", None,           "link_read",   None),
+        ("off_package", "dram",         "dram",        "dram"),
+    )),
+    "code": Variant("inclusive", (
+        ("off_package", "behind_reads", "off_package", None),
+        (None,          "beside_reads", None,          None),
+    )),
+    "exclusive": Variant("exclusive", _FULL_DUPLEX),
+    "inclusive": Variant("inclusive", _FULL_DUPLEX),
+}
+# fmt: on
+
+
+def latency_of(variant: str, rates: Rates) -> Latency:
+    """The variant's copies and terms at these rates; InputError for an unknown variant."""
+    if variant not in TABLE:
+        raise InputError(f"variant: {variant!r} is not one of {', '.join(VARIANTS)}")
+    copies, terms = TABLE[variant]
+    seconds = [[0.0 if rate is None else 1.0 / getattr(rates, rate) for rate in term]
+               for term in terms]  # fmt: skip
+    return Latency(float(rates.hbm), COPIES[copies], np.array(seconds))
 
 
 def variant_traffic(
-    counts: I64, steps: Steps, block_bytes: int, rates: Rates, variant: str
+    counts: I64 | F64, groups: Groups, block_bytes: int, rates: Rates, variant: str
 ) -> Traffic:
     """Traffic and times of counted steps [K, len(COUNTS)] under a variant.
 
     Inclusive copies: a read whose block is in HBM may come from either side; the split that ends
     the group first is taken, weights always from HBM.
     """
-    size = float(block_bytes)
+    latency, size, start = latency_of(variant, rates), float(block_bytes), groups.start
+    copies = latency.copies
     reads, hits = size * counts[:, READS], size * counts[:, HITS]
-    appended, append_hbm = counts[:, APPEND] * 1.0, counts[:, APPEND_HBM] * 1.0
-    promoted, demoted = size * counts[:, PROMOTED], size * counts[:, DEMOTED]
-    if variant in INCLUSIVE:
-        append_dram = appended
-        fetched = promoted - size * counts[:, FILLED]
-        demoted = np.zeros_like(demoted)
-    else:
-        append_dram = appended - append_hbm
-        fetched = promoted
+    append_hbm = counts[:, APPEND_HBM] * 1.0
+    append_dram = counts[:, APPEND] - (1 - copies.append) * append_hbm
+    promoted, demoted = size * counts[:, PROMOTED], copies.demote * size * counts[:, DEMOTED]
+    fetched = promoted - (1 - copies.fill) * size * counts[:, FILLED]
+    other = groups.hbm_bytes + append_hbm + promoted + demoted
+    moved = Bytes(*(
+        np.ascontiguousarray(_sum(each, start), np.float64)
+        for each in (other, reads, hits, append_dram, fetched, demoted, groups.compute_s)
+    ))  # fmt: skip
+    near, group_time = np.empty((2, len(start)))
+    time_groups(moved, latency, near, group_time)
 
-    start = steps.group_start
-    fixed = steps.hbm_bytes + append_hbm + promoted + demoted
-    arms = dram_arms(variant, rates)
-    group_fixed = _sum(fixed, start) / rates.hbm
-    group_reads, group_hits = _sum(reads, start), _sum(hits, start)
-    # Seconds of each arm apart from the reads, and with every read from DRAM.
-    other = (
-        np.outer(arms[:, 1], _sum(append_dram, start))
-        + np.outer(arms[:, 2], _sum(fetched, start))
-        + np.outer(arms[:, 3], _sum(demoted, start))
-    )
-    everything = other + np.outer(arms[:, 0], group_reads)
-    from_hbm = group_hits
-    if variant in INCLUSIVE:
-        per_byte = arms[:, :1] + 1 / rates.hbm
-        balance = np.where(arms[:, :1] > 0, (everything - group_fixed) / per_byte, 0.0)
-        from_hbm = np.clip(balance.max(axis=0), 0.0, group_hits)
-    dram_time = (everything - np.outer(arms[:, 0], from_hbm)).max(axis=0)
-    group_time = np.maximum(group_fixed + from_hbm / rates.hbm, dram_time)
-    group_time = np.maximum(group_time, _sum(steps.compute_s, start))
-
-    share = np.divide(from_hbm, group_hits, out=np.zeros_like(from_hbm), where=group_hits > 0)
+    share = np.divide(near, moved.hits, out=np.zeros_like(near), where=moved.hits > 0)
     attention_hbm = hits * _spread(share, start, len(reads))
     zero = np.zeros_like(reads)
     traffic = Traffic(
-        zero, attention_hbm, reads - attention_hbm, steps.hbm_bytes, zero, append_hbm, append_dram,
+        zero, attention_hbm, reads - attention_hbm, groups.hbm_bytes, zero, append_hbm, append_dram,
         promoted, fetched, demoted, demoted,
     )  # fmt: skip
     return traffic._replace(time_s=_share_time(traffic, group_time, start))
 
 
-def unlimited_traffic(counts: I64, steps: Steps, block_bytes: int, rates: Rates) -> Traffic:
+def unlimited_traffic(counts: I64, groups: Groups, block_bytes: int, rates: Rates) -> Traffic:
     """No capacity limit: weights from HBM, KV split so that both sides finish together.
 
     Per group max(F / Bh, c, (F + reads) / (Bh + min(Bk, Bd))); appends are not counted.
     """
     reads = float(block_bytes) * counts[:, READS]
     zero = np.zeros_like(reads)
-    start = steps.group_start
-    group_reads, weights = _sum(reads, start), _sum(steps.hbm_bytes, start)
+    start = groups.start
+    group_reads, weights = _sum(reads, start), _sum(groups.hbm_bytes, start)
     from_hbm = np.clip(rates.split * (weights + group_reads) - weights, 0.0, group_reads)
     share = np.divide(from_hbm, group_reads, out=np.zeros_like(from_hbm), where=group_reads > 0)
     attention_hbm = reads * _spread(share, start, len(reads))
     traffic = Traffic(
-        zero, attention_hbm, reads - attention_hbm, steps.hbm_bytes, zero, zero, zero, zero, zero,
+        zero, attention_hbm, reads - attention_hbm, groups.hbm_bytes, zero, zero, zero, zero, zero,
         zero, zero,
     )  # fmt: skip
     group_time = split_bound(group_reads, weights, rates)
-    group_time = np.maximum(group_time, _sum(steps.compute_s, start))
+    group_time = np.maximum(group_time, _sum(groups.compute_s, start))
     return traffic._replace(time_s=_share_time(traffic, group_time, start))
 
 
@@ -234,7 +256,7 @@ def pooled_bound(demand: F64, rates: Rates) -> F64:
 
 def authors_traffic(
     counts: I64,
-    steps: Steps,
+    groups: Groups,
     block_bytes: int,
     rates: Rates,
     *,
@@ -247,9 +269,9 @@ def authors_traffic(
     share of the bytes that HBM can serve (their `unlimited`).
     """
     size = float(block_bytes)
-    demand = steps.hbm_bytes + size * counts[:, READS]
+    demand = groups.hbm_bytes + size * counts[:, READS]
     if share is None:
-        share = (steps.hbm_bytes + size * counts[:, HITS]) / demand
+        share = (groups.hbm_bytes + size * counts[:, HITS]) / demand
     alpha = np.minimum(rates.split, share)
     promoted, extra = size * counts[:, PROMOTED], size * counts[:, EXTRA]
     append_hbm = counts[:, APPEND_HBM] * 1.0
@@ -269,10 +291,10 @@ def authors_traffic(
         dram_time = read + size / rates.dram
     zero = np.zeros_like(demand)
     hbm_reads = alpha * demand
-    weights = np.minimum(steps.hbm_bytes, hbm_reads)
+    weights = np.minimum(groups.hbm_bytes, hbm_reads)
     return Traffic(
         np.maximum(hbm_time, dram_time), hbm_reads - weights,
-        demand - hbm_reads - (steps.hbm_bytes - weights), weights, steps.hbm_bytes - weights,
+        demand - hbm_reads - (groups.hbm_bytes - weights), weights, groups.hbm_bytes - weights,
         append_hbm, counts[:, APPEND] * 1.0, promoted, extra, zero, zero,
     )  # fmt: skip
 

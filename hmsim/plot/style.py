@@ -3,7 +3,7 @@
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -186,3 +186,9 @@ def _metadata(path: Path, command: str) -> dict[str, Any]:
     if kind == ".pdf":
         return {"Creator": "hmsim", "Subject": command, "CreationDate": None, "ModDate": None}
     return {"Creator": "hmsim", "Description": command, "Date": None}
+
+
+def fastest(seconds: Mapping[str, float], is_schedule: Mapping[str, float]) -> str:
+    """The policy of the least time among those that are schedules, or among all if none is."""
+    names = [name for name in seconds if is_schedule[name]] or list(seconds)
+    return min(names, key=lambda name: seconds[name])

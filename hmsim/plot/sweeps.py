@@ -11,14 +11,17 @@ SCALES = {"byte": (1e9, "GB"), "byte/s": (1e9, "GB/s"), "s": (1.0, "s"), "1": (1
 NAMES = {
     "aggregate_bandwidth_GBps": "aggregate bandwidth, GB/s",
     "tokens_per_s": "tokens per second",
-    "time_s": "decode time, s",
+    "total_time_s": "decode time, s",
+    "tpot_s": "time per output token, s",
+    "kv_hit_rate": "KV reads that find their block in HBM, %",
     "gap": "gap to the bound, %",
     "hbm_read_share": "HBM's share of the reads, %",
     "replay_gap": "gap of the replay to pin bandwidth, %",
     "replay_aggregate_bandwidth_GBps": "aggregate bandwidth by the memory kernels, GB/s",
     "speedup": "tokens per second / static",
 }
-SHARES = ("gap", "replay_gap", "hbm_read_share")  # shown in per cent
+SHARES = ("gap", "replay_gap", "hbm_read_share", "kv_hit_rate")  # shown in per cent
+BASELINE = "static"  # whose speed others' is compared with
 
 
 @style.kind(height=3.0)
@@ -42,10 +45,10 @@ def sweep_line(
     numbers = _number(data, y)
     if y == "aggregate_bandwidth_GBps" and "bound_bandwidth_GBps" in data:
         method = _method(data)
-        bound = _per_policy_free(data["bound_bandwidth_GBps"]).transpose(x)
+        bound = _per_policy_free(data, data["bound_bandwidth_GBps"]).transpose(x)
         ax.plot(values, bound, color=style.INK, linestyle="--", linewidth=1.2,
                 label=f"optimum ({method} bound)")  # fmt: skip
-    for k, (name, line) in enumerate(_lines(numbers, x)):
+    for k, (name, line) in enumerate(_lines(data, numbers, x)):
         drawn = ax.plot(values, line, color=style.CYCLE[k % 7], marker=style.MARKERS[k % 7],
                         markersize=4, linewidth=1.2, label=name)  # fmt: skip
         style.tip(drawn, ["\n".join([name, *(f"{_short(at)}: {number:.6g}" for at, number
@@ -72,8 +75,8 @@ def sweep_heatmap(
 ) -> Any:
     """A number over two axes, of one policy. `value` "speedup" is over static.
 
-    `x` and `y`: the first two axes with several values unless given. `policy`: the one that is
-    fastest over the whole map, `unlimited` and `static` aside, unless given.
+    `x` and `y`: the first two axes with several values unless given. `policy`: unless given, of
+    the schedules the one that is fastest over the whole map; a speed-up's is not static's.
     """
     axes = several(data)
     x = x or next((name for name in axes if name != y), None)
@@ -82,9 +85,9 @@ def sweep_heatmap(
         raise InputError("sweep-heatmap: needs a sweep with two axes of several values")
     data, fixed = _slice(data, [x, y], at)
     numbers = _number(data, value)
-    which = _policy_dimension(numbers)
-    if which is not None:
-        policy = policy or _fastest(data, which)
+    which = _policy_dimension(data)
+    if which in numbers.dims:
+        policy = policy or _fastest(data, which, BASELINE if value == "speedup" else None)
         numbers = _pick(numbers, which, policy)
     grid = numbers.transpose(y, x).values
     across, x_label = _along(data, x)
@@ -116,25 +119,19 @@ def sweep_heatmap(
 
 def several(data: Any) -> list[str]:
     """The sweep's axes with several values, in their order; policies are none of them."""
-    policies = _policy_dimension(data["time_s"])
+    policies = _policy_dimension(data)
     return [name for name, size in data["point"].sizes.items() if size > 1 and name != policies]
 
 
-def _policy_dimension(numbers: Any) -> str | None:
-    """The dimension that tells policies apart: `policy`, or an axis over policies' names."""
-    for name in numbers.dims:
-        if name == "policy" or (
-            name in numbers.coords and numbers.coords[name].dtype.kind in "OUT"
-            and "static" in numbers.coords[name].values
-        ):  # fmt: skip
-            return name
-    return None
+def _policy_dimension(data: Any) -> str:
+    """The dimension that tells policies apart; empty where nothing does."""
+    return data.attrs["policy_dimension"]
 
 
 def _slice(data: Any, free: list[str], at: dict[str, Any] | None) -> tuple[Any, str]:
     """`data` with every axis but the free ones (and policies) at one value, and which these are."""
     at = at or {}
-    keep = {*free, _policy_dimension(data["time_s"])}
+    keep = {*free, _policy_dimension(data)}
     for name in (*free, *at):
         if name not in data.dims:
             raise InputError(f"no axis {name!r} in this sweep{did_you_mean(name, data.sizes)}")
@@ -165,19 +162,19 @@ def _nearest(values: np.ndarray, wanted: Any, name: str) -> int:
 
 def _number(data: Any, name: str) -> Any:
     if name == "speedup":
-        which = _policy_dimension(data["time_s"])
-        if which is None or "static" not in data[which].values:
-            raise InputError("speedup: needs the policy static in the sweep")
-        return data["time_s"].sel({which: "static"}) / data["time_s"]
+        which = _policy_dimension(data)
+        if which not in data.sizes or BASELINE not in data[which].values:
+            raise InputError(f"speedup: needs the policy {BASELINE} in the sweep")
+        return data["total_time_s"].sel({which: BASELINE}) / data["total_time_s"]
     numeric = [key for key in data.data_vars if data[key].dtype.kind == "f"]
     if name not in numeric:
         raise InputError(f"no number {name!r} in this sweep{did_you_mean(name, numeric)}")
     return data[name] * (100.0 if name in SHARES else 1.0)
 
 
-def _lines(numbers: Any, x: str) -> list[tuple[str, np.ndarray]]:
-    which = _policy_dimension(numbers)
-    if which is None:
+def _lines(data: Any, numbers: Any, x: str) -> list[tuple[str, np.ndarray]]:
+    which = _policy_dimension(data)
+    if which not in numbers.dims:
         return [("", numbers.transpose(x).values)]
     names = numbers[which].values
     return [(str(name), _pick(numbers, which, name).transpose(x).values) for name in names]
@@ -190,16 +187,22 @@ def _pick(numbers: Any, which: str, policy: Any) -> Any:
     return numbers.isel({which: names.index(policy)})
 
 
-def _per_policy_free(numbers: Any) -> Any:
-    """A point's own number, the same for all its policies."""
-    which = _policy_dimension(numbers)
-    return numbers if which is None else numbers.isel({which: 0})
+def _per_policy_free(data: Any, numbers: Any) -> Any:
+    which = _policy_dimension(data)
+    return numbers.isel({which: 0}) if which in numbers.dims else numbers
 
 
-def _fastest(data: Any, which: str) -> str:
-    names = [str(name) for name in data[which].values]
-    rest = [name for name in names if name not in ("unlimited", "static")] or names
-    return min(rest, key=lambda name: float(_pick(data["time_s"], which, name).sum()))
+def _fastest(data: Any, which: str, but: str | None) -> str:
+    """Of the policies but one, the schedule of the least time over all points."""
+
+    def over_all(name: str, of: str) -> float:
+        return float(_pick(data[of], which, name).sum())
+
+    names = [str(name) for name in data[which].values if name != but]
+    return style.fastest(
+        {name: over_all(name, "total_time_s") for name in names},
+        {name: over_all(name, "is_schedule") for name in names},
+    )
 
 
 def _method(data: Any) -> str:

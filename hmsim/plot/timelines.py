@@ -28,9 +28,11 @@ def timeline(data: Any, ax: Any, policy: str | None = None) -> Any:
     Of one policy: the fastest one that is a schedule, unless named. `ax`, one of a grid's, gives
     its place to three axes that share their abscissa; the first of them is returned.
     """
-    names = [name for name in data.policies if name != "unlimited"] or data.policies
     if policy is None:
-        policy = min(names, key=lambda name: data.total(name, "total_time_s"))
+        policy = style.fastest(
+            {name: data.total(name, "total_time_s") for name in data.policies},
+            dict(zip(data.policies, data.record.traits["is_schedule"], strict=True)),
+        )
     data.total(policy, "total_time_s")  # an InputError that names the nearest, if it is unknown
     reads, moves, room = _panels(ax)
     row = data.policies.index(policy)

@@ -11,23 +11,15 @@ import numpy as np
 from hmsim import __version__, plot
 from hmsim.errors import InputError
 from hmsim.report.blocks import Block, Code, Figure, Report, Section, Table, Text
-from hmsim.results.reader import Result
-from hmsim.results.schema import check
+from hmsim.results import summary
+from hmsim.results.reader import ResultFile
+from hmsim.results.schema import TOTALS, check
 from hmsim.units import show_bandwidth, show_bytes
 
 RUN_FIGURES = ("bandwidth", "timeline", "split", "roofline", "gap")
 WORKLOAD_FIGURES = ("overlap", "reuse")
 REPLAY_FIGURES = ("lost-cycles", "latency-load")
 MOST_ROWS = 2000  # of a sweep's table
-POINT_NUMBERS = (  # of a sweep's table: variable, heading, scale, format
-    ("time_s", "time s", 1.0, "{:.4g}"),
-    ("tokens_per_s", "tokens/s", 1.0, "{:,.2f}"),
-    ("aggregate_bandwidth_GBps", "GB/s", 1.0, "{:,.0f}"),
-    ("hbm_read_share", "HBM share", 1.0, "{:.3f}"),
-    ("gap", "gap %", 100.0, "{:.2f}"),
-    ("replay_time_s", "replay s", 1.0, "{:.4g}"),
-    ("replay_gap", "replay gap %", 100.0, "{:.2f}"),
-)
 
 
 def report_on(directory: str | Path, made_by: str, statistics: bool = True) -> Report:
@@ -42,7 +34,7 @@ def report_on(directory: str | Path, made_by: str, statistics: bool = True) -> R
         raise InputError(f"{directory}: no directory")
     if (path / "sweep.toml").exists():
         return _sweep_report(path, made_by)
-    results = [Result.open(each) for each in sorted(path.glob("*.h5")) if _is_result(each)]
+    results = [ResultFile.open(each) for each in sorted(path.glob("*.h5")) if _is_result(each)]
     replays = _replays(path)
     if not results and not replays:
         raise InputError(f"{directory}: holds no result files, no replays and no sweep")
@@ -81,34 +73,28 @@ def _replays(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _comparison(results: list[Result], made_by: str) -> Section:
+def _comparison(results: list[ResultFile], made_by: str) -> Section:
     """All runs side by side."""
     blocks: list[Block] = []
-    head: list[str] = []
+    tables = [result.table() for result in results]
+    head = max((own for own, _ in tables), key=len)
     rows = []
-    for result in results:
-        own, lines = result.table()
-        head = head if len(head) > len(own) else own
-        rows += [[f"{result.path.stem}: {line[0]}", *line[1:]] for line in lines]
-    rows = [row + [""] * (len(head) - len(row)) for row in rows]
+    for result, (own, lines) in zip(results, tables, strict=True):
+        for line in lines:
+            row = dict(zip(own, line, strict=True)) | {"policy": f"{result.path.stem}: {line[0]}"}
+            rows.append([row.get(heading, "") for heading in head])
     blocks.append(Table(head, rows))
     if all("static" in result.policies for result in results):
         blocks.append(_figure("speedup", results, "speed-up of all runs", "runs", made_by))
     return Section("All runs", blocks)
 
 
-def _run_section(result: Result, made_by: str) -> Section:
-    report = result.report()
-    bound = report["bound"]
+def _run_section(result: ResultFile, made_by: str) -> Section:
     head, rows = result.table()
     blocks: list[Block] = [
-        Text(result.spec.system.describe()),
+        *(Text(line) for line in summary.about(result.record)),
         Table(head, rows),
-        Text(
-            f"Bound ({bound['method']}, variant {bound['variant']}, barrier a {bound['barrier']}): "
-            f"{bound['time_s']:.5g} s, {bound['bandwidth_GBps']:,.0f} GB/s. Pin peak "
-            f"{report['peak_bandwidth_GBps']:,.0f} GB/s. The run took {report['wall_s']:.1f} s."
-        ),
+        *(Text(line) for line in result.notes()),
     ]
     kinds: tuple[str, ...] = RUN_FIGURES
     if result.attributes["fidelity"] != "analytic":
@@ -119,7 +105,7 @@ def _run_section(result: Result, made_by: str) -> Section:
     return Section(result.title, blocks)
 
 
-def _workload_section(result: Result, made_by: str) -> Section:
+def _workload_section(result: ResultFile, made_by: str) -> Section:
     from hmsim.workload.open import open_workload
     from hmsim.workload.statistics import measure
 
@@ -133,7 +119,7 @@ def _workload_section(result: Result, made_by: str) -> Section:
     return Section(f"Workload of {result.path.name}", blocks)
 
 
-def _provenance(result: Result) -> Section:
+def _provenance(result: ResultFile) -> Section:
     attributes = result.attributes
     rows = [
         [key, str(attributes[key])]
@@ -217,18 +203,20 @@ def _sweep_figures(data: Any, axes: list[str], made_by: str) -> list[Block]:
 def _points(data: Any, path: Path) -> Section:
     """A row for every point and policy, and the command that repeats it."""
     frame = data.to_dataframe().reset_index()
-    shown = [each for each in POINT_NUMBERS if each[0] in frame and frame[each[0]].notna().any()]
+    shown = summary.columns({name: frame[name].tolist() for name in frame if name in TOTALS})
     keys = [name for name in (*data.sizes, *data.coords) if name in frame]
     keys = list(dict.fromkeys(keys))
     units = [data[key].attrs.get("units", "") for key in keys]
     rows = []
     for row in frame.head(MOST_ROWS).to_dict("records"):
-        numbers = [form.format(row[key] * scale) if row[key] == row[key] else ""
-                   for key, _, scale, form in shown]  # fmt: skip
+        numbers = [
+            summary.cell(column, lambda key, row=row: row.get(key, np.nan))  # type: ignore[misc]
+            for column in shown
+        ]
         rows.append(
             [*(_cell(row[key], unit) for key, unit in zip(keys, units, strict=True)), *numbers]
         )
-    blocks: list[Block] = [Table([*map(str, keys), *(head for _, head, _, _ in shown)], rows)]
+    blocks: list[Block] = [Table([*map(str, keys), *(column.heading for column in shown)], rows)]
     if len(frame) > MOST_ROWS:
         blocks.append(
             Text(f"The first {MOST_ROWS:,} of {len(frame):,} rows; all are in sweep.csv.")

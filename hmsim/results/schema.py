@@ -3,11 +3,21 @@
 Dimensions `policy`, `step`, `memory` (hbm, dram), `reason` (what data buses did); units stand on
 every variable. A file is written step block by step block and is readable at any time; its
 attribute `complete` is 1 once everything is in it.
+
+**Names.** A quantity has one name and one unit, which the name ends in (`_s`, `_bytes`, `_GBps`),
+in result files, sweeps (`sweep.h5`, `sweep.csv`), tables and JSON. In files it is the path in the
+JSON of `hmsim run`, joined by `_`: `replay.gap` there is `replay_gap` here, `bound.time_s` is
+`bound_time_s`. One prefix tells a sum over all steps from the steps' own values: `time_s` and
+`replay_time_s` are of a step, `total_time_s` and `replay_total_time_s` of the run, which in the
+JSON, where no steps are, are a policy's `time_s` and `replay.time_s`.
+
+**Moves** are in both memories' columns: a block that is promoted is a DRAM read and an HBM write.
+Take one memory of `promotion_bytes` or `demotion_bytes`, never their sum over `memory`.
 """
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -17,7 +27,7 @@ from hmsim.errors import InputError
 
 FORMAT, VERSION = "hmsim-result", 1
 BLOCK = 32_768  # steps a chunk: whole chunks are written at once
-# What a data bus does with a tick: carry data, or the reason why not (see hmsim.memory.replay).
+# What a data bus does with a tick: carry data, or the reason why not (see hmsim.memory.address_trace).
 REASONS = (
     "data", "no_request", "queue_full", "in_flight_limit", "row_cycle", "activation_rate",
     "refresh", "turnaround", "spacing", "command_bus", "link",
@@ -47,21 +57,60 @@ STEP_VARIABLES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
 COUNTED = ("row_hits", "activations", "bus_ticks")  # -1 is "not replayed"
 SPARSE = {"bus_ticks": 256}  # few steps have it: only those are written, in chunks of so many
 
-# Per policy: name -> (unit, meaning)
-TOTALS = {
-    "total_time_s": ("s", "decode time, analytic"),
-    "tokens_per_s": ("1/s", "tokens decoded a second"),
-    "aggregate_bandwidth_bytes_per_s": ("byte/s", "attention and weight reads over time"),
-    "hbm_read_share": ("1", "share of the bytes read that came from HBM"),
-    "migrated_bytes": ("byte", "promoted and demoted"),
-    "bound_s": ("s", "no placement takes less"),
-    "gap": ("1", "(time - bound) / time"),
-    "replay_total_time_s": ("s", "decode time by the memory kernels, from the sample"),
-    "replay_ci95_s": ("s", "half width of its 95 % confidence interval"),
-    "replay_aggregate_bandwidth_bytes_per_s": ("byte/s", "the same reads over that time"),
-    "replay_bound_s": ("s", "no replay of any placement takes less"),
-    "replay_gap": ("1", "(replayed time - bound) / replayed time"),
+# Per policy: name -> (path in a policy's JSON, unit, meaning)
+TOTALS: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "total_time_s": (("time_s",), "s", "decode time, analytic"),
+    "tokens_per_s": (("tokens_per_s",), "1/s", "tokens decoded a second, all sequences together"),
+    "tpot_s": (("tpot_s",), "s", "time per output token of one sequence: a token step, mean"),
+    "sequence_tokens_per_s": (("sequence_tokens_per_s",), "1/s", "tokens a second of one sequence"),
+    "aggregate_bandwidth_GBps": (
+        ("aggregate_bandwidth_GBps",), "GB/s", "attention and weight reads over time"
+    ),
+    "hbm_read_share": (
+        ("hbm_read_share",), "1", "share of the bytes read (weights too) that came from HBM"
+    ),
+    "kv_hit_rate": (("kv_hit_rate",), "1", "share of the KV block reads whose block was in HBM"),
+    "kv_hbm_read_share": (
+        ("kv_hbm_read_share",), "1", "share of the KV bytes read that came from HBM"
+    ),
+    "migrated_bytes": (("migrated_bytes",), "byte", "promoted and demoted"),
+    "bound_s": (("bound_s",), "s", "no placement takes less"),
+    "gap": (("gap",), "1", "(time - bound) / time"),
+    "replay_sampled_steps": (("replay", "sampled_steps"), "1", "steps that were replayed"),
+    "replay_total_time_s": (
+        ("replay", "time_s"), "s", "decode time by the memory kernels, from the sample"
+    ),
+    "replay_ci95_s": (("replay", "ci95_s"), "s", "half width of its 95 % confidence interval"),
+    "replay_aggregate_bandwidth_GBps": (
+        ("replay", "aggregate_bandwidth_GBps"), "GB/s", "the same reads over that time"
+    ),
+    "replay_bound_s": (("replay", "bound_s"), "s", "no replay of any placement takes less"),
+    "replay_gap": (("replay", "gap"), "1", "(replayed time - bound) / replayed time"),
+}  # fmt: skip
+# Per policy, what it says of itself: name -> (type, meaning)
+TRAITS: dict[str, tuple[str, str]] = {
+    "is_schedule": ("i1", "1: says where blocks live, within HBM's capacity; 0: a floor"),
+    "foresight": ("i1", "1: knows reads to come"),
+    "bound_kind": ("text", "held against: variant, the run's bound; own, itself; pooled"),
 }
+
+
+REQUIRED = ("complete", "config", "fidelity", "peak_bandwidth_GBps", "system", "workload_title")
+
+
+class Record(NamedTuple):
+    """A run in short: all that a file says, but for its steps. Tables and JSON are made of it.
+
+    attributes  of the run as a whole; JSON tables joined as above
+    policies    their names
+    totals      by name of TOTALS, a number for each policy; NaN: there is none
+    traits      by name of TRAITS, likewise
+    """
+
+    attributes: dict[str, Any]
+    policies: list[str]
+    totals: dict[str, list[float]]
+    traits: dict[str, list[Any]]
 
 
 class ResultWriter:
@@ -71,7 +120,14 @@ class ResultWriter:
     NAME.partial. Where nothing can be lost the file has its own name from the start.
     """
 
-    def __init__(self, path: Path, policies: list[str], steps: int, attributes: dict[str, Any]):
+    def __init__(
+        self,
+        path: Path,
+        policies: list[str],
+        traits: dict[str, list[Any]],
+        steps: int,
+        attributes: dict[str, Any],
+    ):
         self.path = path
         self._partial = path.with_name(path.name + ".partial") if path.exists() else path
         try:
@@ -82,7 +138,7 @@ class ResultWriter:
         self._steps = steps
         self._pending: list[dict[str, list[np.ndarray]]] = [{} for _ in policies]
         self._written = [0] * len(policies)
-        self._create(policies, attributes)
+        self._create(policies, traits, attributes)
 
     def __enter__(self) -> "ResultWriter":
         return self
@@ -99,7 +155,9 @@ class ResultWriter:
             self._file.close()
             self._partial.unlink(missing_ok=True)
 
-    def _create(self, policies: list[str], attributes: dict[str, Any]) -> None:
+    def _create(
+        self, policies: list[str], traits: dict[str, list[Any]], attributes: dict[str, Any]
+    ) -> None:
         file = self._file
         file.attrs.update(
             {"format": FORMAT, "version": VERSION, "created_by": f"hmsim {__version__}"}
@@ -135,9 +193,13 @@ class ResultWriter:
             self._describe(dataset, ("policy", "step", *further), unit, meaning)
             if name in COUNTED:
                 dataset.attrs["_FillValue"] = np.array([-1], dtype=kind)
-        for name, (unit, meaning) in TOTALS.items():
+        for name, (_, unit, meaning) in TOTALS.items():
             dataset = file.create_dataset(name, data=np.full(len(policies), np.nan))
             self._describe(dataset, ("policy",), unit, meaning)
+        for name, (kind, meaning) in TRAITS.items():
+            kind = text if kind == "text" else kind
+            dataset = file.create_dataset(name, data=traits[name], dtype=kind)
+            self._describe(dataset, ("policy",), "1", meaning)
         file.flush()
 
     def _describe(
@@ -159,10 +221,8 @@ class ResultWriter:
             self._pending[policy].setdefault(name, []).append(values)
         self._flush(policy, everything=False)
 
-    def finish(
-        self, totals: list[dict[str, float]], attributes: dict[str, Any], history: np.ndarray
-    ) -> None:
-        """The totals by policy; after this the file is complete.
+    def finish(self, record: Record, history: np.ndarray) -> None:
+        """The totals by policy and the attributes; after this the file is complete.
 
         `history` [passes, 3] is how the bound was found: pass, best dual value so far in s (of a
         sample of the blocks, where there is one), seconds taken.
@@ -171,11 +231,11 @@ class ResultWriter:
             dataset = self._file.create_dataset("bound/history", data=history)
             dataset.attrs["long_name"] = "pass, best dual value so far in s, seconds taken"
             dataset.attrs["units"] = "1, s, s"
-        for policy in range(len(totals)):
+        for policy in range(len(record.policies)):
             self._flush(policy, everything=True)
-            for name, value in totals[policy].items():
-                self._file[name][policy] = value
-        self._file.attrs.update(attributes | {"complete": 1})
+        for name, values in record.totals.items():
+            self._file[name][:] = values
+        self._file.attrs.update(record.attributes | {"complete": 1})
 
     def _flush(self, policy: int, everything: bool) -> None:
         pending = self._pending[policy]
@@ -217,3 +277,27 @@ def check(path: str | Path) -> None:
         raise InputError(f"{path}: format is {found!r}, not {FORMAT!r}")
     if version is None or version > VERSION:
         raise InputError(f"{path}: version {version} is newer than {VERSION}, which this reads")
+
+
+def read_record(path: str | Path) -> Record:
+    """A file's record; InputError unless this version of hmsim can read it."""
+    check(path)
+    with h5py.File(path, "r") as file:
+        attributes = {key: _plain(value) for key, value in file.attrs.items()}
+        lacking = [name for name in (*TOTALS, *TRAITS) if name not in file]
+        lacking += [name for name in REQUIRED if name not in attributes]
+        if lacking:
+            raise InputError(
+                f"{path}: lacks {lacking[0]!r}, so {attributes.get('created_by', 'an older hmsim')} "
+                "of another time wrote it; its attribute `config` is the run to repeat"
+            )
+        policies = [name.decode() for name in file["policy"][()]]
+        totals = {name: file[name][()].tolist() for name in TOTALS}
+        traits = {name: [_plain(value) for value in file[name][()]] for name in TRAITS}
+    return Record(attributes, policies, totals, traits)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,128 +1,225 @@
-"""A finished run for people (a table) and for programs (one object)."""
+"""A run for people (a table) and for programs (one JSON object), both from its record."""
 
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from hmsim.config.run import RunSpec
-from hmsim.placement.latency import peak_bandwidth
-from hmsim.simulate.run import Outcome, Ran, bounds_of, gap
+from hmsim.results.schema import TOTALS, TRAITS, Record
 from hmsim.units import show_bytes, show_seconds
 
+# Tables of the JSON object, and their keys; in a record's attributes they are joined by `_`.
+TABLES = {
+    "workload": ("title", "steps", "token_steps", "tokens", "layers", "sequences", "block_bytes",
+                 "tokens_per_block", "demand_bytes", "seed"),
+    "bound": ("time_s", "bandwidth_GBps", "method", "variant", "barrier", "iterations",
+              "achievable_s"),
+}  # fmt: skip
+OPTIONAL = ("bound_achievable_s",)  # left out where the run has none
+Number = Callable[[str], float]  # a total by name
 
-def as_dict(spec: RunSpec, ran: Ran) -> dict[str, Any]:
-    """The JSON object of `hmsim run`; keys carry their units."""
-    geometry = ran.workload.geometry
-    demand = ran.outcomes[0].demand_bytes if ran.outcomes else 0.0
+
+def as_dict(record: Record) -> dict[str, Any]:
+    """The JSON object of `hmsim run`; keys carry their units. NaN stands where a run was cut short."""
+    attributes = record.attributes
+    report: dict[str, Any] = {
+        table: {
+            key: attributes.get(f"{table}_{key}", math.nan)
+            for key in keys
+            if f"{table}_{key}" in attributes or f"{table}_{key}" not in OPTIONAL
+        }
+        for table, keys in TABLES.items()
+    }
+    policies = {name: _policy(record, k) for k, name in enumerate(record.policies)}
     return {
-        "workload": {
-            "title": ran.workload.title,
-            "steps": geometry.steps,
-            "token_steps": ran.tokens,
-            "tokens": ran.decoded,
-            "layers": geometry.layers,
-            "sequences": geometry.sequences,
-            "block_bytes": geometry.block_bytes,
-            "tokens_per_block": geometry.tokens_per_block,
-            "demand_bytes": demand,
-            "seed": ran.workload.seed,
-        },
-        "policies": {outcome.name: _policy(spec, ran, outcome) for outcome in ran.outcomes},
-        "bound": {
-            "time_s": ran.bounds.analytic_s,
-            "bandwidth_GBps": _rate(demand, ran.bounds.analytic_s),
-            "method": spec.bound.method,
-            "variant": spec.bound.variant,
-            "barrier": spec.replay.barrier,
-            "iterations": ran.iterations,
-        }
-        | ({} if ran.achievable_s is None else {"achievable_s": ran.achievable_s}),
-        "peak_bandwidth_GBps": peak_bandwidth(spec.system) / 1e9,
-        "wall_s": ran.wall_s,
+        "workload": report["workload"],
+        "policies": policies,
+        "bound": report["bound"],
+        "peak_bandwidth_GBps": attributes["peak_bandwidth_GBps"],
+        "wall_s": attributes.get("wall_s", math.nan),
     }
 
 
-def _policy(spec: RunSpec, ran: Ran, outcome: Outcome) -> dict[str, Any]:
-    bound, rigorous = bounds_of(ran, outcome)
-    result: dict[str, Any] = {
-        "time_s": outcome.time_s,
-        "tokens_per_s": ran.decoded / outcome.time_s,
-        "aggregate_bandwidth_GBps": _rate(outcome.demand_bytes, outcome.time_s),
-        "hbm_read_share": outcome.hbm_bytes / outcome.demand_bytes,
-        "migrated_bytes": outcome.migrated_bytes,
-        "bound_s": bound,
-        "gap": gap(outcome.time_s, bound),
+def _policy(record: Record, row: int) -> dict[str, Any]:
+    """A policy's part: its totals as TOTALS places them, and what it says of itself."""
+    policy: dict[str, Any] = {}
+    replayed = not math.isnan(record.totals["replay_sampled_steps"][row])
+    for name, (path, _, _) in TOTALS.items():
+        value = float(record.totals[name][row])
+        if path[0] != "replay":
+            policy[path[0]] = value
+        elif replayed:
+            replay = policy.setdefault("replay", {"fidelity": record.attributes["fidelity"]})
+            replay[path[1]] = int(value) if path[1] == "sampled_steps" else value
+    traits = {name: record.traits[name][row] for name in TRAITS}
+    return policy | {
+        name: bool(value) if TRAITS[name][0] == "i1" else value for name, value in traits.items()
     }
-    if outcome.replay is not None:
-        time_s = outcome.replay.time_s
-        result["replay"] = {
-            "fidelity": spec.replay.fidelity,
-            "sampled_steps": outcome.sampled_steps,
-            "time_s": time_s,
-            "ci95_s": outcome.replay.ci95_s,
-            "aggregate_bandwidth_GBps": _rate(outcome.demand_bytes, time_s),
-            "bound_s": rigorous,
-            "gap": gap(time_s, rigorous),
-        }
-    return result
 
 
-def as_table(spec: RunSpec, ran: Ran) -> str:
-    """The table that `hmsim run` prints."""
-    report = as_dict(spec, ran)
-    geometry = ran.workload.geometry
-    lines = [
-        spec.title or ran.workload.title,
-        spec.system.describe(),
-        f"{geometry.steps:,} steps, {ran.decoded:,} tokens, {geometry.layers} layers, "
-        f"{geometry.sequences:,} sequences, {show_bytes(report['workload']['demand_bytes'])} to read",
-        "",
-        _HEADER,
-        "-" * len(_HEADER),
-        *(_row(name, policy) for name, policy in report["policies"].items()),
-        "",
-        f"bound ({report['bound']['method']}, {spec.bound.variant}, barrier a "
-        f"{spec.replay.barrier}): {show_seconds(ran.bounds.analytic_s)}, "
-        f"{report['bound']['bandwidth_GBps']:,.0f} GB/s; pin peak "
-        f"{report['peak_bandwidth_GBps']:,.0f} GB/s; took {ran.wall_s:.1f} s",
-    ]
-    if ran.achievable_s is not None:
-        lines.append(f"achievable: {show_seconds(ran.achievable_s)}, by the best schedule found")
-    sampled = max((outcome.sampled_steps for outcome in ran.outcomes), default=0)
-    if sampled:
-        lines.append(
-            f"replay: {sampled:,} of {geometry.steps:,} steps through the memory kernels at "
-            f"{spec.replay.fidelity} fidelity; its gap is to the bound at pin bandwidth, "
-            f"{show_seconds(ran.bounds.rigorous_s)}"
-        )
-    return "\n".join(lines)
+def flat(report: dict[str, Any]) -> dict[str, Any]:
+    """Numbers and texts of a JSON object's tables but `policies`, by their names in files."""
+    found: dict[str, Any] = {}
+    for key, value in report.items():
+        if key in TABLES:
+            found |= {f"{key}_{name}": each for name, each in value.items() if name != "title"}
+        elif key != "policies":
+            found[key] = value
+    return found
 
 
-_HEADER = (
-    f"{'policy':20} {'time s':>10} {'tokens/s':>9} {'GB/s':>7} {'HBM share':>9} "
-    f"{'migrated':>9} {'gap':>7}  {'replay s':>17} {'GB/s':>7} {'gap':>7}"
+def flat_policy(policy: dict[str, Any]) -> dict[str, Any]:
+    """A policy's part of the JSON object, by the names that files have for it."""
+    found: dict[str, Any] = {}
+    for name, (path, _, _) in TOTALS.items():
+        value: Any = policy
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            found[name] = value
+    if "replay" in policy:
+        found["replay_fidelity"] = policy["replay"]["fidelity"]
+    return found | {name: policy[name] for name in TRAITS if name in policy}
+
+
+class Column(NamedTuple):
+    """A column of the table: it is left out where no policy has the total `of`."""
+
+    heading: str
+    of: str
+    text: Callable[[Number], str]
+
+
+COLUMNS = (
+    Column("time s", "total_time_s", lambda of: _seconds(of("total_time_s"))),
+    Column("tokens/s", "tokens_per_s", lambda of: _fixed(of("tokens_per_s"), 2)),
+    Column("TPOT ms", "tpot_s", lambda of: _digits(1e3 * of("tpot_s"))),
+    Column("GB/s", "aggregate_bandwidth_GBps", lambda of: _fixed(of("aggregate_bandwidth_GBps"))),
+    Column("HBM share", "hbm_read_share", lambda of: _fixed(of("hbm_read_share"), 3)),
+    Column("KV hits", "kv_hit_rate", lambda of: _fixed(of("kv_hit_rate"), 3)),
+    Column("migrated GB", "migrated_bytes", lambda of: _digits(of("migrated_bytes") / 1e9)),
+    Column("gap %", "gap", lambda of: _fixed(100 * of("gap"), 2)),
+    Column(
+        "replay s",
+        "replay_total_time_s",
+        lambda of: f"{_seconds(of('replay_total_time_s'))} {_interval(of)}",
+    ),
+    Column(
+        "replay GB/s",
+        "replay_aggregate_bandwidth_GBps",
+        lambda of: _fixed(of("replay_aggregate_bandwidth_GBps")),
+    ),
+    Column("replay gap %", "replay_gap", lambda of: _fixed(100 * of("replay_gap"), 2)),
 )
 
 
-def _row(name: str, policy: dict[str, Any]) -> str:
-    row = (
-        f"{name:20} {policy['time_s']:10.{_decimals(policy['time_s'])}f} {policy['tokens_per_s']:9.2f} "
-        f"{policy['aggregate_bandwidth_GBps']:7,.0f} {policy['hbm_read_share']:9.3f} "
-        f"{show_bytes(policy['migrated_bytes']):>9} {100 * policy['gap']:6.2f}%"
+def columns(totals: dict[str, Sequence[float]]) -> list[Column]:
+    """The columns of which there is a number, in any of the rows of `totals`."""
+    return [
+        column
+        for column in COLUMNS
+        if column.of in totals and not all(map(math.isnan, totals[column.of]))
+    ]
+
+
+def cell(column: Column, of: Number) -> str:
+    """What stands in a row; nothing where the row lacks the number."""
+    return "" if math.isnan(of(column.of)) else column.text(of)
+
+
+def as_rows(record: Record) -> tuple[list[str], list[list[str]]]:
+    """The table: headings, and a row for each policy."""
+    shown = columns(dict(record.totals))
+    rows = [
+        [name, *(cell(column, lambda key, k=k: float(record.totals[key][k])) for column in shown)]  # type: ignore[misc]
+        for k, name in enumerate(record.policies)
+    ]
+    return ["policy", *(column.heading for column in shown)], rows
+
+
+def about(record: Record) -> list[str]:
+    """What the table is of: system, and size of the workload; a line each."""
+    attributes = record.attributes
+    size = (
+        f"{attributes['workload_steps']:,} steps, {attributes['workload_layers']} layers, "
+        f"{attributes['workload_sequences']:,} sequences"
     )
-    if "replay" in policy:
-        replay = policy["replay"]
-        decimals = _decimals(replay["time_s"])
-        row += (
-            f"  {replay['time_s']:8.{decimals}f} ± {replay['ci95_s']:6.{decimals}f} "
-            f"{replay['aggregate_bandwidth_GBps']:7,.0f} {100 * replay['gap']:6.2f}%"
+    if "workload_tokens" in attributes:
+        size += (
+            f", {attributes['workload_tokens']:,} tokens, "
+            f"{show_bytes(attributes['workload_demand_bytes'])} to read"
         )
-    return row
+    return [attributes["system"], size]
 
 
-def _decimals(seconds: float) -> int:
-    """Down to the millisecond, and four digits of less than a second."""
-    return max(3, 3 - math.floor(math.log10(seconds))) if seconds > 0 else 3
+def notes(record: Record) -> list[str]:
+    """What a reader of the table must know, a line each."""
+    attributes = record.attributes
+    bound = as_dict(record)["bound"]
+    lines = [
+        f"bound ({bound['method']}, {bound['variant']}, barrier a {bound['barrier']}): "
+        f"{show_seconds(bound['time_s'])}, {bound['bandwidth_GBps']:,.0f} GB/s; pin peak "
+        f"{attributes['peak_bandwidth_GBps']:,.0f} GB/s"
+    ]
+    if "achievable_s" in bound:
+        lines.append(
+            f"achievable: {show_seconds(bound['achievable_s'])}, by the best schedule found"
+        )
+    sampled = [each for each in record.totals["replay_sampled_steps"] if not math.isnan(each)]
+    if sampled:
+        rigorous = {
+            show_seconds(each) for each in record.totals["replay_bound_s"] if not math.isnan(each)
+        }
+        lines.append(
+            f"replay: {int(max(sampled)):,} of {attributes['workload_steps']:,} steps through the "
+            f"memory kernels at {attributes['fidelity']} fidelity; its gap is to the bound at pin "
+            f"bandwidth, {' or '.join(sorted(rigorous))}"
+        )
+    busy = [
+        name
+        for k, name in enumerate(record.policies)
+        if record.totals["kv_hit_rate"][k] > 0 and record.totals["kv_hbm_read_share"][k] == 0
+    ]
+    if busy:
+        lines.append(f"{', '.join(busy)}: HBM is so busy with weights that no KV read goes there")
+    if "wall_s" in attributes:
+        lines.append(f"the whole run took {show_seconds(attributes['wall_s'])} of wall time")
+    return lines
 
 
-def _rate(size: float, seconds: float) -> float:
-    return size / seconds / 1e9 if seconds else 0.0
+def as_text(record: Record, title: str) -> str:
+    """The table as plain text, as `hmsim run` prints it."""
+    head, rows = as_rows(record)
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [
+        "  ".join(
+            each.ljust(width) if k == 0 else each.rjust(width)
+            for k, (each, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (head, *rows)
+    ]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([title, *about(record), "", lines[0], rule, *lines[1:], "", *notes(record)])
+
+
+def _fixed(value: float, decimals: int = 0) -> str:
+    """With so many decimals; what rounds to zero has no sign."""
+    text = f"{value:,.{decimals}f}"
+    return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
+
+
+def _digits(value: float) -> str:
+    """Four digits, or all those before the point."""
+    return f"{value:,.{max(0, 3 - math.floor(math.log10(value))) if value > 0 else 0}f}"
+
+
+def _seconds(seconds: float, like: float | None = None) -> str:
+    """Down to the millisecond, and four digits of less than a second (or of `like`)."""
+    size = seconds if like is None else like
+    decimals = max(3, 3 - math.floor(math.log10(size))) if size > 0 else 3
+    return f"{seconds:.{decimals}f}"
+
+
+def _interval(of: Number) -> str:
+    """The half width of a replay's confidence interval; one sample alone has none."""
+    ci95_s = of("replay_ci95_s")
+    return "± ?" if math.isnan(ci95_s) else f"± {_seconds(ci95_s, of('replay_total_time_s'))}"

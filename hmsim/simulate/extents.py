@@ -1,23 +1,23 @@
-"""The pages that a step moves, at the addresses where they lie, for the memory kernels."""
+"""The extents that a step moves, at the addresses where they lie, for the memory kernels."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from hmsim.memory.device import Pages
+from hmsim.bits import numbers
+from hmsim.memory.device import Extents
 from hmsim.placement.driver import Sample
 from hmsim.placement.latency import Traffic
-from hmsim.workload.steps import I64, Geometry
-from hmsim.workload.windows import Window
+from hmsim.workload.steps import I64, Geometry, Steps
 
-WEIGHT_PAGE = 1 << 20  # weights stream in pages of this many bytes
+WEIGHT_EXTENT = 1 << 20  # weights stream in extents of this many bytes
 
 
 class Placed(NamedTuple):
-    """One step's pages for each memory; demand reads come before appends, moves last."""
+    """One step's extents for each memory; demand reads come before appends, moves last."""
 
-    hbm: Pages
-    dram: Pages
+    hbm: Extents
+    dram: Extents
 
 
 class AddressMap:
@@ -35,14 +35,17 @@ class AddressMap:
         # `unlimited` has more residents than frames: they share them.
         self._hbm_frame = rng.permutation(blocks) % max(hbm_frames, 1)
         self._dram_frame = rng.permutation(blocks)
-        self._base = _round_up(int(geometry.resident_bytes), WEIGHT_PAGE)
+        self._base = _round_up(int(geometry.resident_bytes), WEIGHT_EXTENT)
 
-    def step(self, window: Window, row: int, sample: Sample, traffic: Traffic) -> Placed:
-        """The pages that row `row` of the window and of its traffic moves."""
+    def step(self, steps: Steps, row: int, sample: Sample, traffic: Traffic) -> Placed:
+        """The extents that row `row` of the steps and of their traffic moves.
+
+        The row after it has to be there too, unless it is the workload's last.
+        """
         size = self.geometry.block_bytes
         slots = self.geometry.slots
-        lane = int(window.lane[row])
-        read = blocks_of(window.bits[row : row + 1]) + lane * slots
+        lane = int(steps.lane[row])
+        read = blocks_of(steps.bits[row : row + 1]) + lane * slots
         here = blocks_of(sample.before)
         stays = np.isin(read, here, assume_unique=True)
         hits, misses = read[stays], read[~stays]
@@ -52,9 +55,9 @@ class AddressMap:
         chosen[np.arange(from_hbm) * len(hits) // max(from_hbm, 1)] = True
         hbm_reads, dram_reads = hits[chosen], np.concatenate([misses, hits[~chosen]])
 
-        appends = slice(window.append_offset[row], window.append_offset[row + 1])
-        appended = window.append_slot[appends] + lane * slots
-        length = window.append_bytes[appends]
+        appends = slice(steps.append_offset[row], steps.append_offset[row + 1])
+        appended = steps.append_slot[appends] + lane * slots
+        length = steps.append_bytes[appends]
         after = blocks_of(sample.after)
         new_here = np.isin(appended, here) & (traffic.append_hbm[row] > 0)
         # The authors' strategies place a newborn within its step.
@@ -67,14 +70,14 @@ class AddressMap:
         promoted = np.setdiff1d(after, here, assume_unique=True)
         promoted = np.setdiff1d(promoted, appended[late], assume_unique=True)
         demoted = np.setdiff1d(here, after, assume_unique=True)
-        demoted = np.setdiff1d(demoted, _dying(window, row), assume_unique=True)
+        demoted = np.setdiff1d(demoted, _dying(steps, row), assume_unique=True)
         fetched = promoted
         if round(float(traffic.promotion_dram[row]) / size) < len(promoted):  # filled on read
             fetched = np.setdiff1d(promoted, read, assume_unique=True)
         if traffic.demotion_dram[row] == 0:  # DRAM has its copy already
             demoted = demoted[:0]
         return Placed(
-            _pages(
+            _extents(
                 _weights(traffic.weights_hbm[row], lane),
                 (self.in_hbm(here, hbm_reads), size, 0),
                 (self.in_hbm(here, appended[new_here]), length[new_here], 1),
@@ -82,7 +85,7 @@ class AddressMap:
                 (self.in_hbm(after, promoted), size, 1),
                 (self.in_hbm(here, demoted), size, 0),
             ),
-            _pages(
+            _extents(
                 _weights(traffic.weights_dram[row], lane),
                 (self.in_dram(dram_reads), size, 0),
                 (self.in_dram(appended[to_dram]), length[to_dram], 1),
@@ -103,29 +106,33 @@ class AddressMap:
 
 def blocks_of(bits: np.ndarray) -> I64:
     """Numbers of the bits set in [lanes, words], ascending."""
-    flat = np.unpackbits(np.ascontiguousarray(bits).view(np.uint8).ravel(), bitorder="little")
-    return np.flatnonzero(flat)
+    return numbers(bits)
 
 
-def _dying(window: Window, row: int) -> I64:
-    if row + 1 >= len(window.lane):
+def joined(parts: list[Extents]) -> Extents:
+    """The extents of several steps as those of one."""
+    return parts[0] if len(parts) == 1 else Extents(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _dying(steps: Steps, row: int) -> I64:
+    if row + 1 >= steps.rows:
         return np.zeros(0, np.int64)
-    return np.sort(window.death_block[window.death_offset[row + 1] : window.death_offset[row + 2]])
+    return np.sort(steps.death_block[steps.death_offset[row + 1] : steps.death_offset[row + 2]])
 
 
 def _weights(total: float, layer: int) -> tuple[I64, I64, int]:
-    """The layer's weights, as a sequence of pages."""
+    """The layer's weights, as a sequence of extents."""
     size = round(float(total))
-    offset = np.arange(0, size, WEIGHT_PAGE)
-    start = layer * _round_up(size, WEIGHT_PAGE)
-    return start + offset, np.minimum(WEIGHT_PAGE, size - offset), 0
+    offset = np.arange(0, size, WEIGHT_EXTENT)
+    start = layer * _round_up(size, WEIGHT_EXTENT)
+    return start + offset, np.minimum(WEIGHT_EXTENT, size - offset), 0
 
 
-def _pages(*parts: tuple[I64, I64 | int, int]) -> Pages:
+def _extents(*parts: tuple[I64, I64 | int, int]) -> Extents:
     address = np.concatenate([part[0] for part in parts]).astype(np.int64)
     size = np.concatenate([np.broadcast_to(part[1], len(part[0])) for part in parts])
     write = np.concatenate([np.full(len(part[0]), part[2]) for part in parts])
-    return Pages(address, size.astype(np.int64), write.astype(np.int64))
+    return Extents(address, size.astype(np.int64), write.astype(np.int64))
 
 
 def _round_up(value: int, unit: int) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 
 from hmsim.config.system import MemorySide, SystemSpec
 from hmsim.memory.mapping import decode, parse
-from hmsim.placement import driver
+from hmsim.placement.driver import capacity_blocks
 from hmsim.placement.latency import analytic_rates
 from hmsim.simulate.extents import AddressMap, blocks_of
 from hmsim.simulate.policies import make_policy
@@ -25,12 +25,9 @@ class PolicyAddresses:
         policy = make_policy(name)
         self._workload, self._ahead = workload, policy.ahead_tokens
         self._selected = selected
-        self._run = driver.start(
-            policy, workload, system.hbm.capacity, analytic_rates(system), "text"
-        )
-        self._map = AddressMap(
-            workload.geometry, driver.capacity_blocks(workload, system.hbm.capacity)
-        )
+        capacity = system.hbm.capacity
+        self._run = policy.start(workload, capacity, analytic_rates(system), "text")
+        self._map = AddressMap(workload.geometry, capacity_blocks(workload, capacity))
         self._residents = self._steps()
         self._known = (-1, np.zeros(0, np.int64))
 
@@ -46,13 +43,13 @@ class PolicyAddresses:
         """Every exported step with the blocks in HBM as it begins."""
         shape, selected = self._workload.geometry, self._selected
         rows = max(1, 2**24 // (shape.lanes * shape.words))
-        for window, demand in windows(self._workload, self._ahead, rows):
-            step = window.first + np.arange(window.rows)
+        for window in windows(self._workload, self._ahead, rows):
+            step = window.steps.first + np.arange(window.rows)
             wanted = (step >= selected.first) & ((step - selected.first) % selected.every == 0)
             if selected.last is not None:
                 wanted &= step < selected.last
             number = np.where(wanted, np.cumsum(wanted) - 1, -1)
-            _, samples = self._run.advance(window, demand, number)
+            _, samples = self._run.advance(window, number)
             for at, sample in zip(step[wanted], samples, strict=True):
                 yield int(at), blocks_of(sample.before)
 

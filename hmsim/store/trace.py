@@ -67,7 +67,11 @@ class Blocks(NamedTuple):
 
 
 class Slab(NamedTuple):
-    """K consecutive steps from `first` on; `*_offset` [K + 1] starts at 0."""
+    """K consecutive steps from `first` on, as the file has them: columns of `SCHEMA`.
+
+    Blocks are listed by the file's numbers, not packed into bitsets of lanes, which a file does not
+    have; `*_offset` [K + 1] starts at 0.
+    """
 
     first: int
     token: I64

@@ -8,12 +8,10 @@ import numpy as np
 from hmsim import units
 from hmsim.config.sweep import AxisSpec, Between, Design, Scalar
 from hmsim.errors import InputError
+from hmsim.results.schema import TOTALS, TRAITS
 
 # Names that a dataset has for other things.
-RESERVED = (
-    "point", "error", "time_s", "tokens_per_s", "aggregate_bandwidth_GBps", "hbm_read_share",
-    "migrated_bytes", "bound_s", "gap", "wall_s", "peak_bandwidth_GBps",
-)  # fmt: skip
+RESERVED = ("point", "error", "wall_s", "peak_bandwidth_GBps", *TOTALS, *TRAITS)
 BASE_UNITS = {"bytes": "byte", "bytes/s": "byte/s", "seconds": "s", "hertz": "Hz"}
 POLICY_NAMES = "policies.names"
 

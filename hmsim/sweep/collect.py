@@ -14,6 +14,8 @@ import numpy as np
 
 from hmsim import __version__
 from hmsim.config import toml
+from hmsim.results.schema import TOTALS
+from hmsim.results.summary import flat, flat_policy
 from hmsim.sweep.axes import POLICY_NAMES, quantity
 from hmsim.sweep.folder import read_journal
 from hmsim.sweep.points import Plan
@@ -21,9 +23,7 @@ from hmsim.sweep.table import PARQUET, write_csv, write_parquet
 
 FORMAT, VERSION = "hmsim-sweep", 1
 DATASET, TABLE = "sweep.h5", "sweep.csv"
-UNITS = (
-    ("tokens_per_s", "1/s"), ("_GBps", "GB/s"), ("_bytes", "byte"), ("_ns", "ns"), ("_s", "s"),
-)  # fmt: skip
+UNITS = (("_GBps", "GB/s"), ("_bytes", "byte"), ("_ns", "ns"), ("_s", "s"))
 
 
 class Column(NamedTuple):
@@ -73,6 +73,14 @@ def policy_axis(plan: Plan) -> int | None:
     return None
 
 
+def policies_along(plan: Plan, columns: dict[str, Column]) -> str:
+    """The dimension that tells policies apart; empty where nothing does."""
+    place = policy_axis(plan)
+    if place is not None:
+        return plan.axes[place].name
+    return "policy" if any(column.by_policy for column in columns.values()) else ""
+
+
 def _columns(
     path: Path, plan: Plan, hashes: dict[tuple[int, ...], str]
 ) -> tuple[list[str], dict[str, Column]]:
@@ -113,20 +121,14 @@ def _records(
             report = entry.get("report", {})
             policies = report.pop("policies", {})
             own = {"point": entry["hash"], "error": entry.get("error", "")}
-            yield entry["hash"], None, own | flat(report)
+            yield entry["hash"], None, own | _known(flat(report))
             for policy, numbers in policies.items():
-                yield entry["hash"], policy, flat(numbers)
+                yield entry["hash"], policy, _known(flat_policy(numbers))
 
 
-def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Numbers and strings of nested tables, keys joined by `_`; lists and titles are left out."""
-    found: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}_")
-        elif isinstance(value, (int, float, str)) and key != "title":
-            found[f"{prefix}{key}"] = value
-    return found
+def _known(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Without what JSON has no number for."""
+    return {key: value for key, value in numbers.items() if value is not None}
 
 
 def _coordinates(plan: Plan) -> dict[str, Coordinate]:
@@ -168,7 +170,8 @@ def _write_dataset(
         file.attrs.update(
             {"format": FORMAT, "version": VERSION, "created_by": f"hmsim {__version__}",
              "title": title, "complete": int(missing == 0), "points": plan.size,
-             "missing": missing, "failed": failed, "base": toml.dumps(plan.base)}
+             "missing": missing, "failed": failed, "base": toml.dumps(plan.base),
+             "policy_dimension": policies_along(plan, columns)}
         )  # fmt: skip
         axes = {name: coordinates[name] for name in dimensions}
         if any(column.by_policy for column in columns.values()):
@@ -197,7 +200,9 @@ def _dataset(file: h5py.File, name: str, values: np.ndarray, unit: str) -> h5py.
 
 
 def unit_of(name: str) -> str:
-    """The unit that a variable's name ends in; "1" for a plain number."""
+    """A total's unit, or the one that a variable's name ends in; "1" for a plain number."""
+    if name in TOTALS:
+        return TOTALS[name][1]
     return next((unit for ending, unit in UNITS if name.endswith(ending)), "1")
 
 

@@ -45,9 +45,12 @@ def _check(path: Path) -> None:
     try:
         with h5py.File(path, "r") as file:
             found, version = file.attrs.get("format"), file.attrs.get("version")
+            current = "policy_dimension" in file.attrs
     except OSError:
         raise InputError(f"{path}: not an HDF5 file, or a truncated one") from None
     if found != FORMAT:
         raise InputError(f"{path}: format is {found!r}, not {FORMAT!r}")
     if version is None or version > VERSION:
         raise InputError(f"{path}: version {version} is newer than {VERSION}, which this reads")
+    if not current:
+        raise InputError(f"{path}: written by an older hmsim; run its sweep.toml again")

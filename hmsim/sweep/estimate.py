@@ -32,7 +32,7 @@ def estimate(spec: RunSpec) -> Estimate:
     if spec.bound.method == "dual":
         cells = min(geometry.steps * geometry.slots, MOST_CELLS)
         seconds += BOUND_SECONDS + CELL_SECONDS * cells
-    group = 1 if spec.replay.barrier == "layer" else geometry.lanes
+    group = 1 if spec.latency.barrier == "layer" else geometry.lanes
     taken = SAMPLED_GROUPS * group
     if spec.replay.sample:
         taken = min(geometry.steps, 2 * geometry.steps // spec.replay.sample)

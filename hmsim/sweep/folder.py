@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from hmsim.config import toml
 from hmsim.config.run import with_paths
-from hmsim.config.sweep import Sweep, load_sweep
+from hmsim.config.sweep import Sweep, load_sweep, with_models
 from hmsim.errors import InputError
 
 SWEEP, BASE, JOURNAL = OWN = ("sweep.toml", "base.toml", "points.jsonl")
@@ -45,10 +45,14 @@ class Folder:
             raise InputError(f"{path}: holds other files; choose a new or empty directory")
         self._file = self._lock()
         if not known:
-            base = with_paths(sweep.base, lambda to: os.path.relpath(to, path))
+
+            def moved(to: str) -> str:
+                return os.path.relpath(to, path)
+
+            base = with_paths(sweep.base, moved)
             axes = {
                 name: axis.model_dump(by_alias=True, exclude_unset=True)
-                for name, axis in sweep.axes.items()
+                for name, axis in with_models(sweep.axes, moved).items()
             }
             _write(path / BASE, toml.dumps(base))
             # The last to be written: a directory with it is whole.

@@ -20,14 +20,14 @@ def prepare() -> None:
 
 
 def run(spec: RunSpec) -> Answer:
-    """The report of a run (see `hmsim.replay.summary`), or what went wrong."""
+    """The report of a run (see `hmsim.results.summary`), or what went wrong."""
     if "numba" not in sys.modules:
         os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # workers are the parallelism
     from hmsim.results import summary
-    from hmsim.simulate import run as engine
+    from hmsim.simulate.run import execute
 
     try:
-        return {"report": summary.as_dict(spec, engine.execute(spec, None, _no_progress))}
+        return {"report": summary.as_dict(execute(spec, None, _no_progress).record)}
     except InputError as error:
         return {"error": str(error)}
     except Exception as error:

@@ -1,5 +1,25 @@
 """Workloads: what decoding reads, step by step, from a spec, real requests or a trace file."""
 
-from hmsim.workload.open import open_workload
+from hmsim import lazy
 
-__all__ = ["open_workload"]
+__all__ = [
+    "Geometry",
+    "Step",
+    "Steps",
+    "Workload",
+    "WorkloadSpec",
+    "measure",
+    "open_workload",
+]
+
+_HOMES = {
+    "Geometry": "hmsim.workload.steps",
+    "Step": "hmsim.workload.iterate",
+    "Steps": "hmsim.workload.steps",
+    "Workload": "hmsim.workload.steps",
+    "WorkloadSpec": "hmsim.config.workload",
+    "measure": "hmsim.workload.statistics",
+    "open_workload": "hmsim.workload.open",
+}
+
+__getattr__, __dir__ = lazy.exports(__name__, _HOMES)

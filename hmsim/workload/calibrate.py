@@ -11,6 +11,7 @@ import numpy as np
 from hmsim.config import toml
 from hmsim.config.base import load, read_toml
 from hmsim.config.calibration import CalibrationSpec, FitSpec
+from hmsim.config.run import with_model_at
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.workload.open import open_workload
@@ -56,7 +57,7 @@ def calibrate(path: Path, progress: Callable[[int, float], None] | None = None) 
     from scipy.optimize import minimize
     from scipy.stats import qmc
 
-    given = load(CalibrationSpec, read_toml(path), str(path))
+    given = load(CalibrationSpec, with_model_at(read_toml(path), path.parent), str(path))
     fit, names = given.fit, list(given.fit.parameters)
     trial = trial_of(given.workload, fit, str(path))
     wanted = {name: _range(target) for name, target in given.targets.items()}

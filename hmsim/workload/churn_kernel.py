@@ -7,10 +7,10 @@ lanes can be made in any order.
 
 import numpy as np
 
-from hmsim.bits import lowest_bit, popcount
+from hmsim.bits import add, add_range, cardinality, has, lowest_bit, mask, popcount
 from hmsim.jit import kernel
+from hmsim.random import GOLDEN, mix, random_below, random_word
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _BITS = 10  # of the probability with which a dense draw keeps a page
@@ -27,7 +27,7 @@ def fill(bits, reads, lanes, t0, schedule, state, size, quota, oldest, drift, se
     """
     scratch = np.empty(state.shape[1], np.uint64)
     for lane in range(lanes[0], lanes[1]):
-        lane_key = _mix(np.uint64(seed) * _GOLDEN + np.uint64(lane))
+        lane_key = mix(np.uint64(seed) * GOLDEN + np.uint64(lane))
         for k in range(bits.shape[0]):
             t = t0 + k
             row = bits[k, lane]
@@ -35,7 +35,7 @@ def fill(bits, reads, lanes, t0, schedule, state, size, quota, oldest, drift, se
                 s = schedule.active[entry]
                 past = schedule.prompt[s] + t - schedule.start[s]
                 pages = -(-past // schedule.block_tokens)
-                key = _mix(_mix(lane_key + np.uint64(s)) + np.uint64(past))
+                key = mix(mix(lane_key + np.uint64(s)) + np.uint64(past))
                 chosen = state[lane, schedule.word[s] : schedule.word[s + 1]]
                 base = scratch[: chosen.size]
                 draw = np.int64(1)
@@ -47,15 +47,15 @@ def fill(bits, reads, lanes, t0, schedule, state, size, quota, oldest, drift, se
                 if t > schedule.start[s]:
                     base[:] = chosen
                     most = np.int64(np.floor(drift * size[lane, s]))
-                    swap, draw = _below(key, draw, most + 1), draw + 1
+                    swap, draw = random_below(key, draw, most + 1), draw + 1
                     swap, draw = _add(chosen, base, oldest[pages], pages, swap, key, draw)
                     _drop_oldest(chosen, base, swap)
                 for r in range(schedule.run_offset[s], schedule.run_offset[s + 1]):
-                    _place(
+                    add_range(
                         row, chosen, schedule.run_page[r],
                         min(schedule.run_end[r], pages), schedule.run_shift[r],
                     )  # fmt: skip
-            reads[k, lane] = _count(row)
+            reads[k, lane] = cardinality(row)
 
 
 @kernel
@@ -68,7 +68,7 @@ def _add(chosen, base, low, high, count, key, draw):
     width = high - low
     free = width
     for w in range(low >> 6, (high + 63) >> 6):
-        free -= popcount(base[w] & _mask(w, low, high))
+        free -= popcount(base[w] & mask(w, low, high))
     count = min(count, free)
     words = ((high + 63) >> 6) - (low >> 6)
     if count * width > 4 * words * (free - count + 1):
@@ -77,15 +77,15 @@ def _add(chosen, base, low, high, count, key, draw):
         done = np.int64(0)
     for i in range(done, count):
         if width > 32 * (free - i):
-            page = _free_page(chosen, low, high, _below(key, draw, free - i))
+            page = _free_page(chosen, low, high, random_below(key, draw, free - i))
             draw += 1
         else:
             while True:
-                page = low + _below(key, draw, width)
+                page = low + random_below(key, draw, width)
                 draw += 1
-                if (chosen[page >> 6] >> np.uint64(page & 63)) & _ONE == 0:
+                if not has(chosen, page):
                     break
-        chosen[page >> 6] |= _ONE << np.uint64(page & 63)
+        add(chosen, page)
     return count, draw
 
 
@@ -110,10 +110,10 @@ def _add_dense(chosen, base, low, high, count, free, key, draw):
         for w in range(low >> 6, (high + 63) >> 6):
             kept = _ALL if keep >> _BITS else np.uint64(0)
             for digit in range(lowest, _BITS):
-                random = _random(key, draw)
+                random = random_word(key, draw)
                 draw += 1
                 kept = (kept | random) if (keep >> digit) & 1 else (kept & random)
-            new = kept & _mask(w, low, high) & ~base[w]
+            new = kept & mask(w, low, high) & ~base[w]
             chosen[w] = base[w] | new
             added += popcount(new)
         if added <= count:
@@ -141,7 +141,7 @@ def _drop_oldest(chosen, base, count):
 def _free_page(chosen, low, high, rank):
     """The page of the given rank among those of low .. high - 1 that are not in `chosen`."""
     for w in range(low >> 6, (high + 63) >> 6):
-        free = ~chosen[w] & _mask(w, low, high)
+        free = ~chosen[w] & mask(w, low, high)
         here = popcount(free)
         if rank < here:
             for _ in range(rank):
@@ -149,53 +149,3 @@ def _free_page(chosen, low, high, rank):
             return w * 64 + lowest_bit(free)
         rank -= here
     return np.int64(-1)
-
-
-@kernel
-def _place(row, chosen, page, end, shift):
-    """Or local pages page .. end - 1 into the lane's row, `shift` words further on."""
-    for w in range(page >> 6, (end + 63) >> 6):
-        row[w + shift] |= chosen[w] & _mask(w, page, end)
-
-
-@kernel
-def _mask(w, low, high):
-    """Which bits of word `w` stand for positions low .. high - 1."""
-    mask = _ALL
-    if low > w * 64:
-        mask = mask << np.uint64(min(low - w * 64, 63))
-        if low >= w * 64 + 64:
-            mask = np.uint64(0)
-    if high < w * 64 + 64:
-        if high <= w * 64:
-            return np.uint64(0)
-        mask &= _ALL >> np.uint64(64 - (high - w * 64))
-    return mask
-
-
-@kernel
-def _count(row):
-    total = np.int64(0)
-    for w in range(row.size):
-        total += popcount(row[w])
-    return total
-
-
-@kernel
-def _below(key, draw, bound):
-    """A uniform integer in 0 .. bound - 1, bound below 2**32 (bias below bound / 2**32)."""
-    random = _random(key, draw) >> np.uint64(32)
-    return np.int64((random * np.uint64(bound)) >> np.uint64(32))
-
-
-@kernel
-def _random(key, draw):
-    return _mix(key + np.uint64(draw) * _GOLDEN)
-
-
-@kernel
-def _mix(x):
-    """The finaliser of splitmix64: a bijection of 64-bit words whose output looks random."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

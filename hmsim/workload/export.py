@@ -16,10 +16,11 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import numpy as np
 
 import hmsim
+from hmsim.bits import numbers
 from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange.memory_formats import FORMATS, Batch, Format, Target
 from hmsim.workload import trace_kernel
-from hmsim.workload.steps import I64, Chunk, Workload
+from hmsim.workload.steps import I64, Steps, Workload
 
 HBM, DRAM = 0, 1
 
@@ -53,14 +54,11 @@ class StaticAddresses:
     def __init__(self, workload: Workload, hbm_bytes: int, stride: int) -> None:
         shape = workload.geometry
         order = np.full(shape.lanes * shape.slots, -1, np.int64)
-        prompt = np.unpackbits(workload.prompt.view(np.uint8), bitorder="little")
-        known = np.flatnonzero(prompt)
+        known = numbers(workload.prompt)
         order[known] = np.arange(known.size)
         count = known.size
         for chunk in workload.chunks():
-            row = np.repeat(np.arange(chunk.reads.size), np.diff(chunk.append_offset))
-            newborn = chunk.append_born == 1
-            number = chunk.lane[row[newborn]] * shape.slots + chunk.append_slot[newborn]
+            number = chunk.append_block(shape.slots)[chunk.append_born == 1]
             order[number] = count + np.arange(number.size)
             count += number.size
         self._order, self._stride = order, stride
@@ -149,7 +147,7 @@ def format_of(form: str) -> Format:
     return FORMATS[form]
 
 
-def _rows(chunk: Chunk, selected: Selected, steps: int) -> I64:
+def _rows(chunk: Steps, selected: Selected, steps: int) -> I64:
     """Rows of the chunk that are exported."""
     step = chunk.first + np.arange(chunk.reads.size)
     last = steps if selected.last is None else selected.last

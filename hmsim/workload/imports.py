@@ -15,7 +15,7 @@ from hmsim.exchange import memory_traces as addresses
 from hmsim.store.trace import Blocks, Header, Slab, write_trace
 from hmsim.workload.matrix import matrix_shape
 from hmsim.workload.open import open_workload
-from hmsim.workload.steps import I64
+from hmsim.workload.steps import F64, I64
 from hmsim.workload.trace import save
 
 REQUESTS = ("mooncake", "azure", "vidur")
@@ -85,7 +85,8 @@ def import_authors(
         title=path.name,
         created_by=f"hmsim {hmsim.__version__}",
     )
-    slabs = _slabs(path, first, layers, width, sizes.kv_bytes, sizes.weights_step(), progress)
+    weights = np.array([sizes.weights_step(layer=i) for i in range(layers)])
+    slabs = _slabs(path, first, layers, width, sizes.kv_bytes, weights, progress)
     write_trace(out, header, blocks, slabs)
 
 
@@ -95,7 +96,7 @@ def _slabs(
     layers: int,
     width: int,
     entry: int,
-    weights: float,
+    weights: F64,
     progress: Callable[[int], None] | None,
 ) -> Iterator[Slab]:
     rows: list[tuple[int, int, I64]] = []
@@ -107,7 +108,7 @@ def _slabs(
         lengths = [read.size for _, _, read in rows]
         return Slab(
             done, token, layer,
-            np.full(len(rows), weights), np.zeros(len(rows)),
+            weights[layer], np.zeros(len(rows)),
             np.append(0, np.cumsum(lengths)),
             np.concatenate([lane * width + read for _, lane, read in rows]),
             np.arange(len(rows) + 1), layer * width + token, np.full(len(rows), entry),

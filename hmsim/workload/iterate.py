@@ -4,34 +4,75 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from hmsim.config.base import load, read_toml
+from hmsim.bits import numbers
 from hmsim.config.workload import WorkloadSpec
-from hmsim.workload.open import load_spec, open_workload
-from hmsim.workload.steps import I64, U64, Workload
+from hmsim.workload.open import open_workload
+from hmsim.workload.steps import I64, U64, Steps, Workload
 
 
 class Step(NamedTuple):
-    """One (token, layer). The arrays are views of a chunk that is never written to again."""
+    """One (token, layer): a row of a chunk, of whose arrays it gives views."""
 
-    number: int
-    token: int
-    layer: int
-    bits: U64  # [words] bit s % 64 of word s // 64: the page at slot s is read
-    reads: int  # pages read
-    append_slot: I64  # pages appended to
-    append_bytes: I64
-    hbm_bytes: float  # weights and index read
+    chunk: Steps
+    row: int
     workload: Workload
 
-    def pages(self) -> tuple[I64, I64]:
-        """Sequence and position of every page read, both [reads]."""
-        slots = np.flatnonzero(np.unpackbits(self.bits.view(np.uint8), bitorder="little"))
+    @property
+    def number(self) -> int:
+        """Which step of the workload this is, counted from 0."""
+        return self.chunk.first + self.row
+
+    @property
+    def token(self) -> int:
+        """The token step, counted from 0 or as the model counts."""
+        return int(self.chunk.token[self.row])
+
+    @property
+    def layer(self) -> int:
+        """The lane that is read: the layer, or 0 where layers share one lane."""
+        return int(self.chunk.lane[self.row])
+
+    @property
+    def bits(self) -> U64:
+        """[words] bit s % 64 of word s // 64: the block at slot s is read."""
+        return self.chunk.bits[self.row]
+
+    @property
+    def reads(self) -> int:
+        """Blocks read."""
+        return int(self.chunk.reads[self.row])
+
+    @property
+    def append_slot(self) -> I64:
+        """Slots of the blocks appended to, ascending."""
+        return self.chunk.append_slot[self._appends]
+
+    @property
+    def append_bytes(self) -> I64:
+        """Bytes appended to each of them."""
+        return self.chunk.append_bytes[self._appends]
+
+    @property
+    def hbm_bytes(self) -> float:
+        """Bytes of weights and index read."""
+        return float(self.chunk.hbm_bytes[self.row])
+
+    @property
+    def compute_s(self) -> float:
+        """Seconds that computing takes at least."""
+        return float(self.chunk.compute_s[self.row])
+
+    def blocks(self) -> tuple[I64, I64]:
+        """Sequence and position of every block read, both [reads]."""
+        slots = numbers(self.bits)
         geometry = self.workload.geometry
-        lane = self.layer if geometry.lanes > 1 else 0
-        _, sequence, position = self.workload.locate(lane * geometry.slots + slots)
+        _, sequence, position = self.workload.locate(self.layer * geometry.slots + slots)
         return sequence, position
+
+    @property
+    def _appends(self) -> slice:
+        offset = self.chunk.append_offset
+        return slice(int(offset[self.row]), int(offset[self.row + 1]))
 
 
 def steps(spec: WorkloadSpec | Mapping[str, Any] | str | Path) -> Iterator[Step]:
@@ -39,32 +80,7 @@ def steps(spec: WorkloadSpec | Mapping[str, Any] | str | Path) -> Iterator[Step]
 
     Raises InputError for what is wrong with it.
     """
-    workload = _open(spec)
+    workload = open_workload(spec)
     for chunk in workload.chunks():
-        offset = chunk.append_offset.tolist()
-        columns = (chunk.token, chunk.lane, chunk.reads, chunk.hbm_bytes)
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        for k, (token, lane, reads, hbm_bytes) in enumerate(rows):
-            appended = slice(offset[k], offset[k + 1])
-            yield Step(
-                chunk.first + k,
-                token,
-                lane,
-                chunk.bits[k],
-                reads,
-                chunk.append_slot[appended],
-                chunk.append_bytes[appended],
-                hbm_bytes,
-                workload,
-            )
-
-
-def _open(spec: WorkloadSpec | Mapping[str, Any] | str | Path) -> Workload:
-    if isinstance(spec, WorkloadSpec):
-        return open_workload(spec)
-    if isinstance(spec, Mapping):
-        return open_workload(load(WorkloadSpec, dict(spec), "workload"))
-    path = Path(spec)
-    if path.suffix != ".toml":
-        return open_workload(WorkloadSpec(trace=str(path)))
-    return open_workload(load_spec(read_toml(path), str(path)), path.parent)
+        for row in range(chunk.rows):
+            yield Step(chunk, row, workload)

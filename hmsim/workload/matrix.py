@@ -1,5 +1,6 @@
 """Selection by attention scores from a file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hmsim.bits import pack
 from hmsim.config.workload import MatrixSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.workload.batch import Schedule
@@ -75,8 +77,14 @@ def _pick(path: Path, dataset: str, store: Any) -> NDArray[Any]:
 class Matrix:
     """Read sets of `MatrixSpec`: one sequence, whose scores are [steps, layers, heads, tokens]."""
 
-    def __init__(self, schedule: Schedule, scores: NDArray[np.floating], spec: MatrixSpec) -> None:
-        self.schedule, self.scores, self.spec = schedule, scores, spec
+    def __init__(
+        self,
+        schedule: Schedule,
+        scores: NDArray[np.floating],
+        spec: MatrixSpec,
+        windows: Sequence[int | None],
+    ) -> None:
+        self.schedule, self.scores, self.spec, self.windows = schedule, scores, spec, windows
 
     def fill(self, bits: U64, reads: I64, step: int) -> None:
         """As `Selection.fill`."""
@@ -84,9 +92,12 @@ class Matrix:
             past = int(self.schedule.prompt[0]) + step + k
             for lane in range(bits.shape[1]):
                 read = self._read(self.scores[step + k, lane, :, :past])
+                seen = self.windows[lane]
+                if seen is not None:  # what is outside the layer's window cannot be read
+                    read[: max(past - seen, 0) // self.schedule.block_tokens] = False
                 reads[k, lane] = read.sum()
-                packed = np.packbits(read, bitorder="little")
-                bits[k, lane].view(np.uint8)[: packed.size] = packed
+                packed = pack(read)
+                bits[k, lane, : packed.size] = packed
 
     def _read(self, scores: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Pages that any head's scores [heads, tokens] choose."""

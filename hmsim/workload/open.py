@@ -1,11 +1,13 @@
 """From a `[workload]` table to a Workload."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from hmsim.config import toml
-from hmsim.config.base import load
+from hmsim.config.base import load, read_toml
 from hmsim.config.model import LlmModel, resolve_model
+from hmsim.config.run import check_others, with_model_at
 from hmsim.config.workload import RequestsSpec, ScoresSpec, StreamingSpec, WorkloadSpec
 from hmsim.errors import InputError
 from hmsim.workload.batch import Schedule, alike, schedule
@@ -24,11 +26,26 @@ from hmsim.workload.steps import Workload
 from hmsim.workload.trace import TraceWorkload
 
 
-def open_workload(spec: WorkloadSpec, base: Path = Path()) -> Workload:
-    """The workload that `spec` describes; its relative paths start at the folder `base`.
+def open_workload(
+    spec: WorkloadSpec | Mapping[str, Any] | str | Path, base: Path = Path()
+) -> Workload:
+    """The workload that a spec, the table of one, or a file describes.
 
-    Raises InputError for a missing or malformed file, and for a spec that asks the impossible.
+    Args:
+        spec: A validated spec; or a `[workload]` table as a dict; or the path of a TOML file with
+            such a table, whose relative paths start at its own folder; or the path of a trace file.
+        base: The folder at which relative paths start, that of `spec` among them.
+
+    Returns:
+        The workload. Its steps are made, or read, as `chunks()` is gone through.
+
+    Raises:
+        InputError: A file is missing or malformed, or the spec is, or it asks the impossible.
     """
+    if isinstance(spec, Mapping):
+        spec = load(WorkloadSpec, dict(spec), "workload")
+    if not isinstance(spec, WorkloadSpec):
+        spec, base = _spec_of_file(base / spec)
     if spec.trace is not None:
         return TraceWorkload(base / spec.trace)
     model = resolve_model(spec.model)
@@ -46,19 +63,27 @@ def open_workload(spec: WorkloadSpec, base: Path = Path()) -> Workload:
     )
 
 
+def _spec_of_file(path: Path) -> tuple[WorkloadSpec, Path]:
+    """The spec of a TOML file or of a trace, and the folder at which its relative paths start."""
+    if path.suffix != ".toml":
+        return WorkloadSpec(trace=path.name), path.parent
+    return load_spec(with_model_at(read_toml(path), path.parent), str(path)), path.parent
+
+
 def _selection(
     spec: WorkloadSpec, plan: Schedule, model: LlmModel, lanes: int, base: Path
 ) -> Callable[[], Selection]:
     """How to start the process afresh; whatever is wrong with the spec is found here."""
     if spec.kind == "churn":
-        if model.window is not None:
+        if any(model.layer_window(layer) for layer in range(lanes)):
             raise InputError("workload.kind: 'churn' knows no windowed layers; take 'scores'")
         return lambda: Churn(plan, lanes, spec.sparsity, spec.drift, spec.reach, spec.seed)
     if spec.kind == "matrix":
         assert spec.matrix is not None  # WorkloadSpec saw to it
         given, steps = spec.matrix, (plan.steps, lanes, int((plan.prompt + plan.stop).max()) - 1)
         scores = read_matrix(base / given.path, given.dataset, steps)
-        return lambda: Matrix(plan, scores, given)
+        windows = [model.layer_window(layer) for layer in range(lanes)]
+        return lambda: Matrix(plan, scores, given, windows)
     scores_spec = _scores(spec, lanes)
     check_budget(scores_spec, plan, spec.kind)
     return lambda: Scores(plan, model, lanes, scores_spec, spec.seed)
@@ -134,9 +159,11 @@ def _what(mass: float | None) -> str:
     return "pages" if mass is None else "attention mass"
 
 
-def load_spec(data: dict[str, object], source: str) -> WorkloadSpec:
+def load_spec(data: dict[str, Any], source: str) -> WorkloadSpec:
     """The `[workload]` table of a TOML file's plain data, for those who need nothing else."""
     table = data.get("workload")
     if not isinstance(table, dict):
         raise InputError(f"{source}: no table [workload]")
-    return load(WorkloadSpec, table, f"{source}: workload")
+    spec = load(WorkloadSpec, table, f"{source}: workload")
+    check_others(data, source, "workload")
+    return spec

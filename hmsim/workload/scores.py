@@ -26,7 +26,7 @@ class Scores:
         check_budget(spec, schedule)
         self.schedule = schedule
         self.process = _process(spec, seed, size)
-        self.mode, self.window = _lanes(spec, model, lanes)
+        self.mode, self.window, self.seen = _lanes(spec, model, lanes)
         self.quota = _quota(spec, size, int(schedule.pages.max(initial=0)))
         self.weight = _weight(spec, self.process)
         self.recency = _recency(spec, int(schedule.pages.max(initial=0)))
@@ -49,7 +49,7 @@ class Scores:
             bits.shape[1],
             lambda lanes: scores_kernel.fill(
                 bits, reads, lanes, step, self.schedule, self.process, self.mode, self.window,
-                self.quota, self.weight, self.recency, self.choice,
+                self.seen, self.quota, self.weight, self.recency, self.choice,
             ),
         )  # fmt: skip
 
@@ -94,16 +94,14 @@ def _process(spec: ScoresSpec, seed: int, size: int) -> Process:
     )
 
 
-def _lanes(spec: ScoresSpec, model: LlmModel, lanes: int) -> tuple[I64, I64]:
-    """What each layer does, and the tokens of its local window."""
+def _lanes(spec: ScoresSpec, model: LlmModel, lanes: int) -> tuple[I64, I64, I64]:
+    """What each layer does, the tokens of its local window, and those that it sees (0: all)."""
     mode = np.full(lanes, SELECTED if spec.heads > spec.streaming_heads else STREAMING)
     window = np.full(lanes, spec.window)
-    for layer in range(lanes):
-        seen = model.layer_window(layer)
-        if seen is not None:
-            mode[layer], window[layer] = STREAMING, seen
     mode[: spec.dense_layers] = DENSE
-    return mode, window
+    seen = np.array([model.layer_window(layer) or 0 for layer in range(lanes)])
+    mode[(seen > 0) & (mode == SELECTED)] = DENSE  # a window is read whole
+    return mode, window, seen
 
 
 def _quota(spec: ScoresSpec, size: int, pages: int) -> I64:

@@ -13,17 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hmsim.bits import popcount
+from hmsim.bits import add_range, cardinality, mask, popcount
 from hmsim.jit import kernel
+from hmsim.random import GOLDEN, mix
 
 LEVELS = 4096
 SELECTED, STREAMING, DENSE = 0, 1, 2  # what a lane reads: chosen pages, sink and window, all
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _PAGE = np.uint64(0xD1342543DE82EF95)
 _EPOCH = np.uint64(0xA0761D6478BD642F)
 _ONE = np.uint64(1)
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _IH_MEAN, _IH_SCALE = 131070.0, 1 / 37836.95  # of a sum of four uniform 16-bit numbers
 
 _BRIEF, _SLOW = 1, 2  # draw c of a part has the number 2 c + kind; 0 is the popularity
@@ -67,11 +66,12 @@ class Choice(NamedTuple):
 
 
 @kernel
-def fill(bits, reads, lanes, t0, plan, process, mode, window, quota, weight, recency, choice):
+def fill(bits, reads, lanes, t0, plan, process, mode, window, seen, quota, weight, recency, choice):
     """Read sets of token steps t0 .. t0 + K - 1 in lanes `lanes[0] .. lanes[1] - 1`.
 
     bits U64[K, L, W] (zero before) and reads I64[K, L] are written, choice is updated. mode I64[L];
-    window I64[L]: tokens at the end that are always read; quota I64[N + 1]: pages read of so many;
+    window I64[L]: tokens at the end that are always read; seen I64[L]: tokens at the end that the
+    layer sees at all, 0 for everything (of SELECTED always); quota I64[N + 1]: pages read of so many;
     weight I64[LEVELS]: what a page of a level counts towards the selection; recency F64[N + 1]:
     score lost by a page of that age, counted in pages.
     """
@@ -99,7 +99,7 @@ def fill(bits, reads, lanes, t0, plan, process, mode, window, quota, weight, rec
                         window[lane], quota, weight, recency, mine, due,
                     )  # fmt: skip
                     for r in range(plan.run_offset[s], plan.run_offset[s + 1]):
-                        _place(
+                        add_range(
                             bits[t - t0, lane], mine.chosen, plan.run_page[r],
                             min(plan.run_end[r], -(-past // size)), plan.run_shift[r],
                         )  # fmt: skip
@@ -107,13 +107,15 @@ def fill(bits, reads, lanes, t0, plan, process, mode, window, quota, weight, rec
                 row = bits[t - t0, lane]
                 past = plan.prompt[s] + t - plan.start[s]
                 count = -(-past // size)
+                begin = _tail(past, seen[lane], size) if seen[lane] > 0 else 0
                 if mode[lane] == DENSE:
-                    _place_all(row, plan, s, 0, count)
+                    _place_all(row, plan, s, begin, count)
                 else:
-                    _place_all(row, plan, s, 0, min(process.sink, count))
-                    _place_all(row, plan, s, _tail(past, window[lane], size), count)
+                    tail = _tail(past, window[lane], size)
+                    _place_all(row, plan, s, begin, min(process.sink, count))
+                    _place_all(row, plan, s, max(begin, tail), count)
         for k in range(bits.shape[0]):
-            reads[k, lane] = _count(bits[k, lane])
+            reads[k, lane] = cardinality(bits[k, lane])
 
 
 @kernel
@@ -122,11 +124,11 @@ def _select(process, lane, head, s, past, size, window, quota, weight, recency, 
     state = choice.state
     if state[_TIME] == past:
         return
-    everyone = _mix(np.uint64(process.seed) * _GOLDEN + np.uint64(s))
+    everyone = mix(np.uint64(process.seed) * GOLDEN + np.uint64(s))
     phase = _phase(process, everyone, past)
-    everyone = _mix(everyone + np.uint64(phase))
-    layer = _mix(everyone + np.uint64(lane + 1))
-    keys = (everyone, layer, _mix(layer + np.uint64(head + 1)))
+    everyone = mix(everyone + np.uint64(phase))
+    layer = mix(everyone + np.uint64(lane + 1))
+    keys = (everyone, layer, mix(layer + np.uint64(head + 1)))
     pages = -(-past // size)
     end = max(process.sink, _tail(past, window, size))
     if state[_TIME] < 0 or past < state[_TIME] or phase != state[_PHASE]:
@@ -282,7 +284,7 @@ def _level_all(process, recency, end, pages, weight, choice):
 @kernel
 def _offset(period, key, group):
     """How far a group's turns are shifted against those of others."""
-    random = ((np.uint64(group) + key) * _GOLDEN) >> np.uint64(32)
+    random = ((np.uint64(group) + key) * GOLDEN) >> np.uint64(32)
     return np.int64((random * np.uint64(period)) >> np.uint64(32))
 
 
@@ -389,50 +391,14 @@ def _tail(past, window, size):
 
 
 @kernel
-def _place(row, chosen, page, end, shift):
-    """Or local pages page .. end - 1 into the lane's row, `shift` words further on."""
-    for w in range(page >> 6, (end + 63) >> 6):
-        row[w + shift] |= chosen[w] & _mask(w, page, end)
-
-
-@kernel
 def _place_all(row, plan, s, low, high):
     """Set all local pages low .. high - 1 of sequence s in the lane's row."""
     for r in range(plan.run_offset[s], plan.run_offset[s + 1]):
         page, end = max(low, plan.run_page[r]), min(high, plan.run_end[r])
         for w in range(page >> 6, (end + 63) >> 6):
-            row[w + plan.run_shift[r]] |= _mask(w, page, end)
-
-
-@kernel
-def _mask(w, low, high):
-    """Which bits of word `w` stand for positions low .. high - 1."""
-    mask = _ALL
-    if low >= w * 64 + 64 or high <= w * 64:
-        return np.uint64(0)
-    if low > w * 64:
-        mask = mask << np.uint64(low - w * 64)
-    if high < w * 64 + 64:
-        mask &= _ALL >> np.uint64(w * 64 + 64 - high)
-    return mask
-
-
-@kernel
-def _count(row):
-    total = np.int64(0)
-    for w in range(row.size):
-        total += popcount(row[w])
-    return total
+            row[w + plan.run_shift[r]] |= mask(w, page, end)
 
 
 @kernel
 def _random(key, page, number):
-    return _mix(key + np.uint64(page) * _PAGE + np.uint64(number) * _EPOCH)
-
-
-@kernel
-def _mix(x):
-    """The finaliser of splitmix64: a bijection of 64-bit words whose output looks random."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    return mix(key + np.uint64(page) * _PAGE + np.uint64(number) * _EPOCH)

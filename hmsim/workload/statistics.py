@@ -8,7 +8,7 @@ import numpy as np
 
 from hmsim.units import show_bytes
 from hmsim.workload import statistics_kernel, trace_kernel
-from hmsim.workload.steps import F64, I64, Chunk, Workload
+from hmsim.workload.steps import F64, I64, Steps, Workload
 
 WINDOW = 16  # steps that the union curve looks back
 STRIDE = 8  # every so many steps of a lane count for it
@@ -169,7 +169,7 @@ class _Slide:
         self.own = np.zeros((lanes, 2), np.int64)
         self.near = np.zeros((lanes, 2), np.int64)
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: Steps) -> None:
         statistics_kernel.slide(
             chunk.bits, chunk.lane, chunk.token, chunk.reads, STRIDE, self.past, self.filled,
             self.latest, self.curve, self.own, self.near,
@@ -195,7 +195,7 @@ class _Sample:
         self.lengths: dict[int, list[I64]] = {lane: [] for lane in chosen}
         self.room = dict.fromkeys(chosen, SAMPLED_READS)
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: Steps) -> None:
         for lane, room in self.room.items():
             rows = np.flatnonzero(chunk.lane == lane)
             fits = rows[np.cumsum(chunk.reads[rows]) <= room]

@@ -1,16 +1,28 @@
-"""What a workload is to the rest of hmsim: a geometry and a stream of chunks of steps.
+"""The table of steps: what every part of hmsim takes of a workload, whole or in pieces.
 
-A *step* is one (token, layer) pair, or one whole token where layers are not told apart. Blocks (KV
-pages) live in *lanes*: all blocks that a step can read are in the step's lane (the layer, usually),
-at a *slot* of that lane that is theirs for ever. A step's read set is a bitset over its lane's
-slots, which is as compact as a list of block numbers at a density of 1/64 and up to 32 times
-smaller above it, and lets policies work at 64 blocks an instruction.
+A *step* is one (token, layer) pair, or one whole token where layers are not told apart. Blocks
+(of the KV cache: `tokens_per_block` tokens of one layer and sequence) are known by three indices:
 
-A block's global number is `lane * slots + slot`.
+    lane   a set of blocks that a step can read: all that a step reads, appends to and gives birth
+           to is in the step's own lane. Lanes are the layers, or there is one lane for everything.
+    slot   a block's place in its lane, its own for ever: 0 .. slots - 1, slots a multiple of 64.
+    word   64 neighbouring slots, one uint64: slot s is bit s % 64 of word s // 64.
+
+          slot     0   1   2        63    64  65           127   128
+                 +---------------------+---------------------+----
+       lane 0    | 1   0   1  ...   0  | 0   1    ...     1  |  ...      bit = 1: read, or alive,
+                 +---------------------+---------------------+----             or in HBM, as the
+       lane 1    | 0   0   1  ...   1  | 1   1    ...     0  |  ...            bitset may say
+                 +---------------------+---------------------+----
+                         word 0                word 1
+
+A block's global number is lane * slots + slot. A step's read set is one such row: as compact as a
+list of block numbers at a density of 1/64 and up to 32 times smaller above it, and policies work
+at 64 blocks an instruction.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,18 +51,21 @@ class Geometry(NamedTuple):
         return self.slots // 64
 
 
-class Chunk(NamedTuple):
-    """Consecutive steps `first .. first + K - 1` of whole tokens, K >= 1.
+class Steps(NamedTuple):
+    """Consecutive steps `first .. first + K - 1`; K = `rows`.
 
-    All arrays are C-contiguous, writable and never reused.
+    What a step appends and which blocks die before it are ragged, in compressed sparse rows (CSR):
+    the entries of row k are `x[offset[k] : offset[k + 1]]`. Offsets begin at 0 and end at the
+    number of entries, in every table: `slice` and `join` see to it, so that a slice is a table like
+    any other and nobody asks where it comes from.
 
-    Ragged data are CSR: the entries of row k are `x[offset[k] : offset[k + 1]]`.
+    All arrays are C-contiguous and never written to again. Kernels take a table as it is.
     """
 
-    first: int
+    first: int  # number of row 0, counted from the workload's beginning
     lane: I64  # [K]
     token: I64  # [K] token step, counted from 0 or as the model counts; non-decreasing
-    bits: U64  # [K, words] bit s % 64 of word s // 64: slot s of the lane is read
+    bits: U64  # [K, words] slots of the lane that are read
     reads: I64  # [K] number of bits set
     append_offset: I64  # [K + 1]
     append_slot: I64  # slots (of the step's lane) appended to, ascending
@@ -61,13 +76,110 @@ class Chunk(NamedTuple):
     hbm_bytes: F64  # [K] other HBM reads (weights)
     compute_s: F64  # [K] compute floor, seconds
 
+    @property
+    def rows(self) -> int:
+        """How many steps there are, K."""
+        return len(self.lane)
+
+    @property
+    def append_row(self) -> I64:
+        """The row of every append."""
+        return np.repeat(np.arange(self.rows), np.diff(self.append_offset))
+
+    @property
+    def death_row(self) -> I64:
+        """The row of every death."""
+        return np.repeat(np.arange(self.rows), np.diff(self.death_offset))
+
+    def append_block(self, slots: int) -> I64:
+        """The global number of the block of every append, for lanes of so many slots."""
+        return self.lane[self.append_row] * slots + self.append_slot
+
+    def slice(self, first: int, last: int) -> "Steps":
+        """Rows first .. last - 1 as a table of their own; 0 <= first <= last <= K.
+
+        Views of these arrays, but for the offsets where they have to be counted anew.
+        """
+        if (first, last) == (0, self.rows):
+            return self
+        appends, append_offset = _entries(self.append_offset, first, last)
+        deaths, death_offset = _entries(self.death_offset, first, last)
+        return Steps(
+            first=self.first + first,
+            lane=self.lane[first:last],
+            token=self.token[first:last],
+            bits=self.bits[first:last],
+            reads=self.reads[first:last],
+            append_offset=append_offset,
+            append_slot=self.append_slot[appends],
+            append_bytes=self.append_bytes[appends],
+            append_born=self.append_born[appends],
+            death_offset=death_offset,
+            death_block=self.death_block[deaths],
+            hbm_bytes=self.hbm_bytes[first:last],
+            compute_s=self.compute_s[first:last],
+        )
+
+    @staticmethod
+    def join(parts: Sequence["Steps"]) -> "Steps":
+        """One table of tables that follow each other; there must be one at least.
+
+        Where all but one are empty the answer is that one itself.
+        """
+        filled = [part for part in parts if part.rows] or list(parts[:1])
+        if len(filled) == 1:
+            return filled[0]
+        columns: dict[str, Any] = {"first": filled[0].first}
+        for name in Steps._fields[1:]:
+            column = [getattr(part, name) for part in filled]
+            columns[name] = _offsets(column) if name.endswith("_offset") else np.concatenate(column)
+        return Steps(**columns)
+
+    @staticmethod
+    def empty(words: int) -> "Steps":
+        """The table of no steps, of lanes of so many words."""
+        none, offset, no_seconds = np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0)
+        bits = np.zeros((0, words), np.uint64)
+        return Steps(
+            0,
+            none,
+            none,
+            bits,
+            none,
+            offset,
+            none,
+            none,
+            none,
+            offset,
+            none,
+            no_seconds,
+            no_seconds,
+        )
+
+    def without_bits(self) -> "Steps":
+        """The same steps with bitsets of no words: what of them a whole run has memory for."""
+        return self._replace(bits=np.zeros((self.rows, 0), np.uint64))
+
+    def without_blocks(self) -> "Steps":
+        """The same steps with neither bitsets nor appends nor deaths."""
+        nothing = Steps.empty(0)
+        offset = np.zeros(self.rows + 1, np.int64)
+        return self.without_bits()._replace(
+            append_offset=offset,
+            append_slot=nothing.append_slot,
+            append_bytes=nothing.append_bytes,
+            append_born=nothing.append_born,
+            death_offset=offset,
+            death_block=nothing.death_block,
+        )
+
 
 class Workload(Protocol):
-    """A re-iterable, deterministic source of chunks.
+    """A re-iterable, deterministic source of chunks of steps.
 
-    `chunks()` may be called any number of times and always yields the same steps; the sizes of the
-    chunks are the source's own choice and say nothing. `prompt` holds the blocks that exist before
-    step 0.
+    `chunks()` may be called any number of times and always yields the same steps, in tables of
+    whole tokens that are not empty; their sizes are the source's own choice and say nothing.
+    `prompt` holds the blocks that exist before step 0.
     """
 
     title: str
@@ -86,7 +198,7 @@ class Workload(Protocol):
         """Layer, sequence and position in its sequence of each of these block numbers."""
         ...
 
-    def chunks(self) -> Iterator[Chunk]: ...
+    def chunks(self) -> Iterator[Steps]: ...
 
 
 def group_starts(token: I64, barrier: str) -> I64:
@@ -94,3 +206,17 @@ def group_starts(token: I64, barrier: str) -> I64:
     if barrier == "layer":
         return np.arange(len(token), dtype=np.int64)
     return np.flatnonzero(np.diff(token, prepend=token[0] - 1)).astype(np.int64)
+
+
+def _entries(offset: I64, first: int, last: int) -> tuple[slice, I64]:
+    """Where the entries of rows first .. last - 1 are, and the rows' own offsets."""
+    rows = offset[first : last + 1]
+    return slice(int(rows[0]), int(rows[-1])), (rows - rows[0] if rows[0] else rows)
+
+
+def _offsets(parts: Sequence[I64]) -> I64:
+    """Offsets of rows one after another, from those of each part."""
+    ends = np.cumsum([part[-1] for part in parts])
+    return np.concatenate(
+        [parts[0], *(p[1:] + end for p, end in zip(parts[1:], ends, strict=False))]
+    )

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 import hmsim
+from hmsim.bits import numbers, pack
 from hmsim.store.trace import SLAB_READS, Blocks, Header, Slab, TraceFile, write_trace
 from hmsim.workload import trace_kernel
-from hmsim.workload.steps import CHUNK_BYTES, I64, U64, Chunk, Geometry, Workload
+from hmsim.workload.steps import CHUNK_BYTES, I64, U64, Geometry, Steps, Workload
 
 
 class TraceWorkload:
@@ -50,18 +51,16 @@ class TraceWorkload:
 
     @property
     def prompt(self) -> U64:
-        bits = np.zeros((self.geometry.lanes, self.geometry.words), np.uint64)
-        there = self._number[self._file.blocks.birth < 0]
-        one = np.left_shift(np.uint64(1), (there % 64).astype(np.uint64))
-        np.bitwise_or.at(bits.reshape(-1), there // 64, one)
-        return bits
+        there = np.zeros((self.geometry.lanes, self.geometry.slots), np.bool_)
+        there.reshape(-1)[self._number[self._file.blocks.birth < 0]] = True
+        return pack(there)
 
     def locate(self, block: I64) -> tuple[I64, I64, I64]:
         known = self._block[block]
         blocks = self._file.blocks
         return blocks.layer[known], blocks.sequence[known], blocks.position[known]
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self) -> Iterator[Steps]:
         shape, blocks = self.geometry, self._file.blocks
         death = blocks.death[self._dying]
         for slab in self._file.slabs(steps=max(1, CHUNK_BYTES // (shape.words * 8))):
@@ -71,7 +70,7 @@ class TraceWorkload:
             edges = np.searchsorted(death, slab.first + np.arange(count + 1))
             dying = self._dying[edges[0] : edges[-1]]
             step = slab.first + np.repeat(np.arange(count), np.diff(slab.append_offset))
-            yield Chunk(
+            yield Steps(
                 first=slab.first,
                 lane=np.zeros(count, np.int64) if shape.lanes == 1 else slab.layer,
                 token=self._tokens(slab),
@@ -119,42 +118,42 @@ def save(workload: Workload, path: Path, progress: Callable[[int], None] | None 
 
     def slabs() -> Iterator[Slab]:
         for chunk in workload.chunks():
-            yield from _listed(chunk, shape, number)
+            for steps in _short(chunk):
+                yield _listed(steps, shape, number)
             if progress is not None:
                 progress(chunk.first + chunk.reads.size)
 
     write_trace(path, header, blocks, slabs())
 
 
-def _listed(chunk: Chunk, shape: Geometry, number: I64) -> Iterator[Slab]:
-    """The chunk with its blocks listed by trace number, cut so that the lists stay small."""
+def _short(chunk: Steps) -> Iterator[Steps]:
+    """The chunk in tables of about SLAB_READS reads at most."""
     until = np.append(0, np.cumsum(chunk.reads))
-    base = chunk.lane * shape.slots
-    layer = chunk.lane if shape.lanes == shape.layers else np.full_like(chunk.lane, -1)
     first = 0
-    while first < chunk.reads.size:
+    while first < chunk.rows:
         full = int(np.searchsorted(until, until[first] + SLAB_READS, side="right")) - 1
-        rows = slice(first, max(full, first + 1))
-        edges = slice(rows.start, rows.stop + 1)
-        read_offset = until[edges] - until[first]
-        read = np.empty(read_offset[-1], np.int64)
-        trace_kernel.unpack(chunk.bits[rows], base[rows], number, read)
-        append_offset = chunk.append_offset[edges]
-        appends = slice(append_offset[0], append_offset[-1])
-        to = np.repeat(base[rows], np.diff(append_offset)) + chunk.append_slot[appends]
-        yield Slab(
-            chunk.first + first,
-            chunk.token[rows],
-            layer[rows],
-            chunk.hbm_bytes[rows],
-            chunk.compute_s[rows],
-            read_offset,
-            read,
-            append_offset - append_offset[0],
-            number[to],
-            chunk.append_bytes[appends],
-        )
-        first = rows.stop
+        last = max(full, first + 1)
+        yield chunk.slice(first, last)
+        first = last
+
+
+def _listed(steps: Steps, shape: Geometry, number: I64) -> Slab:
+    """The steps with their blocks listed by trace number."""
+    read_offset = np.append(0, np.cumsum(steps.reads))
+    read = np.empty(read_offset[-1], np.int64)
+    trace_kernel.unpack(steps.bits, steps.lane * shape.slots, number, read)
+    return Slab(
+        first=steps.first,
+        token=steps.token,
+        layer=steps.lane if shape.lanes == shape.layers else np.full_like(steps.lane, -1),
+        hbm_bytes=steps.hbm_bytes,
+        compute_s=steps.compute_s,
+        read_offset=read_offset,
+        read_block=read,
+        append_offset=steps.append_offset,
+        append_block=number[steps.append_block(shape.slots)],
+        append_bytes=steps.append_bytes,
+    )
 
 
 def _lives(workload: Workload) -> tuple[I64, I64]:
@@ -162,13 +161,11 @@ def _lives(workload: Workload) -> tuple[I64, I64]:
     shape = workload.geometry
     birth = np.full(shape.lanes * shape.slots, -2, np.int64)
     death = np.full(shape.lanes * shape.slots, -1, np.int64)
-    prompt = np.unpackbits(workload.prompt.view(np.uint8), bitorder="little").astype(bool)
+    prompt = numbers(workload.prompt)
     birth[prompt], death[prompt] = -1, shape.steps
     for chunk in workload.chunks():
-        row = np.repeat(np.arange(chunk.reads.size), np.diff(chunk.append_offset))
         newborn = chunk.append_born == 1
-        number = chunk.lane[row[newborn]] * shape.slots + chunk.append_slot[newborn]
-        birth[number], death[number] = chunk.first + row[newborn], shape.steps
-        row = np.repeat(np.arange(chunk.reads.size), np.diff(chunk.death_offset))
-        death[chunk.death_block] = chunk.first + row
+        number = chunk.append_block(shape.slots)[newborn]
+        birth[number], death[number] = chunk.first + chunk.append_row[newborn], shape.steps
+        death[chunk.death_block] = chunk.first + chunk.death_row
     return birth, death

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hmsim.bits import lowest_bit
+from hmsim.bits import add, lowest_bit
 from hmsim.jit import kernel
 
 _ONE = np.uint64(1)
@@ -12,9 +12,9 @@ _ONE = np.uint64(1)
 def pack(offset, block, slot, bits):
     """Set bit slot[b] of row k in bits U64[K, W] for each b of block[offset[k] : offset[k+1]]."""
     for k in range(bits.shape[0]):
+        row = bits[k]
         for i in range(offset[k], offset[k + 1]):
-            s = slot[block[i]]
-            bits[k, s >> 6] |= _ONE << np.uint64(s & 63)
+            add(row, slot[block[i]])
 
 
 @kernel

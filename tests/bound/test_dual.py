@@ -6,25 +6,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmsim.bound import certificate as certify
+from hmsim.bound import prices
 from hmsim.bound.ascent import ascend, coarse_start, on_simplex
 from hmsim.bound.certificate import Certificate
 from hmsim.bound.exact.lp import solve_lp
-from hmsim.bound.exact.problem import BARRIERS, collect
+from hmsim.bound.exact.problem import collect
 from hmsim.bound.paths.tables_kernel import SPAN
 from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
-from hmsim.placement.latency import VARIANTS
-from tests.oracles.bound_cases import random_blocks, random_rates, slow_lagrangian
+from hmsim.config.enumerations import BARRIERS, VARIANTS
+from hmsim.placement.latency import Rates
+from tests.oracles.bound_cases import posed, random_blocks, random_rates, slow_lagrangian
 
 
-def an_instance(rng, variant, barrier, parts=1, **sizes):
-    """Problem, rates and Lagrangian of a random workload."""
+def an_instance(rng, variant, barrier, threads=1, **sizes):
+    """Problem, rates and Lagrangian of a random workload, whose passes so many threads share."""
     blocks = random_blocks(rng, **sizes)
     rates = random_rates(rng)
-    problem = collect(blocks, float(blocks.block_bytes * rng.integers(0, 4)))
-    timeline, grid = gather(blocks, 1)
-    setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.room)
-    return problem, rates, Lagrangian(setting, grid)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prices, "THREAD_WORDS", 0)  # as if there were enough to do
+        patch.setattr(prices.numba, "get_num_threads", lambda: threads)
+        room = int(rng.integers(0, 4))
+        problem, lagrangian = posed(blocks, rates, room, variant, barrier)
+    return problem, rates, lagrangian
 
 
 def random_prices(rng, setting):
@@ -53,7 +57,39 @@ def check_prices(rng, variant, barrier, **sizes):
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(VARIANTS), st.sampled_from(BARRIERS))
 def test_value_and_gradient_are_those_of_the_slow_paths(seed, variant, barrier):
-    check_prices(np.random.default_rng(seed), variant, barrier, parts=1 + seed % 3)
+    rng = np.random.default_rng(seed)
+    sizes = {"lanes": 6, "steps": int(rng.integers(6, 40))} if seed % 2 else {}
+    check_prices(rng, variant, barrier, threads=1 + seed % 3, **sizes)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_block_leaves_and_comes_back_between_two_reads(variant):
+    """Room is dear, and moves are free, only in between: a path that may move next to reads alone
+    would cost more, and the bound would be too high."""
+    rng = np.random.default_rng(1)
+    blocks = random_blocks(rng, steps=12, blocks=1, lanes=6, births=False)
+    reads = np.arange(12) % 6 == 0
+    first = blocks.number % blocks.slots  # in lane 0
+    blocks = blocks._replace(read=reads[None], number=first, append=0 * blocks.append)
+    rates = Rates(20.0, 2.0, 2.0, 2.0)
+    problem = collect(blocks, float(blocks.block_bytes))
+    timeline, grid = gather(blocks, 1)
+    lagrangian = Lagrangian(
+        Setting(timeline, rates, variant, "layer", blocks.block_bytes, problem.room), grid
+    )
+    arm = np.zeros_like(lagrangian.setting.all_in_dram)
+    arm[:, 0] = 0.1
+    arm[:, 1] = 0.9
+    arm[[1, 4, 7, 10]] = 0.0
+    arm[[1, 4, 7, 10], -1] = 1.0  # the compute floor: moves cost nothing
+    room = np.where(np.isin(np.arange(12), (3, 9)), 1e3, 0.0)
+    dual = Dual(arm, room)
+    value, slope = lagrangian(dual)
+    assert value == pytest.approx(
+        slow_lagrangian(problem, rates, variant, "layer", arm[:, :-1], room)
+    )
+    occupied = slope.room + problem.room
+    assert occupied[:7].tolist() == [1, 1, 0, 0, 0, 1, 1]  # reads at 0 and 6
 
 
 @pytest.mark.slow
@@ -81,10 +117,10 @@ def test_no_prices_beat_the_lp_and_good_ones_reach_it(variant, barrier):
     rng = np.random.default_rng(11)
     shares = []
     for _ in range(6):
-        problem, rates, lagrangian = an_instance(
+        problem, _, lagrangian = an_instance(
             rng, variant, barrier, steps=int(rng.integers(20, 60)), blocks=int(rng.integers(10, 30))
         )
-        optimum = solve_lp(problem, rates, variant, barrier).time_s
+        optimum = solve_lp(problem, lagrangian).time_s
         value, _ = lagrangian(random_prices(rng, lagrangian.setting))
         assert value <= optimum * (1 + 1e-9)
         found = ascend(lagrangian, coarse_start(lagrangian).dual, 1000)
@@ -94,13 +130,38 @@ def test_no_prices_beat_the_lp_and_good_ones_reach_it(variant, barrier):
     assert np.mean(shares) >= 0.999
 
 
-def test_the_value_does_not_depend_on_the_parts():
-    values = set()
-    for parts in (1, 2, 5):
+def test_neither_value_nor_gradient_depends_on_the_threads():
+    found = []
+    for threads in (1, 2, 5):
         rng = np.random.default_rng(5)
-        *_, lagrangian = an_instance(rng, "text", "layer", parts=parts, steps=60, blocks=100)
-        values.add(lagrangian(random_prices(np.random.default_rng(0), lagrangian.setting))[0])
-    assert len(values) == 1
+        *_, lagrangian = an_instance(rng, "text", "layer", threads, steps=60, blocks=400, lanes=3)
+        assert len(lagrangian._tables) == threads
+        found.append(lagrangian(random_prices(np.random.default_rng(0), lagrangian.setting)))
+    (value, slope), *others = found
+    for other, other_slope in others:
+        assert other == value
+        assert np.array_equal(other_slope.arm, slope.arm)
+        assert np.array_equal(other_slope.room, slope.room)
+
+
+def test_more_words_than_one_thread_takes():
+    """A grid that is large enough for threads by itself: nothing in it is left out."""
+    rng = np.random.default_rng(8)
+    rates = random_rates(rng)
+    blocks = random_blocks(rng, steps=300, blocks=90, lanes=1, births=False)
+    slots = 64 * 70
+    blocks = blocks._replace(slots=slots, number=rng.choice(slots, 90, replace=False))
+    problem = collect(blocks, 30.0 * blocks.block_bytes)
+    timeline, grid = gather(blocks, 1)
+    assert grid.bits.size > prices.THREAD_WORDS
+    setting = Setting(timeline, rates, "text", "layer", blocks.block_bytes, problem.room)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prices.numba, "get_num_threads", lambda: 2)
+        lagrangian = Lagrangian(setting, grid)
+    dual = random_prices(rng, setting)
+    value, _ = lagrangian(dual)
+    slow = slow_lagrangian(problem, rates, "text", "layer", dual.arm[:, :-1], dual.room)
+    assert value == pytest.approx(slow, rel=1e-9)
 
 
 @given(st.lists(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=3), min_size=1, max_size=5))

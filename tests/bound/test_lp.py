@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from hmsim.bound.exact.lp import check_size, solve_lp, solve_milp
-from hmsim.bound.exact.problem import BARRIERS, alive_mask, check_setting, collect, schedule_time
+from hmsim.bound.exact.problem import alive_mask, check_setting, collect
+from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.errors import InputError
-from hmsim.placement.latency import VARIANTS, Rates
-from tests.oracles.bound_cases import random_blocks, random_rates, slow_lagrangian
+from hmsim.placement.latency import Rates
+from tests.oracles.bound_cases import posed, random_blocks, random_rates, slow_lagrangian
+from tests.oracles.schedules import schedule_time
 
 
 def brute_force(problem, rates, variant, barrier):
@@ -25,26 +27,29 @@ def brute_force(problem, rates, variant, barrier):
     return best
 
 
-def instances(count, seed, **sizes):
+def instances(count, seed, variant, barrier, **sizes):
+    """Rates, problem and Lagrangian of random workloads."""
     rng = np.random.default_rng(seed)
     found = 0
     while found < count:
         blocks = random_blocks(rng, **{k: int(rng.integers(*v)) for k, v in sizes.items()})
-        problem = collect(blocks, float(blocks.block_bytes * rng.integers(0, 4)))
+        room, rates = int(rng.integers(0, 4)), random_rates(rng)
+        problem, lagrangian = posed(blocks, rates, room, variant, barrier)
         if problem.blocks:
             found += 1
-            yield problem, random_rates(rng)
+            yield rates, problem, lagrangian
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("barrier", BARRIERS)
 def test_the_milp_is_the_best_of_all_schedules(variant, barrier):
-    for problem, rates in instances(12, seed=1, steps=(1, 5), blocks=(1, 4)):
-        if problem.cells > 9:
-            continue
+    for rates, problem, lagrangian in instances(
+        12, 1, variant, barrier, steps=(1, 5), blocks=(1, 4)
+    ):
+        assert problem.cells <= 9  # 2 ** 9 schedules to try
         best = brute_force(problem, rates, variant, barrier)
-        lp = solve_lp(problem, rates, variant, barrier)
-        milp = solve_milp(problem, rates, variant, barrier, 0.0, None)
+        lp = solve_lp(problem, lagrangian)
+        milp = solve_milp(problem, lagrangian, 0.0, None)
         assert milp.time_s == pytest.approx(best, rel=1e-6, abs=1e-9)
         assert milp.bound_s <= best * (1 + 1e-6)
         assert lp.time_s <= milp.time_s * (1 + 1e-6)
@@ -55,17 +60,23 @@ def test_the_milp_is_the_best_of_all_schedules(variant, barrier):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("barrier", BARRIERS)
 def test_the_lagrangian_at_the_lp_prices_is_the_lp_optimum(variant, barrier):
-    for problem, rates in instances(15, seed=2, steps=(2, 20), blocks=(2, 12)):
-        lp = solve_lp(problem, rates, variant, barrier)
-        value = slow_lagrangian(problem, rates, variant, barrier, lp.arm_price, lp.room_price)
+    for rates, problem, lagrangian in instances(
+        15, 2, variant, barrier, steps=(2, 20), blocks=(2, 12)
+    ):
+        lp = solve_lp(problem, lagrangian)
+        arm, room = lp.prices
+        value = slow_lagrangian(problem, rates, variant, barrier, arm[:, :-1], room)
         assert value == pytest.approx(lp.time_s, rel=1e-6, abs=1e-9)
 
 
 def test_a_physical_exclusive_schedule_never_takes_longer_than_by_the_text():
-    for problem, rates in instances(10, seed=3, steps=(2, 12), blocks=(2, 8)):
-        for barrier in BARRIERS:
-            exclusive = solve_lp(problem, rates, "exclusive", barrier).time_s
-            assert exclusive <= solve_lp(problem, rates, "text", barrier).time_s * (1 + 1e-7)
+    for barrier in BARRIERS:
+        cases = [
+            instances(10, 3, variant, barrier, steps=(2, 12), blocks=(2, 8))
+            for variant in ("exclusive", "text")
+        ]
+        for exclusive, text in zip(*cases, strict=True):
+            assert solve_lp(*exclusive[1:]).time_s <= solve_lp(*text[1:]).time_s * (1 + 1e-7)
 
 
 def test_refusals_say_what_to_do_instead():

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from hmsim.bound import rounding
 from hmsim.bound.ascent import ascend, coarse_start
 from hmsim.bound.exact.lp import solve_milp
-from hmsim.bound.exact.problem import BARRIERS, collect, schedule_time
+from hmsim.bound.exact.problem import collect
 from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
-from hmsim.placement.latency import VARIANTS, Rates
+from hmsim.config.enumerations import BARRIERS, VARIANTS
+from hmsim.placement.latency import Rates
 from tests.bound.test_dual import random_prices
 from tests.oracles.bound_cases import random_blocks, random_rates
+from tests.oracles.schedules import schedule_time
 
 
 def an_instance(rng, variant, barrier, room=None, **sizes):
@@ -66,8 +68,8 @@ def test_the_evaluator_finds_the_same_time(seed, variant, barrier):
 def test_no_schedule_beats_the_milp(variant, barrier):
     rng = np.random.default_rng(4)
     for _ in range(2):
-        problem, rates, setting, grid = an_instance(rng, variant, barrier, 2, blocks=6, steps=8)
-        least = solve_milp(problem, rates, variant, barrier, 0.0, None).bound_s
+        problem, _, setting, grid = an_instance(rng, variant, barrier, 2, blocks=6, steps=8)
+        least = solve_milp(problem, Lagrangian(setting, grid), 0.0, None).bound_s
         for _ in range(5):
             use, _ = rounding.rounded(setting, grid, random_prices(rng, setting))
             assert rounding.time_of(setting, use) >= least * (1 - 1e-6)

@@ -12,9 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
+import hmsim
 from hmsim.cli import main
+from tests.oracles.chat_requests import write_chat
 
-SHARED = Path(__file__).parents[2] / "../shared"
 SPEC = """
 system = "gh200-paper"
 
@@ -77,6 +78,18 @@ def test_json_is_alone_on_standard_output_and_adds_up(spec, tmp_path, capsys):
         assert policy["replay"]["sampled_steps"] == 93
         assert policy["replay"]["ci95_s"] == 0
         assert policy["replay"]["time_s"] >= policy["replay"]["bound_s"], name
+
+
+def test_options_are_changes_of_the_configuration(spec, tmp_path):
+    """`--seed` and the like are read with the file, before it is checked for the only time."""
+    out = tmp_path / "r.h5"
+    (tmp_path / "no.toml").write_text(SPEC.replace("[policies]", 'seed = "none"\n[policies]'))
+    call = small(tmp_path / "no.toml", "-o", str(out), "--seed", "7", "--fidelity", "analytic",
+                 "--gap", "0.5", "--policy", "static")  # fmt: skip
+    assert main(call) == 0
+    again = hmsim.Result.open(out).spec
+    assert (again.workload.seed, again.bound.gap) == (7, 0.5)
+    assert (again.replay.fidelity, again.policies.names) == ("analytic", ["static"])
 
 
 def test_a_result_reruns_from_its_own_configuration(spec, tmp_path, capsys):
@@ -161,7 +174,7 @@ def test_replay_prints_what_is_achieved_and_numbers_bad_lines(tmp_path, capsys):
     assert "2" in capsys.readouterr().err
 
 
-def test_presets_are_listed_printed_and_given_back(tmp_path, capsys):
+def test_presets_are_listed_printed_and_given_back(capsys):
     assert main(["presets"]) == 0
     listed = capsys.readouterr().out
     for name in ("gh200-paper", "hbm4-8000", "lpddr5x-8533", "llama-3.1-8b-paper", "gb200"):
@@ -222,10 +235,9 @@ def test_help_is_quick():
     assert done.stdout.endswith("[]\n"), done.stdout
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the request traces are not beside the checkout")
-def test_real_requests_fill_hbm(tmp_path, capsys):
+def test_requests_of_a_chat_fill_hbm(tmp_path, capsys):
     catalogue = Path(__file__).parents[2] / "workloads/chat-real.toml"
-    path = SHARED / "data/mooncake_conversation_trace.jsonl"
+    path = write_chat(tmp_path / "chat.jsonl")
     call = ["run", str(catalogue), "--set", f"workload.requests.path={path}", "--fidelity",
             "analytic", "--json", "--set", "workload.requests.steps=200", "--set", "output={}",
             "--set", "workload.layers=4", "--set", "system.hbm.capacity=26GB"]  # fmt: skip

@@ -10,7 +10,7 @@ from hmsim.errors import InputError
 from hmsim.exchange.plain import read_trace
 from hmsim.memory.address_trace import format_table, replay_trace
 
-REFERENCE = Path(__file__).parents[2] / "../shared/reference/dram_reference.csv"
+REFERENCE = Path(__file__).parents[1] / "references/dram_reference.csv"
 
 
 def sequential(n=4000, write=0):
@@ -167,21 +167,21 @@ def test_idle_time_costs_nothing_and_changes_nothing(name, refresh, row_policy, 
     counted = replay_trace(trace, load=2e-5, **how)
     assert replace(counted, wall_s=0) == replace(logged, wall_s=0)
     assert counted.refreshes > 100
-    seconds = replay_trace(trace, load=1e-9, **how)
-    assert seconds.seconds > 1
-    assert seconds.wall_s < 0.1
+    # Tick by tick this would not end: over a second of simulated time, billions of ticks.
+    assert replay_trace(trace, load=1e-9, **how).seconds > 1
 
 
-# kind, map, refresh, requests, ticks, mean latency (ns): Ramulator 2.1, queue 32, FR-FCFS row hit
+# map, refresh, ticks, mean latency (ns) of 200,000 reads in a row: Ramulator 2.1, queue 32, FR-FCFS
+# with row hits first
 KNOWN = [
-    ("hbm3-6400", "seq", "Bg2 Pc1 Co5 Si1 Ba2 Ro14", "none", 448161, 36.782),
-    ("hbm3-6400", "seq", "RoBaRaCoCh", "all-bank", 951357, 61.939),
-    ("lpddr5-6400", "seq", "Bg2 Co6 Ba2 Ro15", "all-bank", 436596, 111.425),
+    ("hbm3-6400", "Bg2 Pc1 Co5 Si1 Ba2 Ro14", "none", 448161, 36.782),
+    ("hbm3-6400", "RoBaRaCoCh", "all-bank", 951357, 61.939),
+    ("lpddr5-6400", "Bg2 Co6 Ba2 Ro15", "all-bank", 436596, 111.425),
 ]
 
 
-@pytest.mark.parametrize(("memory", "kind", "mapping", "refresh", "ticks", "latency"), KNOWN)
-def test_agrees_with_the_cycle_level_simulator(memory, kind, mapping, refresh, ticks, latency):
+@pytest.mark.parametrize(("memory", "mapping", "refresh", "ticks", "latency"), KNOWN)
+def test_agrees_with_the_cycle_level_simulator(memory, mapping, refresh, ticks, latency):
     result = replay_trace(sequential(200_000), memory, mapping=mapping, refresh=refresh)
     tick = 0.3125e-9 if memory.startswith("hbm") else 1.25e-9
     assert result.seconds == pytest.approx(ticks * tick, rel=1e-6)
@@ -190,8 +190,6 @@ def test_agrees_with_the_cycle_level_simulator(memory, kind, mapping, refresh, t
 
 @pytest.mark.slow
 def test_every_row_of_the_reference():
-    if not REFERENCE.exists():
-        pytest.skip("no reference rows beside the checkout")
     from scripts.validate_memory import against_ramulator
 
     rows = against_ramulator(REFERENCE)

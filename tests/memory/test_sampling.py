@@ -10,35 +10,35 @@ from hypothesis import strategies as st
 from hmsim.config.base import preset_names
 from hmsim.config.memory import load_memory
 from hmsim.memory import sampling
-from hmsim.memory.device import Memory, MemoryConfig, Pages
+from hmsim.memory.device import Extents, Memory, MemoryConfig
 
 WINDOW = 512
 
 
-def random_pages(memory: Memory, rng, size: int, total: int, writes: float) -> Pages:
+def random_extents(memory: Memory, rng, size: int, total: int, writes: float) -> Extents:
     n = total // size
     address = rng.integers(0, memory.capacity // size, n) * size
-    return Pages(address, np.full(n, size), (rng.random(n) < writes).astype(np.int64))
+    return Extents(address, np.full(n, size), (rng.random(n) < writes).astype(np.int64))
 
 
-def stream_pages(memory: Memory, rng, size: int, total: int, writes: float) -> Pages:
-    pages = random_pages(memory, rng, size, total, writes)
-    return pages._replace(address=np.arange(len(pages.size)) * size)
+def stream_extents(memory: Memory, rng, size: int, total: int, writes: float) -> Extents:
+    extents = random_extents(memory, rng, size, total, writes)
+    return extents._replace(address=np.arange(len(extents.size)) * size)
 
 
-def rates(config: MemoryConfig, steps: list[Pages]) -> tuple[int, int]:
+def rates(config: MemoryConfig, steps: list[Extents]) -> tuple[int, int]:
     """Ticks of the same steps at burst and at run fidelity."""
     ticks = []
     for sampled in (False, True):
         memory = Memory(config, window=WINDOW, posted_writes=False)
         now = 0
-        for pages in steps:
-            took, counts = memory.replay_apart(pages, now, WINDOW, 0, sampled)
+        for extents in steps:
+            took, counts = memory.replay_apart(extents, now, WINDOW, 0, sampled)
             now += took
             assert min(memory.bus_ticks(counts, took).values()) >= 0
             assert sum(memory.bus_ticks(counts, took).values()) == took * memory.buses
             # No faster than the pins of the busiest channel.
-            bursts = sampling.survey(pages, config.channels, *memory._shifts).bursts
+            bursts = sampling.survey(extents, config.channels, *memory._shifts).bursts
             assert took >= bursts.max() * memory.timing.burst // memory.timing.buses
         ticks.append(now)
     return ticks[0], ticks[1]
@@ -65,7 +65,7 @@ def error(
     )
     rng = np.random.default_rng(seed)
     memory = Memory(config)
-    burst, run = rates(config, [random_pages(memory, rng, size, total, writes) for _ in range(3)])
+    burst, run = rates(config, [random_extents(memory, rng, size, total, writes) for _ in range(3)])
     return run / burst - 1
 
 
@@ -99,7 +99,7 @@ def test_run_follows_burst_on_every_preset(name, size, writes):
     config = MemoryConfig(load_memory(name), 24, interleave=512, read_queue=64)
     rng = np.random.default_rng(1)
     memory = Memory(config)
-    steps = [random_pages(memory, rng, size, 40 << 20, writes) for _ in range(4)]
+    steps = [random_extents(memory, rng, size, 40 << 20, writes) for _ in range(4)]
     burst, run = rates(config, steps)
     assert run == pytest.approx(burst, rel=0.02)
 
@@ -108,16 +108,16 @@ def test_run_follows_burst_on_every_preset(name, size, writes):
 def test_streams_keep_their_row_hits(mapping):
     config = MemoryConfig(load_memory("hbm3-6400"), 8, mapping, 1024, read_queue=32)
     memory = Memory(config)
-    steps = [stream_pages(memory, np.random.default_rng(0), 4096, 24 << 20, 0.0)] * 2
+    steps = [stream_extents(memory, np.random.default_rng(0), 4096, 24 << 20, 0.0)] * 2
     burst, run = rates(config, steps)
     assert run == pytest.approx(burst, rel=0.02)
 
 
 def test_a_step_that_finds_other_traffic_starts_anew():
-    """Pages of the same size, first all over a channel's banks, then all in one bank."""
+    """Extents of the same size, first all over a channel's banks, then all in one bank."""
     config = MemoryConfig(load_memory("hbm3-6400"), 4, interleave=256)
     memory = Memory(config)
-    usual = random_pages(memory, np.random.default_rng(0), 256, 8 << 20, 0.0)
+    usual = random_extents(memory, np.random.default_rng(0), 256, 8 << 20, 0.0)
     row_bytes = memory.capacity >> 14  # consecutive rows of a bank
     one_bank = usual._replace(address=np.arange(len(usual.size)) % 16384 * row_bytes)
     one_bank.address[:] += np.arange(len(usual.size)) % 4 * 256
@@ -158,15 +158,15 @@ def test_runs_and_the_channels_they_touch():
 def test_consecutive_cuts_make_the_whole(sizes, data):
     size = np.array(sizes)
     position = np.append(0, np.cumsum(size))
-    pages = (position[:-1] * 7, size, size % 2)
+    extents = (position[:-1] * 7, size, size % 2)
     total = int(position[-1])
     ends = sorted({0, total, *data.draw(st.lists(st.integers(1, total), max_size=4))})
-    found = [sampling.cut(pages, position, low, high - low) for low, high in pairwise(ends)]
+    found = [sampling.cut(extents, position, low, high - low) for low, high in pairwise(ends)]
     assert abs(sum(int(part[1].sum()) for part in found) - total) <= total / 2
     for address, length, write in found:
-        page = np.searchsorted(pages[0], address, "right") - 1
-        assert (address + length <= pages[0][page] + size[page]).all()
-        assert (write == size[page] % 2).all()
+        extent = np.searchsorted(extents[0], address, "right") - 1
+        assert (address + length <= extents[0][extent] + size[extent]).all()
+        assert (write == size[extent] % 2).all()
         assert (length > 0).all()
 
 
@@ -186,13 +186,13 @@ def test_traffic_on_one_channel_alone():
     config = MemoryConfig(load_memory("hbm3-6400"), 32, interleave=256)
     n = 3000
     address = np.arange(n) * 32 * 256 + 5 * 256
-    pages = Pages(address, np.full(n, 256), np.zeros(n, np.int64))
-    burst, run = rates(config, [pages])
+    extents = Extents(address, np.full(n, 256), np.zeros(n, np.int64))
+    burst, run = rates(config, [extents])
     assert run == pytest.approx(burst, rel=0.02)
 
 
 def test_a_small_step_is_simulated_whole():
     config = MemoryConfig(load_memory("hbm3-6400"), 32, interleave=256)
-    page = Pages(np.array([5 * 256]), np.array([64]), np.array([0]))
-    burst, run = rates(config, [page])
+    extent = Extents(np.array([5 * 256]), np.array([64]), np.array([0]))
+    burst, run = rates(config, [extent])
     assert run == pytest.approx(burst, abs=2)

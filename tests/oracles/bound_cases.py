@@ -4,9 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hmsim.bound.exact.problem import Problem
-from hmsim.placement.latency import INCLUSIVE, Rates, dram_arms
-from hmsim.workload.steps import Chunk, Geometry, group_starts
+from hmsim.bits import pack
+from hmsim.bound.exact.problem import Problem, collect
+from hmsim.bound.paths.words import gather
+from hmsim.bound.prices import Lagrangian, Setting
+from hmsim.placement.latency import Rates, latency_of
+from hmsim.workload.steps import Geometry, Steps, group_starts
 
 
 class Blocks(NamedTuple):
@@ -42,7 +45,11 @@ class Blocks(NamedTuple):
     def prompt(self):
         bits = np.zeros((self.lanes, self.slots), np.uint8)
         bits.reshape(-1)[self.number[self.birth < 0]] = 1
-        return np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
+        return pack(bits)
+
+    def locate(self, block):
+        lane, slot = np.divmod(block, self.slots)
+        return lane, np.zeros_like(block), slot
 
     def chunks(self):
         steps = len(self.lane)
@@ -58,9 +65,9 @@ class Blocks(NamedTuple):
                 sizes.append(self.append[grown, t])
                 born.append(self.birth[grown] == t)
                 deaths.append(np.sort(self.number[self.death == t]))
-            yield Chunk(
+            yield Steps(
                 first, self.lane[rows], self.token[rows],
-                np.packbits(flags, axis=1, bitorder="little").view(np.uint64),
+                pack(flags),
                 flags.sum(axis=1).astype(np.int64),
                 _offset(slots), _join(slots), _join(sizes), _join(born),
                 _offset(deaths), _join(deaths), self.hbm_bytes[rows], self.compute_s[rows],
@@ -126,16 +133,26 @@ def random_rates(rng: np.random.Generator) -> Rates:
     return Rates(float(hbm), float(link_read), float(link_write), float(dram))
 
 
+def posed(
+    blocks: Blocks, rates: Rates, room: int, variant: str, barrier: str
+) -> tuple[Problem, Lagrangian]:
+    """The problem of these blocks where HBM holds `room` of them, and its Lagrangian."""
+    problem = collect(blocks, float(blocks.block_bytes * room))
+    timeline, grid = gather(blocks, 1)
+    setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.room)
+    return problem, Lagrangian(setting, grid)
+
+
 def slow_lagrangian(
     problem: Problem, rates: Rates, variant: str, barrier: str, arm_price, room_price
 ) -> float:
     """The Lagrangian at given prices [G, arms] and [T], block by block and step by step."""
     start = group_starts(problem.token, barrier)
     group = np.repeat(np.arange(len(start)), np.diff(start, append=problem.steps))
-    inclusive = variant in INCLUSIVE
+    inclusive = variant in ("code", "inclusive")
     size = problem.block_bytes
     hbm = arm_price[:, 0][group] / rates.hbm
-    er, ew, mi, mo = (arm_price[:, 1:] @ dram_arms(variant, rates))[group].T
+    er, ew, mi, mo = (arm_price[:, 1:] @ latency_of(variant, rates).term)[group].T
     floor = 1 - arm_price.sum(axis=1)
     value = float((floor[group] * problem.compute_s + hbm * problem.hbm_bytes).sum())
     value -= problem.room * room_price.sum()

@@ -5,39 +5,42 @@ through the `Game` that it is given at the start.
 """
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
-from hmsim.placement.latency import Steps, variant_traffic
-from tests.oracles.policies import prompt_of, steps_of
+from tests.oracles import times
+from tests.oracles.job import Job, job_of
 
 
 class Game:
-    """The state that rules look at: what exists, what is in HBM, all steps."""
+    """The state that rules look at: what exists, what is in HBM, all steps.
+
+    `before[t]` and `after[t]` recall what was in HBM while step t ran, and once its moves were done
+    and the dying gone.
+    """
 
     def __init__(self, workload, capacity, rates, variant):
-        self.geometry, self.capacity = workload.geometry, capacity
-        self.rates, self.variant, self.size = rates, variant, workload.geometry.block_bytes
-        self.steps = steps_of(workload)
-        chunks = list(workload.chunks())
-        self.hbm_bytes = np.concatenate([chunk.hbm_bytes for chunk in chunks])
-        self.compute_s = np.concatenate([chunk.compute_s for chunk in chunks])
-        self.prompt = prompt_of(workload)
+        self.job = job = workload if isinstance(workload, Job) else job_of(workload)
+        self.capacity, self.rates, self.variant = capacity, rates, variant
+        self.size, self.steps, self.prompt = job.block_bytes, job.steps, job.prompt
         self.alive, self.resident = set(self.prompt), set()
+        self.before, self.after = [], []
 
     def coming(self, t, window):
         """The sets that the lane of step t reads at its next `window` visits."""
-        lane = self.steps[t][0]
-        return [read for other, read, _, _ in self.steps[t + 1 :] if other == lane][:window]
+        lane = self.steps[t].lane
+        return [step.read for step in self.steps[t + 1 :] if step.lane == lane][:window]
 
     def lane(self, block):
-        return block // self.geometry.slots
+        return block // self.job.slots
 
     def play(self, rule):
         """Counts as in `traffic.COUNTS`, a row a step."""
         self.resident = set(rule.begin(self))
         rows = []
-        for t, (_, read, appends, _) in enumerate(self.steps):
+        for t, step in enumerate(self.steps):
+            read, appends = step.read, step.appends
             if t == 0:
                 self._give_birth(0, lambda block: True)
             row = [
@@ -46,9 +49,11 @@ class Game:
                 sum(size for block, size, _ in appends if block in self.resident), 0, 0, 0, 0,
             ]  # fmt: skip
             rows.append(row)
+            self.before.append(set(self.resident))
             if t + 1 == len(self.steps):
+                self.after.append(set(self.resident))
                 break
-            dying = self.steps[t + 1][3]
+            dying = self.steps[t + 1].dying
             promote, demote = rule.decide(t)
             assert self.resident.issuperset(demote)
             assert self.alive.issuperset(promote)
@@ -58,12 +63,13 @@ class Game:
             row[7] = len(set(demote) - dying)
             self.resident = (self.resident - set(demote) | set(promote)) - dying
             assert len(self.resident) <= self.capacity
+            self.after.append(set(self.resident))
             self.alive -= dying
             self._give_birth(t + 1, rule.place)
         return np.array(rows)
 
     def _give_birth(self, t, place):
-        for block, _, born in self.steps[t][2]:
+        for block, _, born in self.steps[t].appends:
             if born:
                 self.alive.add(block)
                 if place(block) and len(self.resident) < self.capacity:
@@ -113,8 +119,8 @@ class Lru(Rule):
 
     def decide(self, t):
         game = self.game
-        _, read, appends, _ = game.steps[t]
-        used = read | {block for block, _, _ in appends}
+        read = game.steps[t].read
+        used = read | {block for block, _, _ in game.steps[t].appends}
         self.last |= {block: (t, block) for block in used}
         victims = sorted(game.resident - used, key=self.last.get)
         return self.swap(sorted(read - game.resident)[: self.most(t)], victims)
@@ -126,8 +132,8 @@ class Lru(Rule):
 class Balanced(Lru):
     def most(self, t):
         game = self.game
-        read = game.steps[t][1]
-        other, hits, most = game.hbm_bytes[t], len(read & game.resident), 0
+        read = game.steps[t].read
+        other, hits, most = game.steps[t].hbm_bytes, len(read & game.resident), 0
         demand = other + game.size * len(read)
         while other + game.size * (hits + most) < game.rates.split * demand:
             most += 1
@@ -140,18 +146,17 @@ class Slack(Lru):
 
     def most(self, t):
         game = self.game
-        _, read, appends, _ = game.steps[t]
+        _, _, read, appends, _, weights, floor_s = game.steps[t]
         hits = len(read & game.resident)
         room = game.capacity - len(game.resident)
+        append = sum(size for _, size, _ in appends)
+        in_hbm = sum(size for block, size, _ in appends if block in game.resident)
 
         def seconds(moves):
-            counts = np.array([[
-                len(read), hits, 0, sum(size for _, size, _ in appends),
-                sum(size for block, size, _ in appends if block in game.resident),
-                moves, moves, max(0, moves - room), 0,
-            ]])  # fmt: skip
-            steps = Steps(game.hbm_bytes[t : t + 1], game.compute_s[t : t + 1], np.arange(1))
-            return variant_traffic(counts, steps, game.size, game.rates, game.variant).time_s[0]
+            out = max(0, moves - room)
+            count = times.Count(len(read), hits, 0, append, in_hbm, moves, moves, out)
+            moved = times.moved(game.variant, count, game.size, weights)
+            return times.group(game.variant, game.rates, [moved], floor_s)[1]
 
         limit = seconds(0) * (1 + self.stretch) * (1 + 1e-12)
         return max(moves for moves in range(len(read) - hits + 1) if seconds(moves) <= limit)
@@ -167,7 +172,7 @@ class Lookahead(Rule):
         reads = {block: sum(block in read for read in ahead) for block in set().union(*ahead)}
         wanted = [block for block in reads if block in game.alive - game.resident]
         wanted.sort(key=lambda block: (-reads[block], block))
-        here = [block for block in game.resident if game.lane(block) == game.steps[t][0]]
+        here = [block for block in game.resident if game.lane(block) == game.steps[t].lane]
         victims = sorted(block for block in here if block not in reads)
         return self.swap(wanted[: int(np.ceil(self.share * len(wanted)))], victims)
 
@@ -175,12 +180,12 @@ class Lookahead(Rule):
 class Page(Rule):
     def decide(self, t):
         game = self.game
-        span = 16 if game.geometry.tokens_per_block == 1 else 1
+        span = 16 if game.job.tokens_per_block == 1 else 1
         ahead = game.coming(t, 1)
         if not ahead:
             return [], []
         reads = ahead[0] & game.alive
-        here = {block for block in game.alive if game.lane(block) == game.steps[t][0]}
+        here = {block for block in game.alive if game.lane(block) == game.steps[t].lane}
         pages = {}
         for block in sorted(here):
             pages.setdefault(block // span, []).append(block)
@@ -218,7 +223,7 @@ class Belady(Lru):
 
     def decide(self, t):
         game = self.game
-        lane, read, appends, _ = game.steps[t]
+        _, lane, read, appends, *_ = game.steps[t]
         used = read | {block for block, _, _ in appends}
         self.last |= {block: (t, block) for block in used}
         ahead = game.coming(t, self.window)
@@ -249,10 +254,10 @@ class Belady(Lru):
 
 
 class Scored(Rule):
-    """`weight` None counts uses; else scores are moving averages, visit by visit."""
+    """`weight` None counts uses; else scores are moving averages, visit by visit, in fractions."""
 
     def __init__(self, weight):
-        self.weight = weight
+        self.weight = None if weight is None else Fraction(weight)
 
     def begin(self, game):
         self.game = game
@@ -265,13 +270,18 @@ class Scored(Rule):
         score = self.score[block]
         if self.weight is None or score == 0:
             return score
-        decay = -math.log1p(-self.weight)
+        fade, decay = 1 - self.weight, -math.log1p(-self.weight)
         offset = 1 + math.ceil(-math.log(self.weight) / decay)
-        return visit + offset + math.floor(np.log(score) / decay)
+        faded = math.ceil(-math.log(score) / decay)  # the least n with fade ** n <= score
+        while fade ** (faded - 1) <= score:  # a logarithm is not exact
+            faded -= 1
+        while fade**faded > score:
+            faded += 1
+        return visit + offset - faded
 
     def decide(self, t):
         game = self.game
-        lane, read, appends, _ = game.steps[t]
+        _, lane, read, appends, *_ = game.steps[t]
         used = read | {block for block, _, _ in appends}
         visit = self.visits[lane] = self.visits.get(lane, 0) + 1
         for block in sorted(self.seen.get(lane, set()) - used):
@@ -280,7 +290,7 @@ class Scored(Rule):
         self.seen[lane] = used
         for block in used:
             self.waiting.pop(block, None)
-            self.score.setdefault(block, 0.0)
+            self.score.setdefault(block, Fraction(0))
         for block in self.score:
             if game.lane(block) == lane and self.weight is not None:
                 self.score[block] *= 1 - self.weight

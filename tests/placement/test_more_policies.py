@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hmsim.errors import InputError
-from hmsim.placement import driver, policies
-from hmsim.placement.latency import VARIANTS, Steps, variant_traffic
+from hmsim.placement import policies
+from hmsim.placement.latency import VARIANTS, Groups, variant_traffic
 from hmsim.placement.policies import scored
 from hmsim.placement.policies.sa import anneal
 from hmsim.workload.windows import windows
@@ -29,11 +29,8 @@ def case(seed, rows, **options):
 def counts_of(name, options, workload, capacity, rates, variant="text"):
     policy = policies.make(name, options)
     size = float(capacity * workload.geometry.block_bytes)
-    run = driver.start(policy, workload, size, rates, variant)
-    found = [
-        run.advance(window, demand, np.full(window.rows, -1))[0]
-        for window, demand in windows(workload, policy.ahead_tokens)
-    ]
+    run = policy.start(workload, size, rates, variant)
+    found = [run.advance(window)[0] for window in windows(workload, policy.ahead_tokens)]
     return np.concatenate(found)
 
 
@@ -116,7 +113,7 @@ def test_lfu(seed, capacity, rows):
 @CASES
 @given(seed=seeds, capacity=capacities, rows=tokens, weight=st.sampled_from([0.25, 0.5]))
 def test_ema(seed, capacity, rows, weight):
-    """With these weights, averages over so few visits are exact in floating point."""
+    """Nowhere near enough visits in a row for a score to come near the edge of a level."""
     workload, rates = case(seed, rows, blocks=30)
     agree("ema", {"weight": weight}, naive_rules.Scored(weight), workload, rates, capacity)
 
@@ -124,14 +121,30 @@ def test_ema(seed, capacity, rows, weight):
 @CASES
 @given(seed=seeds, capacity=capacities, rows=tokens, weight=st.sampled_from([0.5, 0.75]))
 def test_ema_brings_scores_near_one_again(seed, capacity, rows, weight):
-    """Exact still: with these weights, that multiplies by powers of two."""
+    """Exact: with these weights that multiplies by powers of two, and a score is a number whose
+    digits, of 1 or 2 bits, are the visits. What 53 bits cut off can change a level only by a carry
+    through all of them: after 26 uses in a row at weight 0.75, of which 2 are left to be sure. (A
+    block used for longer is ranked as if it had been for ever: one level higher at most.)"""
     workload, rates = case(seed, rows, blocks=30, steps=40)
+    assume(weight < 0.75 or longest_run(workload) < 24)
     far = scored.FAR
     scored.FAR = 40.0  # every few visits
     try:
         agree("ema", {"weight": weight}, naive_rules.Scored(weight), workload, rates, capacity)
     finally:
         scored.FAR = far
+
+
+def longest_run(workload):
+    """Most visits of its lane in a row at which some block is used."""
+    longest = 0
+    used = workload.read | (workload.append > 0)
+    for block, lane in zip(used, workload.number // workload.slots, strict=True):
+        run = 0
+        for here in block[workload.lane == lane]:
+            run = run + 1 if here else 0
+            longest = max(longest, run)
+    return longest
 
 
 def test_annealing_finds_the_bottom_of_a_valley():
@@ -164,8 +177,8 @@ def test_sa_is_the_best_lookahead_that_it_found(seed, capacity, variant):
     def seconds(options):
         counts = counts_of("lookahead", options, workload, capacity, rates, variant)[:tokens]
         other = workload.hbm_bytes[:tokens], workload.compute_s[:tokens]
-        steps = Steps(*other, np.arange(tokens))
-        return variant_traffic(counts, steps, workload.block_bytes, rates, variant).time_s.sum()
+        groups = Groups(*other, np.arange(tokens))
+        return variant_traffic(counts, groups, workload.block_bytes, rates, variant).time_s.sum()
 
     assert found.time_s == pytest.approx(seconds(options))
     assert found.time_s <= seconds({"window": 1, "share": 1.0}) * (1 + 1e-12)

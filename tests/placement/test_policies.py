@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
-from hmsim.placement import driver, policies
+from hmsim.placement import policies
 from hmsim.placement.latency import (
     APPEND,
     APPEND_HBM,
@@ -19,34 +19,32 @@ from hmsim.placement.latency import (
     PROMOTED,
     READS,
     VARIANTS,
+    Groups,
     Rates,
-    Steps,
 )
 from hmsim.placement.policies.api import Policy, policy_step
 from hmsim.placement.policies.authors import Authors
 from hmsim.workload import open_workload
-from hmsim.workload.steps import Chunk, Geometry, group_starts
+from hmsim.workload.steps import Geometry, Steps
 from hmsim.workload.windows import windows
 from tests.oracles import policies as naive_policies
 from tests.oracles.bound_cases import random_blocks, random_rates
 
-PAPER_SIM = Path(__file__).parents[2] / "../shared/reference/paper_sim"
+PAPER_SIM = Path(__file__).parents[1] / "references/paper_sim"
 RATES = Rates(4900e9, 450e9, 450e9, 500e9)
 
 
 def take(policy, workload, capacity, rates=RATES, variant="text", barrier="layer"):
     """Counts, traffic, and residents of the read lane before each step."""
-    run = driver.start(policy, workload, capacity, rates, variant)
+    run = policy.start(workload, capacity, rates, variant, barrier)
     counts, traffic, held = [], [], []
-    for window, demand in windows(workload, policy.ahead_tokens):
-        found, samples = run.advance(window, demand, np.arange(window.rows))
-        start = group_starts(demand.token, barrier)
-        steps = Steps(demand.hbm_bytes, demand.compute_s, start)
+    for window in windows(workload, policy.ahead_tokens):
+        found, samples = run.advance(window, np.arange(window.rows))
         counts.append(found)
-        traffic.append(run.traffic(found, steps))
+        traffic.append(run.traffic(found, Groups.of(window.own, barrier)))
         held += [
             int(np.bitwise_count(sample.before[lane]).sum())
-            for lane, sample in zip(window.lane, samples, strict=False)
+            for lane, sample in zip(window.own.lane, samples, strict=True)
         ]
     joined = [np.concatenate(parts) for parts in zip(*traffic, strict=True)]
     return np.concatenate(counts), type(traffic[0])(*joined), np.array(held)
@@ -122,7 +120,7 @@ class PaperTrace:
             part = slice(first, first + rows)
             count = len(self.lane[part])
             none = np.zeros(count + 1, np.int64)
-            yield Chunk(
+            yield Steps(
                 first, self.lane[part].copy(), self.token[part].copy(), self.bits[part].copy(),
                 np.diff(self.offset[first : first + count + 1]), np.arange(count + 1),
                 self.token[part].copy(), np.full(count, 512), np.ones(count, np.int64), none,
@@ -130,7 +128,6 @@ class PaperTrace:
             )  # fmt: skip
 
 
-@pytest.mark.skipif(not PAPER_SIM.exists(), reason="the reference trace is not beside the checkout")
 @pytest.mark.parametrize("rule", ["overlap", "serial"])
 def test_authors_strategies_agree_with_their_simulator_to_the_last_digit(rule):
     """Totals printed to 1e-6 ns; `sa` to 5e-4, for its victims come in hash order there."""
@@ -218,31 +215,6 @@ def test_variants_are_ordered_as_the_model_says(seed, capacity):
         for variant in VARIANTS
     }
     assert (times["exclusive"] <= times["text"] * (1 + 1e-12)).all()
-
-
-def test_windows_do_not_depend_on_the_chunks():
-    blocks = random_blocks(np.random.default_rng(3), steps=60, blocks=20, lanes=3)
-    seen = []
-    for rows in (3, 6, 21):
-        found = list(windows(blocks._replace(rows=rows), 2))
-        assert sum(window.rows for window, _ in found) == 60
-        for window, _ in found:
-            assert len(window.lane) == min(window.rows + 6, 60 - window.first)
-        seen.append(np.concatenate([window.bits[: window.rows] for window, _ in found]))
-    assert np.array_equal(seen[0], seen[1])
-    assert np.array_equal(seen[0], seen[2])
-
-
-@pytest.mark.parametrize("most_rows", [1, 3, 7, 20])
-def test_pieces_of_windows_run_alike(most_rows):
-    blocks = random_blocks(np.random.default_rng(4), steps=60, blocks=20, lanes=3)
-    whole, pieces = [], []
-    for found, limit in ((whole, np.inf), (pieces, most_rows)):
-        run = driver.start(policies.make("reactive"), blocks, 100.0, RATES, "text")
-        for window, demand in windows(blocks._replace(rows=21), 1, limit):
-            assert len(demand.token) == window.rows <= max(limit, 3)
-            found.append(run.advance(window, demand, np.full(window.rows, -1))[0])
-    assert np.array_equal(np.concatenate(whole), np.concatenate(pieces))
 
 
 @policy_step

@@ -19,7 +19,16 @@ def test_plot_every_source(tmp_path, capsys):
     for source, kind, *options in (
         (result.path, "timeline", "--policy", "static"),
         (result.path, "speedup", "--against", "reactive"),
-        (sweep, "sweep-line", "--x", "sparsity", "--y", "time_s", "--at", "capacity=16.001e9"),
+        (
+            sweep,
+            "sweep-line",
+            "--x",
+            "sparsity",
+            "--y",
+            "total_time_s",
+            "--at",
+            "capacity=16.001e9",
+        ),
         (sweep / "sweep.h5", "sweep-heatmap", "--value", "speedup"),
         (replay, "lost-cycles"),
         (spec, "overlap"),

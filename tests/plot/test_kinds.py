@@ -114,7 +114,7 @@ def test_functions_draw_on_given_axes_and_return_them(data):
 def test_bandwidth_bars_are_the_results(data):
     ax = plot.bandwidth(data["run"])
     widths = [patch.get_width() for patch in ax.patches]
-    expected = data["run"].totals["aggregate_bandwidth_bytes_per_s"] / 1e9
+    expected = data["run"].totals["aggregate_bandwidth_GBps"]
     assert np.allclose(widths, expected)
 
 
@@ -122,7 +122,7 @@ def test_gap_shows_how_the_bound_was_found_where_the_result_tells(data, tmp_path
     run = made.result(tmp_path, **{"workload.seed": "3"})
     assert len(run.bound_history()) == 0
     assert len(plot.gap(run).get_figure().axes) == 1
-    values = float(run.attributes["bound_s"]) * np.array([0.5, 0.9, 1.0])
+    values = float(run.attributes["bound_time_s"]) * np.array([0.5, 0.9, 1.0])
     with h5py.File(run.path, "a") as file:
         file["bound/history"] = np.stack([np.arange(3), values, np.arange(3) / 10], axis=1)
     run = hmsim.Result.open(run.path)
@@ -165,9 +165,11 @@ def test_roofline_is_above_every_analytic_policy(data):
 
 
 def test_sweep_line_cuts_where_it_is_told(data):
-    ax = plot.sweep_line(data["sweep"], x="sparsity", y="time_s", at={"capacity": "16.001 GB"})
+    ax = plot.sweep_line(
+        data["sweep"], x="sparsity", y="total_time_s", at={"capacity": "16.001 GB"}
+    )
     (line,) = [line for line in ax.lines if line.get_label() == "static"]
-    expected = data["sweep"].time_s.isel(capacity=1).sel(policy="static")
+    expected = data["sweep"].total_time_s.isel(capacity=1).sel(policy="static")
     assert np.array_equal(line.get_ydata(), expected)
 
 

@@ -6,7 +6,16 @@ import pytest
 
 from hmsim.errors import InputError
 from hmsim.results import schema as result
-from hmsim.results.schema import SIZES, STEP_VARIABLES, TOTALS, ResultWriter, check
+from hmsim.results.schema import (
+    SIZES,
+    STEP_VARIABLES,
+    TOTALS,
+    TRAITS,
+    Record,
+    ResultWriter,
+    check,
+    read_record,
+)
 
 
 def variables(rows, scale=1):
@@ -17,16 +26,35 @@ def variables(rows, scale=1):
     }
 
 
+ATTRIBUTES = {
+    "config": "x = 1", "fidelity": "analytic", "peak_bandwidth_GBps": 1.0, "system": "a system",
+    "workload_title": "a workload",
+}  # fmt: skip
+
+
+def traits(policies):
+    return {
+        "is_schedule": [1] * len(policies),
+        "foresight": [0] * len(policies),
+        "bound_kind": ["variant"] * len(policies),
+    }
+
+
+def writer_of(path, policies, steps):
+    return ResultWriter(path, list(policies), traits(policies), steps, ATTRIBUTES)
+
+
 def write(path, rows=(5, 4), policies=("static", "reactive"), finish=True):
-    with ResultWriter(path, list(policies), sum(rows), {"config": "x = 1"}) as writer:
+    with writer_of(path, policies, sum(rows)) as writer:
         for rows_now in rows:
             for policy in range(len(policies)):
                 writer.append(policy, variables(rows_now, policy + 1))
         writer.steps(0, np.arange(sum(rows)), np.zeros(sum(rows), np.int64))
         if finish:
-            writer.finish(
-                [{"total_time_s": 1.5}] * len(policies), {"wall_s": 0.1}, np.zeros((0, 3))
-            )
+            totals = dict.fromkeys(TOTALS, [float("nan")] * len(policies))
+            totals["total_time_s"] = [1.5 + row for row in range(len(policies))]
+            record = Record({"wall_s": 0.1}, list(policies), totals, traits(policies))
+            writer.finish(record, np.zeros((0, 3)))
 
 
 def test_xarray_opens_it_with_named_dimensions_and_units(tmp_path):
@@ -36,7 +64,7 @@ def test_xarray_opens_it_with_named_dimensions_and_units(tmp_path):
         assert data.sizes == {"policy": 2, "step": 9, "memory": 2, "reason": 11}
         assert list(data.policy.values) == ["static", "reactive"]
         assert list(data.memory.values) == ["hbm", "dram"]
-        for name in (*STEP_VARIABLES, *TOTALS):
+        for name in (*STEP_VARIABLES, *TOTALS, *TRAITS):
             assert "units" in data[name].attrs, name
         assert data.attention_read_bytes.sel(policy="reactive", memory="dram").values[3] == 2
         assert data.attrs["complete"] == 1
@@ -57,7 +85,7 @@ def test_only_replayed_steps_of_a_sparse_variable_are_written(tmp_path):
     values = variables(9)
     values["bus_ticks"][:] = -1
     values["bus_ticks"][[2, 3, 7]] = 5
-    with ResultWriter(tmp_path / "r.h5", ["static"], 9, {}) as writer:
+    with writer_of(tmp_path / "r.h5", ["static"], 9) as writer:
         writer.append(0, values)
     with h5py.File(tmp_path / "r.h5") as file:
         assert np.array_equal(file["bus_ticks"][0], values["bus_ticks"])
@@ -65,7 +93,7 @@ def test_only_replayed_steps_of_a_sparse_variable_are_written(tmp_path):
 
 def test_interruption_keeps_what_is_done_and_says_so(tmp_path):
     path = tmp_path / "r.h5"
-    with pytest.raises(KeyboardInterrupt), ResultWriter(path, ["static"], 9, {}) as writer:
+    with pytest.raises(KeyboardInterrupt), writer_of(path, ["static"], 9) as writer:
         writer.append(0, variables(4))
         raise KeyboardInterrupt
     with h5py.File(path) as file:
@@ -78,12 +106,12 @@ def test_an_existing_file_stays_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "r.h5"
     write(path)
     before = path.read_bytes()
-    with pytest.raises(ZeroDivisionError), ResultWriter(path, ["static"], 9, {}) as writer:
+    with pytest.raises(ZeroDivisionError), writer_of(path, ["static"], 9) as writer:
         writer.append(0, variables(4))
         raise ZeroDivisionError
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["r.h5"]
-    with pytest.raises(KeyboardInterrupt), ResultWriter(path, ["static"], 9, {}):
+    with pytest.raises(KeyboardInterrupt), writer_of(path, ["static"], 9):
         raise KeyboardInterrupt
     assert path.read_bytes() == before
     check(tmp_path / "r.h5.partial")
@@ -108,4 +136,22 @@ def test_other_files_are_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match="version 99 is newer"):
         check(tmp_path / "r.h5")
     with pytest.raises(InputError, match="cannot be written"):
-        ResultWriter(tmp_path / "no" / "folder.h5", ["static"], 9, {})
+        writer_of(tmp_path / "no" / "folder.h5", ["static"], 9)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    write(tmp_path / "r.h5")
+    record = read_record(tmp_path / "r.h5")
+    assert record.policies == ["static", "reactive"]
+    assert record.totals["total_time_s"] == [1.5, 2.5]
+    assert record.traits == traits(record.policies)
+    assert record.attributes.items() >= (ATTRIBUTES | {"wall_s": 0.1, "complete": 1}).items()
+
+
+@pytest.mark.parametrize("lacking", ["is_schedule", "aggregate_bandwidth_GBps"])
+def test_a_file_of_an_older_schema_is_refused_in_one_line(tmp_path, lacking):
+    write(tmp_path / "r.h5")
+    with h5py.File(tmp_path / "r.h5", "a") as file:
+        del file[lacking]
+    with pytest.raises(InputError, match=f"lacks '{lacking}'"):
+        read_record(tmp_path / "r.h5")

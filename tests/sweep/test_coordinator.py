@@ -3,6 +3,8 @@
 import csv
 import json
 
+import h5py
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -34,18 +36,23 @@ def test_every_point_is_what_a_run_gives(tmp_path):
     data = hmsim.open_sweep(tmp_path / "out")
     assert dict(data.sizes) == {"sparsity": 3, "capacity": 2, "policy": 2}
     assert data.capacity.attrs["units"] == "byte"
-    assert data.time_s.attrs["units"] == "s"
+    assert data.total_time_s.attrs["units"] == "s"
     assert (data.attrs["complete"], data.attrs["failed"]) == (1, 3)
-    assert np.isnan(data.time_s.sel(capacity=8e9)).all()
+    assert np.isnan(data.total_time_s.sel(capacity=8e9)).all()
     # A point is the run that its directory says how to repeat.
     spec = load_run(
         tmp_path / "out/base.toml", ["workload.sparsity=0.6", "system.hbm.capacity=16.001 GB"]
     )
-    report = summary.as_dict(spec, engine.execute(spec, None, lambda _: None))
+    report = summary.as_dict(engine.execute(spec, None, lambda _: None).record)
     for policy, numbers in report["policies"].items():
         found = data.sel(sparsity=0.6, capacity=16.001e9, policy=policy)
-        for key, value in numbers.items():
-            assert float(found[key]) == value
+        own = summary.flat_policy(numbers)
+        assert own["bound_kind"] == found["bound_kind"]
+        for key in own.keys() - {"bound_kind"}:
+            assert float(found[key]) == own[key], key
+    for key, value in summary.flat(report).items():
+        if isinstance(value, float) and key != "wall_s":
+            assert float(data[key].sel(sparsity=0.6, capacity=16.001e9)) == value, key
 
     with (tmp_path / "out/sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -54,7 +61,7 @@ def test_every_point_is_what_a_run_gives(tmp_path):
     for row in rows:
         at = {"capacity": float(row["capacity"]), "policy": row["policy"]}
         found = data.isel(sparsity=0 if row["sparsity"] == "0.4" else 1).sel(at)
-        assert row["time_s"] == "" or float(row["time_s"]) == float(found.time_s)
+        assert row["total_time_s"] == "" or float(row["total_time_s"]) == float(found.total_time_s)
 
 
 def test_resuming_runs_what_failed_and_nothing_else(tmp_path):
@@ -110,8 +117,23 @@ def test_policy_axis_takes_the_place_of_the_policy_dimension(tmp_path):
     sweep(tmp_path, pool, text=text)
     assert pool.ran == 2
     data = hmsim.open_sweep(tmp_path / "out")
-    assert data.time_s.dims == ("who", "sparsity")
-    assert (data.time_s.sel(sparsity=0.75) == 0.75).all()
+    assert data.total_time_s.dims == ("who", "sparsity")
+    assert (data.total_time_s.sel(sparsity=0.75) == 0.75).all()
+    # Figures are told which dimension that is, whatever policies it is over.
+    drawn = hmsim.plot.sweep_line(data.drop_sel(who="static"), x="sparsity", y="total_time_s")
+    labels = [line.get_label() for line in drawn.lines]
+    plt.close("all")
+    assert labels == ["reactive", "unlimited"]
+    with pytest.raises(InputError, match="needs the policy static"):
+        hmsim.plot.sweep_line(data.drop_sel(who="static"), x="sparsity", y="speedup")
+
+
+def test_a_dataset_of_an_older_hmsim_is_refused(tmp_path):
+    sweep(tmp_path, Answering())
+    with h5py.File(tmp_path / "out/sweep.h5", "a") as file:
+        del file.attrs["policy_dimension"]
+    with pytest.raises(InputError, match="older hmsim"):
+        hmsim.open_sweep(tmp_path / "out")
 
 
 def test_zipped_axes_and_designs_have_their_keys_as_coordinates(tmp_path):
@@ -122,7 +144,7 @@ def test_zipped_axes_and_designs_have_their_keys_as_coordinates(tmp_path):
     data = hmsim.open_sweep(tmp_path / "out")
     assert data.pair.values.tolist() == [0, 1]
     assert data.coords["workload.seed"].values.tolist() == [3, 4]
-    assert (data.time_s == data.coords["workload.sparsity"]).all()
+    assert (data.total_time_s == data.coords["workload.sparsity"]).all()
 
 
 def test_open_sweep_of_a_killed_sweep_gives_what_is_finished(tmp_path):

@@ -74,7 +74,7 @@ def assert_whole(folder: Path) -> None:
     hashes = finished(folder)
     assert len(hashes) == len(set(hashes)) == POINTS
     data = hmsim.open_sweep(folder / "out")
-    assert data.time_s.notnull().all()
+    assert data.total_time_s.notnull().all()
     assert data.attrs["complete"] == 1
 
 
@@ -118,7 +118,7 @@ def test_interrupt_writes_and_says_how_to_go_on(tmp_path):
     assert "Traceback" not in err
     kept = len(finished(tmp_path))
     data = hmsim.open_sweep(tmp_path / "out")
-    assert int(data.time_s.isel(policy=0).notnull().sum()) == kept < POINTS
+    assert int(data.total_time_s.isel(policy=0).notnull().sum()) == kept < POINTS
     process = start(tmp_path, "--jobs", "2", "--resume")
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err

@@ -22,7 +22,7 @@ def test_parquet_says_what_csv_says(tmp_path, capsys):
     with (tmp_path / "out/sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert table.column_names == list(rows[0])
-    assert table.schema.field("time_s").metadata == {b"units": b"s"}
+    assert table.schema.field("total_time_s").metadata == {b"units": b"s"}
     assert table.schema.field("capacity").metadata == {b"units": b"byte"}
     for mine, theirs in zip(table.to_pylist(), rows, strict=True):
         for name, text in theirs.items():
@@ -45,7 +45,7 @@ def test_a_sweep_as_a_call(tmp_path):
     data = hmsim.run_sweep(tomllib.loads(TEXT), tmp_path / "out", jobs=1)
     assert dict(data.sizes) == {"sparsity": 3, "capacity": 2, "policy": 2}
     assert (data.attrs["complete"], data.attrs["failed"]) == (1, 3)
-    assert np.isfinite(data.time_s.sel(capacity=16.001e9)).all()
+    assert np.isfinite(data.total_time_s.sel(capacity=16.001e9)).all()
     with pytest.raises(InputError, match="continue it with --resume"):
         hmsim.run_sweep(write(tmp_path), tmp_path / "out")
     again = hmsim.run_sweep(write(tmp_path), tmp_path / "out", jobs=1, resume=True)

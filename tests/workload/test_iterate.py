@@ -16,22 +16,34 @@ TABLE = {
 }  # fmt: skip
 
 
-def pages(steps):
+def blocks(steps):
     return [
-        (s.number, s.token, s.layer, sorted(zip(*(x.tolist() for x in s.pages()), strict=True)))
+        (s.number, s.token, s.layer, sorted(zip(*(x.tolist() for x in s.blocks()), strict=True)))
         for s in steps
     ]
 
 
 def test_a_table_a_spec_a_file_and_a_trace_give_the_same_steps(tmp_path):
-    expected = pages(hmsim.steps(TABLE))
+    expected = blocks(hmsim.steps(TABLE))
     assert [row[:3] for row in expected[:4]] == [(0, 40, 0), (1, 40, 1), (2, 41, 0), (3, 41, 1)]
     assert all(len(set(row[3])) == len(row[3]) == 2 * round(0.5 * 9) for row in expected[:2])
     spec = WorkloadSpec(**TABLE)
     (tmp_path / "s.toml").write_text(toml.dumps({"workload": TABLE}))
     save(open_workload(spec), tmp_path / "t.h5")
     for source in (spec, tmp_path / "s.toml", str(tmp_path / "t.h5")):
-        assert pages(hmsim.steps(source)) == expected
+        assert blocks(hmsim.steps(source)) == expected
+
+
+def test_a_workload_opens_from_whatever_its_steps_do(tmp_path):
+    spec = WorkloadSpec(**TABLE)
+    save(open_workload(spec), tmp_path / "t.h5")
+    (tmp_path / "s.toml").write_text(toml.dumps({"workload": {"trace": "t.h5"}}))
+    expected = [chunk.bits.tolist() for chunk in open_workload(spec).chunks()]
+    for source in (TABLE, str(tmp_path / "t.h5"), tmp_path / "s.toml"):
+        assert [chunk.bits.tolist() for chunk in open_workload(source).chunks()] == expected
+    for source in ("t.h5", "s.toml", {"trace": "t.h5"}):
+        again = open_workload(source, base=tmp_path)
+        assert [chunk.bits.tolist() for chunk in again.chunks()] == expected
 
 
 def test_arrays_are_views():

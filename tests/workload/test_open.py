@@ -12,8 +12,8 @@ from hmsim.errors import InputError
 from hmsim.workload import open_workload
 from hmsim.workload.open import save_requests
 from hmsim.workload.statistics import measure
+from tests.oracles.chat_requests import write_chat
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 WORKLOADS = Path(__file__).parents[2] / "workloads"
 BASE = {"model": "gpt2", "layers": 2, "block_tokens": 4, "tokens": (20, 24)}
 
@@ -90,11 +90,10 @@ def test_files_that_are_no_matrix(tmp_path):
         open_matrix(tmp_path / "other.npz", budget=8)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the public request traces are not at hand")
-def test_real_chat_outgrows_hbm():
+def test_a_chat_outgrows_hbm(tmp_path):
     """At least 64 sequences at once, KV beyond 96 GB less the weights, 200 decode steps or more."""
     table = read_toml(WORKLOADS / "chat-real.toml")["workload"]
-    table["requests"]["path"] = str(SHARED / "mooncake_conversation_trace.jsonl")
+    table["requests"]["path"] = str(write_chat(tmp_path / "chat.jsonl"))
     workload = open_workload(load(WorkloadSpec, table, "chat-real"))
     found = measure(workload)
     assert found.tokens >= 200

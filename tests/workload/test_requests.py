@@ -1,14 +1,11 @@
 """Reading real requests: the three formats, and what is refused with its line number."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from hmsim.errors import InputError
 from hmsim.workload.requests import read_requests, write_requests
-
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 MOONCAKE = [
     {"timestamp": 500, "input_length": 700, "output_length": 5, "hash_ids": [0, 1]},
@@ -124,13 +121,3 @@ def test_writing_requests_refuses_what_it_cannot_do(tmp_path):
         write_requests(requests, "vidour", tmp_path / "out")
     with pytest.raises(InputError, match="cannot be written"):
         write_requests(requests, "vidur", tmp_path / "none" / "out")
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the public request traces are not at hand")
-def test_the_public_traces_have_the_published_statistics():
-    requests = read_requests(SHARED / "mooncake_conversation_trace.jsonl")
-    assert requests.prompt.size == 12031
-    assert requests.prompt.mean() == pytest.approx(12035, abs=1)
-    assert requests.output.mean() == pytest.approx(343, abs=1)
-    assert sum(map(len, requests.hashes)) == 288_500
-    assert read_requests(SHARED / "azure_llm_conv_2023.csv").prompt.size == 19366

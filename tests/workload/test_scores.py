@@ -224,10 +224,10 @@ def test_streaming_reads_sink_and_window_and_dense_everything():
 def test_windowed_and_dense_layers_of_a_model():
     windowed = model("gpt2").model_copy(update={"window": 32, "window_layers": "alternate"})
     plan = alike(1000, 1000, 1, 16)
-    scores = Scores(plan, windowed, 5, ScoresSpec(budget=64, dense_layers=1), 1)
+    scores = Scores(plan, windowed, 5, ScoresSpec(budget=64, dense_layers=2), 1)
     bits, reads = np.zeros((1, 5, plan.slots // 64), np.uint64), np.zeros((1, 5), np.int64)
     scores.fill(bits, reads, 0)
-    assert reads.tolist() == [[63, 4, 3, 4, 3]]
+    assert reads.tolist() == [[3, 63, 3, 4, 3]]
 
 
 @pytest.mark.nojit

@@ -6,6 +6,7 @@ import numpy as np
 
 from hmsim.bound.exact import anneal_kernel as kernel
 from hmsim.bound.exact.problem import Problem
+from hmsim.bound.paths.runs_kernel import byte_count
 from hmsim.bound.prices import Dual, Setting
 from hmsim.workload.steps import F64, I64
 
@@ -22,7 +23,8 @@ class Schedule:
     def __init__(self, problem: Problem, setting: Setting) -> None:
         shape = (problem.blocks, problem.steps)
         owner = np.arange(problem.blocks)
-        read, grown = np.zeros(shape, np.uint8), np.zeros(shape, np.int32)
+        read = np.zeros(shape, np.uint8)
+        grown: np.ndarray = np.zeros(shape, byte_count(problem.block_bytes))
         read[np.repeat(owner, np.diff(problem.read_offset)), problem.read_step] = 1
         appended = np.repeat(owner, np.diff(problem.append_offset))
         grown[appended, problem.append_step] = problem.append_bytes
@@ -33,9 +35,8 @@ class Schedule:
             grown,
             setting.group,
             problem.room,
-            int(setting.inclusive),
+            problem.block_bytes,
         )
-        self._clock = clock_of(setting)
         self._setting = setting
         self.x = np.zeros(shape, np.uint8)
         self._settle()
@@ -57,8 +58,8 @@ class Schedule:
         if not len(self.x):
             return 0
         return kernel.anneal(
-            moves, warm, cold, seed, self._instance, self._clock, self._used, self._tallies,
-            self._times, self.x,
+            moves, warm, cold, seed, self._instance, self._setting.demand, self._setting.latency,
+            self._used, self._tallies, self._times, self.x,
         )  # fmt: skip
 
     def take(self, x: np.ndarray) -> None:
@@ -71,22 +72,10 @@ class Schedule:
         groups = len(self._setting.start)
         self._used: I64 = self.x.sum(axis=0, dtype=np.int64)
         self._tallies = np.zeros((groups, kernel.KINDS), np.int64)
-        kernel.tally(self._instance, self.x, self._tallies)
+        kernel.tally(self._instance, self._setting.latency.copies, self.x, self._tallies)
         self._times: F64 = np.empty(groups)
-        kernel.group_times(self._tallies, self._clock, self._times)
-
-
-def clock_of(setting: Setting) -> kernel.Clock:
-    """What makes a group's time of what its blocks do."""
-    size, inclusive = float(setting.block_bytes), int(setting.inclusive)
-    hbm = np.array([size, 1.0, size, 0.0, size]) / setting.rates.hbm
-    dram = np.array(
-        [
-            [-er * size, 0.0 if inclusive else -ew, 0.0, mi * size, mo * size]
-            for er, ew, mi, mo in setting.arms
-        ]
-    )
-    return kernel.Clock(setting.all_in_dram, hbm, dram, inclusive)
+        setting, size = self._setting, self._instance.block_bytes
+        kernel.group_times(self._tallies, size, setting.demand, setting.latency, self._times)
 
 
 def improve(

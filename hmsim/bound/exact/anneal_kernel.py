@@ -10,14 +10,18 @@ from typing import NamedTuple
 import numpy as np
 
 from hmsim.bound.paths.tables_kernel import Prices
+from hmsim.bound.prices import Demand
 from hmsim.jit import inlined, kernel
+from hmsim.placement.latency_kernel import Copies, Latency, group_seconds
+from hmsim.random import GOLDEN, mix
 from hmsim.workload.steps import F64, I64
 
 REACH = 65  # steps, of the longest flip
 TRIES = 4  # at finding a block to swap with
 COOL_EVERY = 256  # moves
+# Columns of tallies, one row a group. Counts of blocks, but for the bytes of NEAR_BYTES.
 KINDS = 5
-HITS, GROWN, PROMOTED, FETCHED, DEMOTED = range(KINDS)  # columns of tallies; GROWN in bytes
+NEAR_READS, NEAR_BYTES, PROMOTIONS, FETCHES, DEMOTIONS = range(KINDS)
 
 
 class Instance(NamedTuple):
@@ -26,69 +30,39 @@ class Instance(NamedTuple):
     birth: I64
     death: I64
     read: np.ndarray  # uint8 [N, T]
-    grown: np.ndarray  # int32 [N, T] bytes appended
+    grown: np.ndarray  # [N, T] bytes appended, of a type that holds a whole block's
     group: I64  # [T]
     room: int
-    fill_is_free: int  # 1 with inclusive copies: reads fill, and demotions cost nothing
-
-
-class Clock(NamedTuple):
-    """What makes a group's time of its tallies."""
-
-    fixed: F64  # [G, arms + floor] seconds with every block in DRAM
-    hbm: F64  # [5] seconds of HBM by tally
-    dram: F64  # [arms - 1, 5] seconds of each arm of t_e by tally
-    either_side: int  # 1 where a block in HBM may be read from either side
+    block_bytes: int
 
 
 @inlined
-def _hbm_side(g, hits, grown, promoted, fetched, demoted, clock):
-    """Seconds of HBM without hits, and the hits that it serves: all, or the best split's."""
-    rest = clock.fixed[g, 0] + clock.hbm[GROWN] * grown
-    rest += clock.hbm[PROMOTED] * promoted + clock.hbm[DEMOTED] * demoted
-    near = hits
-    if clock.either_side == 1:
-        near = 0.0
-        for k in range(clock.dram.shape[0]):
-            if clock.dram[k, HITS] < 0.0:
-                far = clock.fixed[g, 1 + k] + clock.dram[k, FETCHED] * fetched
-                near = max(near, (far - rest) / (clock.hbm[HITS] - clock.dram[k, HITS]))
-        near = min(near, hits)
-    return rest, near
+def moved(g, reads, grown, promoted, fetched, demoted, size, demand, copies):
+    """Bytes of a group, as `latency_kernel.group_seconds` takes them, from a row of tallies."""
+    other = demand.hbm_bytes[g] + grown + size * (promoted + demoted)
+    appended = demand.appended[g] - (1 - copies.append) * grown
+    return other, size * reads, appended, size * fetched, size * demoted
 
 
 @inlined
-def group_time(g: int, hits, grown, promoted, fetched, demoted, clock: Clock) -> float:
-    """Seconds of a group; with `either_side`, of its best split of the hits."""
-    rest, near = _hbm_side(g, hits, grown, promoted, fetched, demoted, clock)
-    arms = clock.dram.shape[0]
-    longest = max(rest + clock.hbm[HITS] * near, clock.fixed[g, 1 + arms])
-    for k in range(arms):
-        arm = clock.fixed[g, 1 + k] + clock.dram[k, HITS] * near + clock.dram[k, GROWN] * grown
-        arm += clock.dram[k, FETCHED] * fetched + clock.dram[k, DEMOTED] * demoted
-        longest = max(longest, arm)
-    return longest
+def group_time(g, reads, grown, promoted, fetched, demoted, size, demand, latency):
+    """Seconds of a group by a row of tallies; blocks of `size` bytes."""
+    other, hits, appended, fetches, demotions = moved(
+        g, reads, grown, promoted, fetched, demoted, size, demand, latency.copies
+    )
+    return group_seconds(
+        other, demand.reads[g], hits, appended, fetches, demotions, demand.floor_s[g], latency
+    )
 
 
 @kernel
-def arm_times(g, hits, grown, promoted, fetched, demoted, clock, times):
-    """Fill `times` [arms + floor] with the seconds of each of a group's arms, as `group_time`."""
-    rest, near = _hbm_side(g, hits, grown, promoted, fetched, demoted, clock)
-    arms = clock.dram.shape[0]
-    times[0] = rest + clock.hbm[HITS] * near
-    for k in range(arms):
-        times[1 + k] = clock.fixed[g, 1 + k] + clock.dram[k, HITS] * near
-        times[1 + k] += clock.dram[k, GROWN] * grown + clock.dram[k, FETCHED] * fetched
-        times[1 + k] += clock.dram[k, DEMOTED] * demoted
-    times[1 + arms] = clock.fixed[g, 1 + arms]
-
-
-@kernel
-def group_times(tallies: I64, clock: Clock, times: F64) -> None:
+def group_times(tallies: I64, size: int, demand: Demand, latency: Latency, times: F64) -> None:
     """Fill `times` [G]."""
     for g in range(len(times)):
         row = tallies[g]
-        times[g] = group_time(g, row[0], row[1], row[2], row[3], row[4], clock)
+        times[g] = group_time(
+            g, row[0], row[1], row[2], row[3], row[4], float(size), demand, latency
+        )
 
 
 @kernel
@@ -125,17 +99,16 @@ def follow_prices(order: I64, instance: Instance, prices: Prices, used: I64, x: 
 
 
 @kernel
-def tally(instance: Instance, x: np.ndarray, tallies: I64) -> None:
-    """Tallies [G, 5] of a schedule, added."""
+def tally(instance: Instance, copies: Copies, x: np.ndarray, tallies: I64) -> None:
+    """Tallies [G, KINDS] of a schedule, added."""
     for n in range(len(x)):
         for t in range(instance.birth[n], instance.death[n]):
             g = instance.group[t]
             if x[n, t] == 1:
-                tallies[g, HITS] += instance.read[n, t]
-                tallies[g, GROWN] += instance.grown[n, t]
+                tallies[g, NEAR_READS] += instance.read[n, t]
+                tallies[g, NEAR_BYTES] += instance.grown[n, t]
             if t + 1 < instance.death[n]:
-                is_read, free = instance.read[n, t], instance.fill_is_free
-                _edge(x[n, t], x[n, t + 1], 1, is_read, free, g, tallies)
+                _edge(x[n, t], x[n, t + 1], 1, instance.read[n, t], copies, g, tallies)
 
 
 @kernel
@@ -145,7 +118,8 @@ def anneal(
     cold: float,
     seed: int,
     instance: Instance,
-    clock: Clock,
+    demand: Demand,
+    latency: Latency,
     used: I64,
     tallies: I64,
     times: F64,
@@ -158,7 +132,8 @@ def anneal(
     # Locals, and helpers that are inlined: handing bundles of arrays to calls would cost more than
     # the moves themselves.
     births, deaths, read, grown = instance.birth, instance.death, instance.read, instance.grown
-    group, room, free = instance.group, instance.room, instance.fill_is_free
+    group, room, size = instance.group, instance.room, float(instance.block_bytes)
+    copies = latency.copies
     blocks = len(births)
     delta = np.zeros((REACH + 2, KINDS), np.int64)
     fresh = np.empty(REACH + 2)
@@ -168,11 +143,11 @@ def anneal(
     for move in range(moves):
         if move % COOL_EVERY == 0:
             heat *= cooling
-        state = _step(state)
+        state += GOLDEN
         draw = _bits(state)
         n = draw % blocks
         birth, death = births[n], deaths[n]
-        state = _step(state)
+        state += GOLDEN
         draw = _bits(state)
         t = birth + (draw >> 20) % (death - birth)
         here = x[n, t]
@@ -196,7 +171,7 @@ def anneal(
                 full |= used[u] >= room
             if full:
                 for _try in range(TRIES):
-                    state = _step(state)
+                    state += GOLDEN
                     n2 = _bits(state) % blocks
                     if x[n2, first] == 0 or x[n2, last - 1] == 0:  # as well where it is not alive
                         continue
@@ -219,37 +194,39 @@ def anneal(
             now = x[m, first]
             sign = 1 - 2 * np.int64(now)
             for u in range(first, last):
-                delta[group[u] - g0, HITS] += sign * read[m, u]
-                delta[group[u] - g0, GROWN] += sign * grown[m, u]
+                delta[group[u] - g0, NEAR_READS] += sign * read[m, u]
+                delta[group[u] - g0, NEAR_BYTES] += sign * grown[m, u]
             # The moves at both ends: each one there is none, or the opposite is gone.
             if first > births[m]:
                 u = first - 1
                 side = x[m, u]
                 g = group[u] - g0
-                _edge(side, now, -1, read[m, u], free, g, delta)
-                _edge(side, 1 - now, 1, read[m, u], free, g, delta)
+                _edge(side, now, -1, read[m, u], copies, g, delta)
+                _edge(side, 1 - now, 1, read[m, u], copies, g, delta)
             if last < deaths[m]:
                 u = last - 1
                 side = x[m, last]
                 g = group[u] - g0
-                _edge(now, side, -1, read[m, u], free, g, delta)
-                _edge(1 - now, side, 1, read[m, u], free, g, delta)
+                _edge(now, side, -1, read[m, u], copies, g, delta)
+                _edge(1 - now, side, 1, read[m, u], copies, g, delta)
         change = 0.0
         for g in range(g0, g1 + 1):
             fresh[g - g0] = group_time(
                 g,
-                tallies[g, HITS] + delta[g - g0, HITS],
-                tallies[g, GROWN] + delta[g - g0, GROWN],
-                tallies[g, PROMOTED] + delta[g - g0, PROMOTED],
-                tallies[g, FETCHED] + delta[g - g0, FETCHED],
-                tallies[g, DEMOTED] + delta[g - g0, DEMOTED],
-                clock,
+                tallies[g, NEAR_READS] + delta[g - g0, NEAR_READS],
+                tallies[g, NEAR_BYTES] + delta[g - g0, NEAR_BYTES],
+                tallies[g, PROMOTIONS] + delta[g - g0, PROMOTIONS],
+                tallies[g, FETCHES] + delta[g - g0, FETCHES],
+                tallies[g, DEMOTIONS] + delta[g - g0, DEMOTIONS],
+                size,
+                demand,
+                latency,
             )
             change += fresh[g - g0] - times[g]
         if change > 0.0:
             if change > 30.0 * heat:
                 continue
-            state = _step(state)
+            state += GOLDEN
             if np.exp(-change / heat) < (_bits(state) >> 10) * 2.0**-52:
                 continue
         accepted += 1
@@ -267,25 +244,16 @@ def anneal(
 
 
 @inlined
-def _edge(before, after, sign, is_read, free, g, delta):
+def _edge(before, after, sign, is_read, copies, g, delta):
     """Count, `sign` times, the move from state `before` to `after`, if it is one."""
     if before < after:
-        delta[g, PROMOTED] += sign
-        if free == 0 or is_read == 0:
-            delta[g, FETCHED] += sign
-    elif before > after and free == 0:
-        delta[g, DEMOTED] += sign
-
-
-@inlined
-def _step(state):
-    """The next state of splitmix64."""
-    return state + np.uint64(0x9E3779B97F4A7C15)
+        delta[g, PROMOTIONS] += sign
+        delta[g, FETCHES] += sign * (copies.fill if is_read == 1 else 1)
+    elif before > after:
+        delta[g, DEMOTIONS] += sign * copies.demote
 
 
 @inlined
 def _bits(state):
     """62 random bits of a state of splitmix64."""
-    z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((z ^ (z >> np.uint64(31))) >> np.uint64(2))
+    return np.int64(mix(state) >> np.uint64(2))

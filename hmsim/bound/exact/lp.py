@@ -2,31 +2,40 @@
 
 Variables: x[i,t] for every step at which block i is alive; p and q, promotion and demotion, for
 every pair of such steps; for inclusive copies y <= x, the share of a read taken from HBM; tau, the
-time of each group. `prices_of` reads off the dual, from which `dual.lagrangian` makes a bound that
-no solver tolerance can invalidate.
+time of each group.
+
+HiGHS works to absolute tolerances, so times reach it in units of the problem's own optimum. Nothing
+that it says is believed unchecked: the LP's optimum must stand between the Lagrangian at its duals,
+which no tolerance can make invalid, and the time of its placement; the MILP's between the LP's and
+the time of its schedule. What fails is tried again nearer to scale, and then refused.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from hmsim.bound.exact.problem import Problem
-from hmsim.errors import InputError
-from hmsim.placement.latency import INCLUSIVE, Rates, dram_arms
-from hmsim.workload.steps import F64, I64, group_starts
+from hmsim.bound.exact.problem import Problem, placement_time
+from hmsim.bound.prices import Dual, Lagrangian, Setting
+from hmsim.errors import InputError, SolverError
+from hmsim.workload.steps import F64, I64
 
 MAX_CELLS = {"lp": 2_000_000, "milp": 50_000}
 BYTES_PER_CELL = 2_000  # of HiGHS, measured
+OPTIMUM = 1e3  # units of time that an optimum amounts to; HiGHS' tolerances are 1e-6 and below
+AGREEMENT = 1e-6  # relative difference by which two values of one optimum may differ
+# HiGHS' tolerances and, where its answers fail the check at one unit of time, what to try next.
+TOLERANCES = {"primal_feasibility_tolerance": 1e-9, "dual_feasibility_tolerance": 1e-9}
+ATTEMPTS = ("highs", "highs-ds", "highs-ipm", "highs-ds")
 
 
 class Solution(NamedTuple):
-    """What HiGHS found. `bound_s` is proven by the solver, to its tolerance."""
+    """What HiGHS found, checked: no placement (of the MILP: no schedule) takes less than `bound_s`,
+    and `x` takes `time_s`."""
 
     time_s: float
     bound_s: float
     x: F64  # [N, T], 0 where a block is not alive
-    arm_price: F64  # [G, arms]: HBM, the arms of t_e; empty for MILP
-    room_price: F64  # [T] seconds a block; empty for MILP
+    prices: Dual  # of the LP
 
 
 class _Model(NamedTuple):
@@ -40,6 +49,7 @@ class _Model(NamedTuple):
     first_arm_row: int
     first_room_row: int
     cell: I64  # [N, T] column of x, -1 where not alive
+    unit: float  # seconds
 
 
 def check_size(problem: Problem, method: str) -> None:
@@ -52,41 +62,70 @@ def check_size(problem: Problem, method: str) -> None:
         )
 
 
-def solve_lp(problem: Problem, rates: Rates, variant: str, barrier: str) -> Solution:
-    """The LP optimum and its prices."""
-    from scipy.optimize import linprog
-    from scipy.sparse import vstack
+def solve_lp(problem: Problem, lagrangian: Lagrangian) -> Solution:
+    """The LP optimum and its prices. `lagrangian` is that of all the problem's blocks.
 
-    model = _build(problem, rates, variant, barrier)
+    SolverError where HiGHS' answers disagree with the Lagrangian or with the placement's time.
+    """
+    setting = lagrangian.setting
+    seconds = float(setting.all_in_dram.max(axis=1).sum())
+    worst = np.inf
+    for method in ATTEMPTS:
+        found = _attempt_lp(problem, lagrangian, seconds, method)
+        if found is None:
+            continue
+        error = found.time_s - found.bound_s
+        if abs(error) <= AGREEMENT * found.time_s:
+            return found._replace(bound_s=min(found.bound_s, found.time_s))
+        worst = min(worst, abs(error) / found.time_s)
+        if 0.0 < found.time_s < seconds:
+            seconds = found.time_s
+    raise SolverError(
+        f"method lp: HiGHS' optimum, its prices and its placement disagree (by {worst:.1g} of the "
+        "time at best); nothing is proven; use method dual"
+    )
+
+
+def _attempt_lp(
+    problem: Problem, lagrangian: Lagrangian, seconds: float, method: str
+) -> Solution | None:
+    """The LP in units of which `seconds` make `OPTIMUM`; None where HiGHS gives up."""
+    from scipy.optimize import linprog
+
+    model = _build(problem, lagrangian.setting, seconds / OPTIMUM)
     equal = model.low == model.high
-    rows = model.rows
     at_most = ~equal
     result = linprog(
         model.cost,
-        A_ub=vstack([rows[at_most]]) if at_most.any() else None,
+        A_ub=model.rows[at_most] if at_most.any() else None,
         b_ub=model.high[at_most] if at_most.any() else None,
-        A_eq=vstack([rows[equal]]) if equal.any() else None,
+        A_eq=model.rows[equal] if equal.any() else None,
         b_eq=model.high[equal] if equal.any() else None,
         bounds=np.column_stack([model.lower, model.upper]),
-        method="highs",
+        method=method,
+        options=TOLERANCES,
     )
     if result.status != 0:
-        raise RuntimeError(f"HiGHS: {result.message}")
-    dual = np.zeros(len(model.high))
-    dual[at_most] = -result.ineqlin.marginals
-    arm_price, room_price = _prices(model, dual, problem, barrier)
-    return Solution(
-        float(result.fun), float(result.fun), _schedule(model, result.x), arm_price, room_price
-    )
+        return None
+    row_dual = np.zeros(len(model.high))
+    row_dual[at_most] = -result.ineqlin.marginals
+    prices = _prices(model, row_dual, lagrangian.setting)
+    x = np.clip(_placement(model, result.x), 0.0, 1.0)
+    return Solution(_time(problem, x, lagrangian.setting), lagrangian(prices)[0], x, prices)
 
 
 def solve_milp(
-    problem: Problem, rates: Rates, variant: str, barrier: str, gap: float, time_s: float | None
+    problem: Problem, lagrangian: Lagrangian, gap: float, time_s: float | None
 ) -> Solution:
-    """The integral optimum, or what HiGHS has proven when `gap` or `time_s` is reached."""
+    """The integral optimum, or what HiGHS has proven when `gap` or `time_s` is reached.
+
+    SolverError where HiGHS' answer disagrees with the LP or with its schedule's time.
+    """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    model = _build(problem, rates, variant, barrier)
+    relaxed = solve_lp(problem, lagrangian)
+    unit = relaxed.time_s / OPTIMUM or 1.0
+    model = _build(problem, lagrangian.setting, unit)
     options: dict[str, float] = {"mip_rel_gap": gap}
     if time_s is not None:
         options["time_limit"] = time_s
@@ -101,23 +140,39 @@ def solve_milp(
         raise InputError(
             f"method milp: HiGHS found no schedule ({result.message}); use method dual"
         )
-    x = np.rint(_schedule(model, result.x))
-    empty = np.zeros(0)
-    proven = result.fun if result.mip_dual_bound is None else result.mip_dual_bound  # None: trivial
-    return Solution(float(result.fun), float(proven), x, empty, empty)
+    x = np.rint(_placement(model, result.x))
+    taken = _time(problem, x, lagrangian.setting)
+    claimed = float(result.fun) * unit
+    proven = claimed if result.mip_dual_bound is None else float(result.mip_dual_bound) * unit
+    for what, wrong in (
+        ("its schedule takes another time", abs(claimed - taken) > AGREEMENT * taken),
+        ("its bound is above its schedule's time", proven > taken * (1 + AGREEMENT)),
+        ("its schedule beats the LP", taken < relaxed.bound_s * (1 - AGREEMENT)),
+    ):
+        if wrong:
+            raise SolverError(
+                f"method milp: HiGHS says {claimed:.9g} s, at least {proven:.9g} s, but {what} "
+                f"({taken:.9g} s; LP {relaxed.bound_s:.9g} s); nothing is proven; use method dual"
+            )
+    return Solution(taken, min(max(proven, relaxed.bound_s), taken), x, relaxed.prices)
 
 
-def _build(problem: Problem, rates: Rates, variant: str, barrier: str) -> _Model:
-    """Columns: x, p, q, then y of reads (inclusive only), then tau. Times in units of `scale`."""
+def _time(problem: Problem, x: F64, setting: Setting) -> float:
+    return placement_time(problem, x, setting.rates, setting.variant, setting.barrier)
+
+
+def _build(problem: Problem, setting: Setting, unit: float) -> _Model:
+    """Columns: x, p, q, then y of reads (where either side may serve them), then tau.
+
+    Times are in units of `unit` seconds.
+    """
     from scipy.sparse import coo_array
 
-    inclusive = variant in INCLUSIVE
+    start, group, copies = setting.start, setting.group, setting.latency.copies
     size = float(problem.block_bytes)
     life = problem.death - problem.birth
     cells, moves, reads = int(life.sum()), int((life - 1).sum()), len(problem.read_step)
-    start = group_starts(problem.token, barrier)
     groups, steps = len(start), problem.steps
-    group = np.repeat(np.arange(groups), np.diff(start, append=steps))
 
     owner = np.repeat(np.arange(problem.blocks), life)
     first = np.cumsum(life) - life
@@ -132,14 +187,13 @@ def _build(problem: Problem, rates: Rates, variant: str, barrier: str) -> _Model
     append_owner = np.repeat(np.arange(problem.blocks), np.diff(problem.append_offset))
     x_of_append = cell[append_owner, problem.append_step]
     append_group = group[problem.append_step]
-    fill = np.zeros(cells, bool)
-    if inclusive:
-        fill[x_of_read] = True
+    is_read = np.zeros(cells, bool)
+    is_read[x_of_read] = True
     p, q = cells, cells + moves
     y = q + moves
-    tau = y + (reads if inclusive else 0)
+    tau = y + (reads if copies.either_side else 0)
     columns = tau + groups
-    near = y + np.arange(reads) if inclusive else x_of_read  # what is read from HBM
+    near = y + np.arange(reads) if copies.either_side else x_of_read  # what is read from HBM
 
     rows: list[I64] = []
     cols: list[I64] = []
@@ -166,33 +220,33 @@ def _build(problem: Problem, rates: Rates, variant: str, barrier: str) -> _Model
     add(move, p + move, -1.0)
     add(move, q + move, 1.0)
     close(np.zeros(moves), np.zeros(moves))
-    if inclusive:
+    if copies.either_side:
         index = np.arange(reads)
         add(index, y + index, 1.0)
         add(index, x_of_read, -1.0)
         close(np.full(reads, -np.inf), np.zeros(reads))
 
-    # Every arm, in seconds: constant + coefficients <= tau.
+    # Every term: constant + coefficients <= tau.
     first_arm_row = count
     fixed = np.bincount(group, problem.hbm_bytes, groups)
     read_bytes = np.bincount(read_group, minlength=groups) * size
     append_bytes = np.bincount(append_group, problem.append_bytes, groups)
-    scale = float((fixed + read_bytes + append_bytes).max() / rates.hbm) or 1.0
-    hbm = 1 / (rates.hbm * scale)
+    unit = unit or 1.0  # where nothing takes any time
+    hbm = 1 / (setting.rates.hbm * unit)
     move_group = group[move_step]
     add(read_group, near, size * hbm)
     add(append_group, x_of_append, problem.append_bytes * hbm)
     add(move_group, p + move, size * hbm)
-    if not inclusive:
+    if copies.demote:
         add(move_group, q + move, size * hbm)
     add(np.arange(groups), tau + np.arange(groups), -1.0)
     close(np.full(groups, -np.inf), -fixed * hbm)
-    arms = dram_arms(variant, rates) / scale
-    fetched = ~fill[x_of_move]
-    for er, ew, mi, mo in arms:
+    fetched = ~is_read[x_of_move] | (copies.fill == 1)
+    for er, ew, mi, mo in setting.latency.term / unit:
         add(read_group, near, -size * er)
-        if not inclusive:
+        if not copies.append:
             add(append_group, x_of_append, -problem.append_bytes * ew)
+        if copies.demote:
             add(move_group, q + move, size * mo)
         add(move_group[fetched], p + move[fetched], size * mi)
         add(np.arange(groups), tau + np.arange(groups), -1.0)
@@ -206,31 +260,31 @@ def _build(problem: Problem, rates: Rates, variant: str, barrier: str) -> _Model
         (np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), (count, columns)
     ).tocsr()
     cost = np.zeros(columns)
-    cost[tau:] = scale
+    cost[tau:] = 1.0
     lower = np.zeros(columns)
-    lower[tau:] = np.bincount(group, problem.compute_s, groups) / scale
+    lower[tau:] = np.bincount(group, problem.compute_s, groups) / unit
     upper = np.ones(columns)
     upper[tau:] = np.inf
     integral = np.zeros(columns, np.int64)
     integral[:cells] = 1
     return _Model(
         cost, lower, upper, integral, matrix, np.concatenate(low), np.concatenate(high),
-        first_arm_row, first_room_row, cell,
+        first_arm_row, first_room_row, cell, unit,
     )  # fmt: skip
 
 
-def _schedule(model: _Model, solution: F64) -> F64:
+def _placement(model: _Model, solution: F64) -> F64:
     return np.where(model.cell >= 0, solution[model.cell], 0.0)
 
 
-def _prices(model: _Model, dual: F64, problem: Problem, barrier: str) -> tuple[F64, F64]:
-    """Prices (all >= 0, a group's arms summing to at most 1) from the duals of the rows."""
-    groups = len(group_starts(problem.token, barrier))
-    scale = model.cost[-1]
-    arms = dual[model.first_arm_row : model.first_room_row].reshape(-1, groups).T / scale
+def _prices(model: _Model, row_dual: F64, setting: Setting) -> Dual:
+    """Prices from the duals of the rows: all >= 0, a group's summing to 1, the floor's the rest."""
+    groups = len(setting.start)
+    arms = row_dual[model.first_arm_row : model.first_room_row].reshape(-1, groups).T
     arms = np.maximum(arms, 0.0)
     arms /= np.maximum(arms.sum(axis=1, keepdims=True), 1.0)
-    room = np.zeros(problem.steps)
-    if model.first_room_row < len(dual):
-        room = np.maximum(dual[model.first_room_row :], 0.0)
-    return arms, room
+    floor = np.maximum(1.0 - arms.sum(axis=1, keepdims=True), 0.0)
+    room = np.zeros(setting.timeline.steps)
+    if model.first_room_row < len(row_dual):
+        room = np.maximum(row_dual[model.first_room_row :], 0.0) * model.unit
+    return Dual(np.hstack([arms, floor]), room)

@@ -1,8 +1,7 @@
 """The placement problem of an instance that fits in memory, and the time of a given schedule.
 
-`Problem` is block-centric: what reads, grows and ends each block. `schedule_time` evaluates a 0/1
-schedule straight from the definition, without any of the machinery of the bounds, so that it can
-judge them.
+`Problem` is block-centric: what reads, grows and ends each block. `placement_time` evaluates what
+a solver returns, schedules and shares alike, by what drivers count and the latency model.
 """
 
 from typing import NamedTuple
@@ -10,12 +9,28 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hmsim.bits import unpack
+from hmsim.config.enumerations import BARRIERS
 from hmsim.errors import InputError
-from hmsim.placement.latency import INCLUSIVE, VARIANTS, Rates
-from hmsim.workload.steps import F64, I64, Workload, group_starts
+from hmsim.placement.latency import (
+    APPEND,
+    APPEND_HBM,
+    COUNTS,
+    DEMOTED,
+    FILLED,
+    HITS,
+    PROMOTED,
+    READS,
+    RESIDENT,
+    Groups,
+    Rates,
+    latency_of,
+    variant_traffic,
+)
+from hmsim.workload.steps import F64, I64, Steps, Workload, group_starts
 
-BARRIERS = ("layer", "token")
 MAX_CELLS = 50_000_000  # of a dense schedule
+SHARE_TOLERANCE = 1e-6  # of the capacity, by which a solver's shares may exceed it
 
 
 class Problem(NamedTuple):
@@ -54,13 +69,12 @@ class Problem(NamedTuple):
 
 def check_setting(variant: str, barrier: str, rates: Rates) -> None:
     """InputError unless variant and barrier are known and the rates are positive."""
-    if variant not in VARIANTS:
-        raise InputError(f"variant: {variant!r} is not one of {', '.join(VARIANTS)}")
     if barrier not in BARRIERS:
         raise InputError(f"barrier: {barrier!r} is not one of {', '.join(BARRIERS)}")
     for name, rate in rates._asdict().items():
         if not rate > 0:
             raise InputError(f"{name} bandwidth: {rate!r} must be above zero")
+    latency_of(variant, rates)
 
 
 def room_for_blocks(capacity: float, resident_bytes: float, block_bytes: int, blocks: int) -> int:
@@ -78,11 +92,8 @@ def collect(workload: Workload, capacity: float) -> Problem:
     """The problem of a whole workload; InputError where it would not fit in memory."""
     geometry = workload.geometry
     slots = geometry.slots
-    parts: dict[str, list[NDArray]] = {name: [] for name in ("token", "hbm", "compute")}
     read: list[tuple[I64, I64]] = []
-    grown: list[tuple[I64, I64, I64]] = []
-    births: list[tuple[I64, I64]] = []
-    deaths: list[tuple[I64, I64]] = []
+    parts: list[Steps] = []
     total = 0
     for chunk in workload.chunks():
         total += int(chunk.reads.sum())
@@ -91,28 +102,21 @@ def collect(workload: Workload, capacity: float) -> Problem:
                 f"workload: over {MAX_CELLS:,} reads do not fit in memory; "
                 "use method dual, which streams them"
             )
-        step = np.arange(chunk.first, chunk.first + len(chunk.lane), dtype=np.int64)
-        row, slot = np.nonzero(np.unpackbits(chunk.bits.view(np.uint8), axis=1, bitorder="little"))
-        read.append((step[row], chunk.lane[row] * slots + slot))
-        row = np.repeat(np.arange(len(step)), np.diff(chunk.append_offset))
-        block = chunk.lane[row] * slots + chunk.append_slot
-        grown.append((step[row], block, chunk.append_bytes))
-        born = chunk.append_born == 1
-        births.append((step[row][born], block[born]))
-        row = np.repeat(np.arange(len(step)), np.diff(chunk.death_offset))
-        deaths.append((step[row], chunk.death_block))
-        parts["token"].append(chunk.token)
-        parts["hbm"].append(chunk.hbm_bytes)
-        parts["compute"].append(chunk.compute_s)
+        row, slot = np.nonzero(unpack(chunk.bits))
+        read.append((chunk.first + row, chunk.lane[row] * slots + slot))
+        parts.append(chunk.without_bits())
 
+    steps = Steps.join(parts)
     read_step, read_block = (np.concatenate(a) for a in zip(*read, strict=True))
-    append_step, append_block, append_bytes = (np.concatenate(a) for a in zip(*grown, strict=True))
+    append_step, append_block = steps.append_row, steps.append_block(slots)
+    born = steps.append_born == 1
     number = np.unique(np.concatenate([read_block, append_block]))
-    token = np.concatenate(parts["token"])
     birth = np.zeros(len(number), np.int64)
-    death = np.full(len(number), len(token), np.int64)
-    for events, into in ((births, birth), (deaths, death)):
-        at, block = (np.concatenate(a) for a in zip(*events, strict=True))
+    death = np.full(len(number), steps.rows, np.int64)
+    for at, block, into in (
+        (append_step[born], append_block[born], birth),
+        (steps.death_row, steps.death_block, death),
+    ):
         kept = np.isin(block, number)
         into[np.searchsorted(number, block[kept])] = at[kept]
     read_offset, order = _by_block(number, read_block, read_step)
@@ -121,9 +125,9 @@ def collect(workload: Workload, capacity: float) -> Problem:
     return Problem(
         geometry.block_bytes,
         room_for_blocks(capacity, geometry.resident_bytes, geometry.block_bytes, every),
-        token,
-        np.concatenate(parts["hbm"]),
-        np.concatenate(parts["compute"]),
+        steps.token,
+        steps.hbm_bytes,
+        steps.compute_s,
         number,
         birth,
         death,
@@ -131,7 +135,7 @@ def collect(workload: Workload, capacity: float) -> Problem:
         read_step[order],
         append_offset,
         append_step[append_order],
-        append_bytes[append_order],
+        steps.append_bytes[append_order],
     )
 
 
@@ -141,82 +145,47 @@ def alive_mask(problem: Problem) -> NDArray[np.bool_]:
     return (steps >= problem.birth[:, None]) & (steps < problem.death[:, None])
 
 
-def schedule_time(
-    problem: Problem, schedule: NDArray, rates: Rates, variant: str, barrier: str
-) -> float:
-    """Seconds of a 0/1 schedule [N, T] (block n in HBM while step t runs).
+def placement_time(problem: Problem, x: NDArray, rates: Rates, variant: str, barrier: str) -> float:
+    """Seconds of a placement `x` [N, T]: the share of block n that is in HBM while step t runs.
 
-    With inclusive copies a block in HBM may be read from either side; each group takes the best
-    real split. InputError where the schedule holds blocks that are not alive or breaks capacity.
+    Shares of 0 and 1 are a schedule. InputError where blocks are in HBM that are not alive, or more
+    than it holds (beyond the rounding of a solver).
     """
-    x = np.asarray(schedule).astype(bool)
-    alive = alive_mask(problem)
-    if x.shape != alive.shape:
-        raise InputError(f"schedule: shape {x.shape}, expected blocks x steps {alive.shape}")
-    if (x & ~alive).any():
-        block, step = np.argwhere(x & ~alive)[0]
-        raise InputError(f"schedule: block {block} is in HBM at step {step}, where it is not alive")
-    if (x.sum(axis=0) > problem.room).any():
-        step = int(np.argmax(x.sum(axis=0) > problem.room))
+    held = x.sum(axis=0)
+    if x.shape != (problem.blocks, problem.steps):
+        raise InputError(f"placement: shape {x.shape}, expected blocks x steps")
+    if x[~alive_mask(problem)].any():
+        raise InputError("placement: a block is in HBM at a step where it is not alive")
+    if (held > problem.room + SHARE_TOLERANCE * max(1, problem.room)).any():
+        step = int(np.argmax(held))
         raise InputError(
-            f"schedule: {int(x[:, step].sum())} blocks in HBM at step {step}, room for "
-            f"{problem.room}"
+            f"placement: {held[step]:.9g} blocks at step {step}, room for {problem.room}"
         )
-    size = float(problem.block_bytes)
-    owner = np.repeat(np.arange(problem.blocks), np.diff(problem.read_offset))
-    r = np.zeros(x.shape, bool)
-    r[owner, problem.read_step] = True
-    owner = np.repeat(np.arange(problem.blocks), np.diff(problem.append_offset))
-    w = np.zeros(x.shape)
-    w[owner, problem.append_step] = problem.append_bytes
-
-    both = alive[:, :-1] & alive[:, 1:]
-    into = np.pad(both & ~x[:, :-1] & x[:, 1:], ((0, 0), (0, 1)))
-    out = np.pad(both & x[:, :-1] & ~x[:, 1:], ((0, 0), (0, 1)))
-    inclusive = variant in INCLUSIVE
-    start = group_starts(problem.token, barrier)
-
-    def per_group(values: NDArray) -> F64:
-        return np.add.reduceat(values.astype(np.float64), start)
-
-    hits, reads = per_group(size * (r & x).sum(axis=0)), per_group(size * r.sum(axis=0))
-    hw = per_group((w * x).sum(axis=0))
-    ew = per_group(w.sum(axis=0)) if inclusive else per_group((w * ~x).sum(axis=0))
-    promoted = per_group(size * into.sum(axis=0))
-    mi = per_group(size * (into & ~r).sum(axis=0)) if inclusive else promoted
-    mo = np.zeros_like(mi) if inclusive else per_group(size * out.sum(axis=0))
-    fixed = per_group(problem.hbm_bytes)
-    floor = per_group(problem.compute_s)
-
-    def time(from_hbm: F64) -> F64:
-        t_h = (fixed + from_hbm + hw + promoted + mo) / rates.hbm
-        t_e = _dram_time(reads - from_hbm, ew, mi, mo, rates, variant)
-        return np.maximum(np.maximum(t_h, t_e), floor)
-
-    if not inclusive:
-        return float(time(hits).sum())
-    # t_h rises and t_e falls with what is taken from HBM, so the best is where they cross.
-    low, high = np.zeros_like(hits), hits.copy()
-    for _ in range(200):
-        middle = (low + high) / 2
-        t_h = (fixed + middle + hw + promoted) / rates.hbm
-        crossed = t_h >= _dram_time(reads - middle, ew, mi, mo, rates, variant)
-        low, high = np.where(crossed, low, middle), np.where(crossed, middle, high)
-    return float(np.minimum(time(low), time(high)).sum())
+    groups = Groups(problem.hbm_bytes, problem.compute_s, group_starts(problem.token, barrier))
+    counts = _counts(problem, x.astype(np.float64))
+    return float(variant_traffic(counts, groups, problem.block_bytes, rates, variant).time_s.sum())
 
 
-def _dram_time(er: F64, ew: F64, mi: F64, mo: F64, rates: Rates, variant: str) -> F64:
-    """t_e of the variant, from its definition."""
-    _, bk_read, bk_write, bd = rates
-    if variant == "text":
-        moves = np.maximum(np.maximum((ew + mo) / bk_write, mi / bk_read), (ew + mi + mo) / bd)
-        return er / min(bk_read, bd) + moves
-    if variant == "code":
-        if bk_read >= bd:
-            return np.maximum((er + mi + ew) / bd, ew / bk_write)
-        return np.maximum((er + mi) / min(bk_read, bd), ew / min(bk_write, bd - bk_read))
-    link = np.maximum((er + mi) / bk_read, (ew + mo) / bk_write)
-    return np.maximum(link, (er + ew + mi + mo) / bd)
+def _counts(problem: Problem, x: F64) -> F64:
+    """What a placement does at each step, [T, len(COUNTS)], as a policy's driver counts it."""
+    steps, owner = problem.steps, np.arange(problem.blocks)
+    counts = np.zeros((steps, len(COUNTS)))
+    reader = np.repeat(owner, np.diff(problem.read_offset))
+    writer = np.repeat(owner, np.diff(problem.append_offset))
+    read, grown = problem.read_step, problem.append_step
+    alive = alive_mask(problem)
+    change = np.where(alive[:, 1:] & alive[:, :-1], np.diff(x, axis=1), 0.0)
+    change = np.pad(change, ((0, 0), (0, 1)))  # no moves in the last step
+    rise = np.maximum(change, 0.0)
+    counts[:, READS] = np.bincount(read, minlength=steps)
+    counts[:, HITS] = np.bincount(read, x[reader, read], steps)
+    counts[:, RESIDENT] = x.sum(axis=0)
+    counts[:, APPEND] = np.bincount(grown, problem.append_bytes, steps)
+    counts[:, APPEND_HBM] = np.bincount(grown, problem.append_bytes * x[writer, grown], steps)
+    counts[:, PROMOTED] = rise.sum(axis=0)
+    counts[:, FILLED] = np.bincount(read, rise[reader, read], steps)
+    counts[:, DEMOTED] = np.maximum(-change, 0.0).sum(axis=0)
+    return counts
 
 
 def _by_block(number: I64, block: I64, step: I64) -> tuple[I64, I64]:

@@ -7,30 +7,25 @@ from typing import NamedTuple
 import numpy as np
 
 from hmsim.bits import lowest_bit
-from hmsim.bound.paths.runs_kernel import DEATH, Segments
+from hmsim.bound.paths.runs_kernel import DEATH, Segments, byte_count
 from hmsim.bound.paths.tables_kernel import SPAN
 from hmsim.jit import kernel
-from hmsim.workload.steps import F64, I64, U64, Chunk, Geometry
-from hmsim.workload.windows import Window
+from hmsim.workload.steps import I64, U64, Geometry, Steps
 
 MORE, CROSSING, DONE = range(3)  # why `_cut` returns
 
 
 class Timeline(NamedTuple):
-    """What every block sees alike. A lane's cells: see `tables_kernel`."""
+    """What every block sees alike, of a whole run. A lane's cells: see `tables_kernel`."""
 
-    token: I64  # [T]
-    lane: I64  # [T]
-    hbm_bytes: F64  # [T]
-    compute_s: F64  # [T]
-    reads: I64  # [T] blocks read
+    table: Steps  # all T steps, without blocks
     append_bytes: I64  # [T]
     cell_offset: I64  # [lanes + 1]
     cell_step: I64  # first step of each cell, by lane
 
     @property
     def steps(self) -> int:
-        return len(self.token)
+        return self.table.rows
 
     @property
     def lanes(self) -> int:
@@ -38,20 +33,6 @@ class Timeline(NamedTuple):
 
     def cells_of(self, lane: int) -> I64:
         return self.cell_step[self.cell_offset[lane] : self.cell_offset[lane + 1]]
-
-
-class Rows(NamedTuple):
-    """What blocks undergo in consecutive steps; arrays as in `Chunk`."""
-
-    first: int
-    lane: I64
-    bits: U64
-    append_offset: I64
-    append_slot: I64
-    append_bytes: I64
-    append_born: I64
-    death_offset: I64
-    death_block: I64
 
 
 class Part(NamedTuple):
@@ -69,7 +50,7 @@ class Open(NamedTuple):
     known: U64  # [lanes, words] blocks met and alive
     reading: U64  # [lanes, words] of those, the ones read
     first: np.ndarray  # int32 [lanes * slots] cell at which the segment began
-    append: np.ndarray  # int32 [lanes * slots] bytes appended there
+    append: np.ndarray  # [lanes * slots] bytes appended there
     cells: I64  # [lanes] cells begun
     crossed: I64  # [lanes] multiples of SPAN crossed
 
@@ -92,7 +73,7 @@ def open_segments(geometry: Geometry, first_lane: int, parts: int) -> list[Open]
         np.zeros(shape, np.uint64),
         np.zeros(shape, np.uint64),
         np.zeros(blocks, np.int32),
-        np.zeros(blocks, np.int32),
+        np.zeros(blocks, byte_count(geometry.block_bytes)),
         np.ones(geometry.lanes, np.int64),
         np.zeros(geometry.lanes, np.int64),
     )
@@ -103,24 +84,15 @@ def open_segments(geometry: Geometry, first_lane: int, parts: int) -> list[Open]
     ]
 
 
-def rows_of(chunk: Chunk | Window) -> Rows:
-    """A chunk's steps, or a window's own ones."""
-    own = chunk.rows if isinstance(chunk, Window) else len(chunk.lane)
-    return Rows(
-        chunk.first, chunk.lane[:own], chunk.bits, chunk.append_offset, chunk.append_slot,
-        chunk.append_bytes, chunk.append_born, chunk.death_offset, chunk.death_block,
-    )  # fmt: skip
-
-
-def cut(rows: Rows, part: Part, state: Open) -> Iterator[tuple[Segments, int]]:
+def cut(steps: Steps, part: Part, state: Open) -> Iterator[tuple[Segments, int]]:
     """Segments that end in these steps, batch by batch, and the lane that crosses a SPAN's end.
 
     The lane is -1 for none. Every segment is cut where its lane crosses.
     """
     row, size = 0, 1 << 16
-    while row < len(rows.lane):
-        out = _new_segments(size)
-        row, count, lane, reason = _cut(rows, row, part, state, out)
+    while row < steps.rows:
+        out = _new_segments(size, state)
+        row, count, lane, reason = _cut(steps, row, part, state, out)
         if reason == MORE and count == 0:
             size *= 2
             continue
@@ -129,14 +101,20 @@ def cut(rows: Rows, part: Part, state: Open) -> Iterator[tuple[Segments, int]]:
 
 def close(part: Part, state: Open) -> Segments:
     """The segments still open after the last step."""
-    out = _new_segments(int(np.bitwise_count(state.known).sum()))
+    out = _new_segments(int(np.bitwise_count(state.known).sum()), state)
     count = 0
     for lane in range(part.first_lane, part.last_lane):
         count = _close_lane(lane, part, state, out, count)
     return Segments(*(column[:count] for column in out))
 
 
-def cells_by_lane(lane: I64, lanes: int) -> tuple[I64, I64]:
+def timeline_of(steps: Steps, lanes: int) -> Timeline:
+    """The time line of a whole run, of which the bits are not needed."""
+    grown = np.bincount(steps.append_row, steps.append_bytes, steps.rows).astype(np.int64)
+    return Timeline(steps.without_blocks(), grown, *_cells_by_lane(steps.lane, lanes))
+
+
+def _cells_by_lane(lane: I64, lanes: int) -> tuple[I64, I64]:
     """Offsets and first steps of cells: a lane's own steps, and step 0 if they begin later."""
     by_lane = [np.flatnonzero(lane == each) for each in range(lanes)]
     by_lane = [own if len(own) and own[0] == 0 else np.append(0, own) for own in by_lane]
@@ -144,30 +122,30 @@ def cells_by_lane(lane: I64, lanes: int) -> tuple[I64, I64]:
     return offset.astype(np.int64), np.concatenate(by_lane).astype(np.int64)
 
 
-def _new_segments(size: int) -> Segments:
-    kinds = (np.int16, np.int32, np.int32, np.int32, np.int8, np.int32)
+def _new_segments(size: int, state: Open) -> Segments:
+    kinds = (np.int16, np.int32, np.int32, np.int32, np.int8, state.append.dtype)
     return Segments(*(np.empty(size, kind) for kind in kinds))
 
 
 @kernel
-def _cut(rows, row, part, state, out):
+def _cut(steps, row, part, state, out):
     """Segments that end at rows from `row` on: (row reached, how many, lane, reason)."""
     slots = 64 * state.known.shape[1]
     low, high = 64 * part.first_word, 64 * part.last_word
     known, reading = state.known, state.reading
     first, append = state.first, state.append
     count = 0
-    for k in range(row, len(rows.lane)):
-        lane = rows.lane[k]
+    for k in range(row, len(steps.lane)):
+        lane = steps.lane[k]
         mine = part.first_lane <= lane < part.last_lane
-        appends = rows.append_offset[k + 1] - rows.append_offset[k]
-        deaths = rows.death_offset[k + 1] - rows.death_offset[k]
+        appends = steps.append_offset[k + 1] - steps.append_offset[k]
+        deaths = steps.death_offset[k + 1] - steps.death_offset[k]
         if count + 2 * deaths + appends + high - low > len(out.block):
             return k, count, -1, MORE
-        for i in range(rows.death_offset[k], rows.death_offset[k + 1]):
-            block = rows.death_block[i]
+        for i in range(steps.death_offset[k], steps.death_offset[k + 1]):
+            block = steps.death_block[i]
             if part.first_lane <= block // slots < part.last_lane and low <= block % slots < high:
-                count = _die(block, slots, rows.first + k, state, out, count)
+                count = _die(block, slots, steps.first + k, state, out, count)
         if not mine:
             continue
         cell = state.cells[lane]
@@ -175,23 +153,23 @@ def _cut(rows, row, part, state, out):
             count = _close_lane(lane, part, state, out, count)
             state.crossed[lane] = cell // SPAN
             return k, count, lane, CROSSING
-        for i in range(rows.append_offset[k], rows.append_offset[k + 1]):
-            slot = rows.append_slot[i]
+        for i in range(steps.append_offset[k], steps.append_offset[k + 1]):
+            slot = steps.append_slot[i]
             word, bit = slot >> 6, np.uint64(1) << np.uint64(slot & 63)
             if not low <= slot < high:
                 continue
             block = lane * slots + slot
-            if rows.append_born[i] == 1:
+            if steps.append_born[i] == 1:
                 state.first[block] = cell
             else:
                 count = _put(lane, block, cell, state.reading[lane, word] & bit, state, out, count)
-            state.append[block] = rows.append_bytes[i]
+            state.append[block] = steps.append_bytes[i]
             state.known[lane, word] |= bit
             state.reading[lane, word] &= ~bit
-            state.reading[lane, word] |= rows.bits[k, word] & bit
+            state.reading[lane, word] |= steps.bits[k, word] & bit
         for word in range(part.first_word, part.last_word):
             before = reading[lane, word]
-            changed = rows.bits[k, word] ^ before
+            changed = steps.bits[k, word] ^ before
             if changed == 0:
                 continue
             reading[lane, word] = before ^ changed
@@ -212,7 +190,7 @@ def _cut(rows, row, part, state, out):
                     first[block] = cell
                     count += 1
         state.cells[lane] = cell + 1
-    return len(rows.lane), count, -1, DONE
+    return len(steps.lane), count, -1, DONE
 
 
 @kernel

@@ -25,7 +25,12 @@ class Segments(NamedTuple):
     first: np.ndarray  # int32, first cell
     last: np.ndarray  # int32, last cell; with DEATH the step of the death
     kind: np.ndarray  # int8
-    append: np.ndarray  # int32 bytes appended at the first cell's own step
+    append: np.ndarray  # bytes appended at the first cell's own step
+
+
+def byte_count(block_bytes: int) -> type:
+    """The smallest type that holds the bytes appended to a block of that size."""
+    return np.int32 if block_bytes < 2**31 else np.int64
 
 
 @kernel

@@ -5,16 +5,16 @@ next to each other. At one bit a block and cell, all of the founding paper's wor
 takes 1.7 GB.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from hmsim.bound.paths.runs import Rows, Timeline, cells_by_lane, rows_of
+from hmsim.bits import has
+from hmsim.bound.paths.runs import Timeline, timeline_of
 from hmsim.jit import kernel
-from hmsim.workload.steps import F64, I64, U64, Chunk, Geometry, Workload
+from hmsim.workload.steps import I64, U64, Geometry, Steps, Workload
 
 BORN, GROWN, DIED = range(3)  # kinds of events, in this order within a cell
-NOTHING = np.zeros((0, 0), np.uint64)
 
 
 class Grid(NamedTuple):
@@ -49,19 +49,14 @@ def new_events() -> Events:
     return Events(*np.empty((4, 0), np.int64))
 
 
-def events_of(rows: Chunk | Rows, slots: int, timeline: Timeline) -> Events:
+def events_of(steps: Steps, slots: int, timeline: Timeline) -> Events:
     """The events of some steps."""
-    count = len(rows.lane)
-    owner = np.repeat(np.arange(count), np.diff(rows.append_offset[: count + 1]))
-    entry = slice(int(rows.append_offset[0]), int(rows.append_offset[count]))
-    block, step = rows.lane[owner] * slots + rows.append_slot[entry], rows.first + owner
-    born, grown = rows.append_born[entry] == 1, rows.append_bytes[entry]
-    entry = slice(int(rows.death_offset[0]), int(rows.death_offset[count]))
-    died = rows.first + np.repeat(np.arange(count), np.diff(rows.death_offset[: count + 1]))
+    block, step = steps.append_block(slots), steps.first + steps.append_row
+    born, died = steps.append_born == 1, steps.first + steps.death_row
     parts = (
         (block[born], step[born], BORN, step[born]),
-        (block, step, GROWN, grown),
-        (rows.death_block[entry], died - 1, DIED, died),
+        (block, step, GROWN, steps.append_bytes),
+        (steps.death_block, died - 1, DIED, died),
     )
     blocks, begun, value = (np.concatenate([part[i] for part in parts]) for i in (0, 1, 3))
     kind = np.repeat([BORN, GROWN, DIED], [len(part[0]) for part in parts])
@@ -94,15 +89,9 @@ def gather(
     first_page = np.full(geometry.lanes, -1)
     first_page[lane[::width]] = np.arange(0, len(lane), width)
     grid = None if timeline is None else _room(timeline, lane)
-    columns: list[tuple[I64 | F64, ...]] = []
-    packed, spare = [], []
+    parts, packed = [], []
     for chunk in workload.chunks():
-        owner = np.repeat(np.arange(len(chunk.lane)), np.diff(chunk.append_offset))
-        grown = np.bincount(owner, chunk.append_bytes, len(chunk.lane)).astype(np.int64)
-        columns.append(
-            (chunk.token, chunk.lane, chunk.hbm_bytes, chunk.compute_s, chunk.reads, grown)
-        )
-        spare.append(rows_of(chunk)._replace(bits=NOTHING))
+        parts.append(chunk.without_bits())
         rows = np.flatnonzero(first_page[chunk.lane] >= 0)
         words = np.empty((len(rows), width), np.uint64)
         _pack(chunk.bits, rows, first_page[chunk.lane[rows]], slot, every == 1, words)
@@ -111,17 +100,16 @@ def gather(
         else:
             cells = _cells(timeline, chunk.first + rows)
             _deal(words, first_page[chunk.lane[rows]], cells, *grid)
-    joined: list[Any] = [np.concatenate(column) for column in zip(*columns, strict=True)]
-    line = Timeline(*joined, *cells_by_lane(joined[1], geometry.lanes))  # type: ignore[call-arg]
+    steps = Steps.join(parts)
+    line = timeline_of(steps, geometry.lanes)
     if grid is None:
         grid = _room(line, lane)
-        rows = np.flatnonzero(first_page[line.lane] >= 0)
-        _deal(np.concatenate(packed), first_page[line.lane[rows]], _cells(line, rows), *grid)
+        rows = np.flatnonzero(first_page[steps.lane] >= 0)
+        _deal(np.concatenate(packed), first_page[steps.lane[rows]], _cells(line, rows), *grid)
     place = np.full(geometry.lanes * geometry.slots, -1)
     page, bit = np.nonzero(slot >= 0)
     place[lane[page] * geometry.slots + slot[page, bit]] = 64 * page + bit
-    found = [events_of(rows, geometry.slots, line) for rows in spare]
-    events = Events(*(np.concatenate(column) for column in zip(*found, strict=True)))
+    events = events_of(steps, geometry.slots, line)
     events = Events(*(column[place[events.block] >= 0] for column in events))
     page, bit = np.divmod(place[events.block], 64)
     order = np.lexsort((events.kind, events.cell, page))
@@ -156,7 +144,7 @@ def _cells(timeline: Timeline, rows: I64) -> I64:
     """The cell, of its own lane, that each of these steps begins."""
     number = np.empty(len(rows), np.int64)
     for lane in range(timeline.lanes):
-        mine = timeline.lane[rows] == lane
+        mine = timeline.table.lane[rows] == lane
         number[mine] = np.searchsorted(timeline.cells_of(lane), rows[mine])
     return number
 
@@ -174,7 +162,7 @@ def _pack(bits, rows, first_page, slot, whole, words):
             for i in range(64):
                 at = slot[first_page[k] + p, i]
                 if at >= 0:
-                    word |= ((row[at >> 6] >> np.uint64(at & 63)) & np.uint64(1)) << np.uint64(i)
+                    word |= np.uint64(has(row, at)) << np.uint64(i)
             words[k, p] = word
 
 

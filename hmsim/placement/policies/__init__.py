@@ -34,8 +34,9 @@ def make(
 ) -> Any:
     """The policy of that name, built with its options; InputError if there is none.
 
-    `known` maps names to `module:CLASS`. The option `policy` makes `name` an alias: one run can
-    hold a policy with several settings.
+    It is called `name` from then on, as the command called it. `known` maps names to
+    `module:CLASS`. The option `policy` makes `name` an alias: one run can hold a policy with
+    several settings.
     """
     label, options = name, dict(options or {})
     name = options.pop("policy", name)
@@ -46,10 +47,13 @@ def make(
         kind = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise InputError(f"policy {name!r} cannot be loaded: {error}") from None
+    from hmsim.placement.policies.api import BasePolicy
+
+    if not (isinstance(kind, type) and issubclass(kind, BasePolicy)):
+        raise InputError(f"policy {name!r}: {attribute} is no subclass of hmsim.Policy")
     try:
         policy = kind(**options)
     except TypeError as error:
         raise InputError(f"policies.options.{label}: {error}") from None
-    if label != name:
-        policy.name = label
+    policy.name = label
     return policy

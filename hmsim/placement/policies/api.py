@@ -1,107 +1,83 @@
-"""The policy plug-in interface: what a policy sees, what it answers, and how it is compiled.
+"""The policy plug-in interface: a class that says what it is, and a compiled step function.
 
-A policy is a `Policy` subclass with a `step` function marked `@policy_step`. At every step t the
-driver calls
-
-    step(now, hbm, own, moves)
-
-after the reads of step t, to decide where blocks live at step t + 1. The driver, not the policy,
-carries the moves out and checks each one: promoting a block that is in HBM already or does not
-exist, demoting one that is not in HBM, or more residents than HBM holds is an error that names step
-and block. A block that dies at t + 1 is not moved, and its room is free at once. A newborn that
-does not fit goes to DRAM. There are no moves in the last step.
+A policy is a `Policy` subclass with a `step` function marked `@policy_step`; `hmsim.placement.step`
+says what such a function sees and may answer. What the rest of hmsim must know of a policy, the
+policy says in attributes of its own (see `BasePolicy`); nothing goes by its name or class.
 """
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal
 
 import numpy as np
-from numba import typeof, types
 
-from hmsim.jit import compiled_for
+from hmsim.bits import pack, unpack
+from hmsim.placement.driver import PolicyRun, Run
 from hmsim.placement.latency import Rates
-from hmsim.workload.steps import I64, U64, Geometry, Workload
+from hmsim.placement.step import Hbm, Moves, Now, Own, policy_step
+from hmsim.workload.steps import U64, Geometry, Workload
+
+__all__ = [
+    "BasePolicy", "BoundKind", "Hbm", "Moves", "Now", "Own", "Policy", "oldest_first", "policy_step",
+]  # fmt: skip
+
+BoundKind = Literal["variant", "own", "pooled"]
 
 
-class Now(NamedTuple):
-    """The step, and the steps ahead that an oracle may look at.
+class BasePolicy:
+    """Whatever a run can name: it says what it is, and makes its own run.
 
-    Row `row` of `bits` is the read set of this step, over the slots of lane `lane`; row `row + k`
-    is the step k later (as far as `ahead_tokens` of the policy reaches). `coming` are the slots of
-    lane `next_lane` that the next step appends to, where blocks may be born.
+    name          as the command takes it; the run sets it
+    ahead_tokens  how many tokens ahead it looks; 0: none
+    foresight     whether it knows of reads to come in any other way as well
+    is_schedule   whether it says where each block lives and keeps to HBM's capacity; a policy that
+                  does not is a floor, which no figure takes for the fastest policy
+    bound_kind    what its time is held against: "variant", the certified bound of the run's latency
+                  model; "own", its own time, as it is a bound itself; "pooled", the bound that
+                  holds where weights, too, may be read from either memory
     """
 
-    step: int
-    row: int
-    rows: int  # rows of `bits` that exist
-    lane: int
-    next_lane: int
-    lanes_of: I64  # [rows] lane of every row
-    bits: U64  # [rows, words]
-    appended: I64  # slots of `lane` appended to in this step
-    appended_bytes: I64  # likewise
-    coming: I64
-    hbm_bytes: float  # other HBM reads of this step (weights)
-    compute_s: float  # its compute floor
+    name: str
+    ahead_tokens: int = 0
+    foresight: ClassVar[bool] = False
+    is_schedule: ClassVar[bool] = True
+    bound_kind: ClassVar[BoundKind] = "variant"
+
+    def start(
+        self,
+        workload: Workload,
+        capacity: float,
+        rates: Rates,
+        variant: str,
+        barrier: str = "layer",
+    ) -> Run:
+        """A fresh run of this policy. `capacity`: all of HBM, bytes, resident weights included.
+
+        `variant` and `barrier` are the run's latency model; a policy need not reckon with it.
+        """
+        raise NotImplementedError
 
 
-class Hbm(NamedTuple):
-    """What exists, and is in HBM, during this step. Read only; blocks are `lane * slots + slot`."""
-
-    resident: U64  # [lanes, words] bitsets
-    alive: U64  # [lanes, words]
-    used: I64  # [1] blocks resident
-    capacity: int  # blocks
-
-
-class Own(NamedTuple):
-    """The policy's own memory, made by `Policy.own`, kept from step to step."""
-
-    bits: U64  # [any, words]
-    ints: I64
-    floats: np.ndarray  # float64
-
-
-class Moves(NamedTuple):
-    """The answer. `count` = [promotions, demotions].
-
-    `place[j]` = 0 sends slot `coming[j]`, if it is born at the next step, to DRAM; 1, as it stands
-    when `step` is called, to HBM while there is room.
-    """
-
-    promote: I64
-    demote: I64
-    place: I64
-    count: I64  # type: ignore[assignment]  # over tuple.count
-
-
-_I1 = types.Array(types.int64, 1, "C")
-_U2 = types.Array(types.uint64, 2, "C")
-_one, _two = np.zeros(1, np.int64), np.zeros((1, 1), np.uint64)
-STEP = types.void(
-    typeof(Now(0, 0, 0, 0, 0, _one, _two, _one, _one, _one, 0.0, 0.0)),
-    typeof(Hbm(_two, _two, _one, 0)),
-    typeof(Own(_two, _one, np.zeros(1))),
-    typeof(Moves(_one, _one, _one, _one)),
-)
-
-
-def policy_step(function: Callable) -> Callable:
-    """Compile a step function for the driver; cached on disk."""
-    return compiled_for(STEP)(function)
-
-
-class Policy:
+class Policy(BasePolicy):
     """A placement rule. Override `step`, and `prompt`, `own` or `ahead_tokens` where needed."""
 
-    name: ClassVar[str]
     step: ClassVar[Callable]
-    ahead_tokens: int = 0  # how far ahead an oracle looks
-    variant: str = "text"  # latency model of the run, which sets it before it calls `prompt`
+    # The latency model of the run, which sets both before it calls `prompt`.
+    variant: str = "text"
+    barrier: str = "layer"
 
     def __init_subclass__(cls) -> None:
         if "step" in vars(cls):  # `step` takes no self
             cls.step = staticmethod(vars(cls)["step"])
+
+    def start(
+        self,
+        workload: Workload,
+        capacity: float,
+        rates: Rates,
+        variant: str,
+        barrier: str = "layer",
+    ) -> Run:
+        return PolicyRun(self, workload, capacity, rates, variant, barrier)
 
     def prompt(self, workload: Workload, capacity: int, rates: Rates) -> U64:
         """Prompt blocks in HBM before step 0, [lanes, words]: the oldest, until HBM is full."""
@@ -114,15 +90,6 @@ class Policy:
 
 def oldest_first(blocks: U64, room: int) -> U64:
     """The first `room` of the blocks [lanes, words], by slot, then lane."""
-    flat = _unpacked(blocks).T.ravel()
+    flat = unpack(blocks).T.ravel()
     keep = flat & (np.cumsum(flat) <= room)
-    return _packed(keep.reshape(-1, blocks.shape[0]).T)
-
-
-def _unpacked(bits: U64) -> np.ndarray:
-    return np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little").astype(bool)
-
-
-def _packed(flags: np.ndarray) -> U64:
-    packed = np.packbits(np.ascontiguousarray(flags), axis=1, bitorder="little")
-    return np.ascontiguousarray(packed).view(np.uint64)
+    return pack(keep.reshape(-1, blocks.shape[0]).T)

@@ -10,24 +10,37 @@ from typing import ClassVar
 import numpy as np
 
 from hmsim.errors import InputError
+from hmsim.placement.driver import Run, Sample, capacity_blocks, sampled_rows, snapshots
+from hmsim.placement.latency import COUNTS, READS, Groups, Rates, Traffic, authors_traffic
 from hmsim.placement.policies import authors_kernel as kernel
-from hmsim.placement.policies.api import oldest_first
+from hmsim.placement.policies.api import BasePolicy, oldest_first
 from hmsim.workload.steps import I64, U64, Geometry, Workload
+from hmsim.workload.windows import Window
 
 
-class Authors:
-    """One strategy; subclasses say which."""
+class Authors(BasePolicy):
+    """One strategy; subclasses say which. Weights may be read from either memory."""
 
-    name: ClassVar[str]
+    bound_kind = "pooled"
     rule: ClassVar[int] = kernel.STATIC
     unlimited: ClassVar[bool] = False
-    ahead_tokens = 0
     share = 1.0
 
     def __init__(self, time_rule: str = "overlap"):
         if time_rule not in ("overlap", "serial"):
             raise InputError(f"policy {self.name}: time_rule: {time_rule!r}: overlap or serial")
         self.time_rule = time_rule
+
+    def start(
+        self,
+        workload: Workload,
+        capacity: float,
+        rates: Rates,
+        variant: str,
+        barrier: str = "layer",
+    ) -> Run:
+        capacity_blocks(workload, capacity)  # the weights must fit
+        return _AuthorsRun(self, workload, capacity, rates)
 
     def check(self, geometry: Geometry) -> None:
         """These rules know one sequence and blocks of one token."""
@@ -47,6 +60,7 @@ class Authors:
 
 class AuthorsUnlimited(Authors):
     name = "authors-unlimited"
+    is_schedule = False
     unlimited = True
 
 
@@ -56,6 +70,8 @@ class AuthorsStatic(Authors):
 
 class _FirstReads(Authors):
     """Starts, free of charge and with foresight, from the tokens that are read first."""
+
+    foresight = True
 
     def begin(self, workload: Workload, limit: int) -> tuple[U64, I64]:
         resident = np.zeros_like(workload.prompt)
@@ -107,6 +123,45 @@ class AuthorsSa(_FirstReads):
         if not 0 <= share <= 1:
             raise InputError(f"policy {self.name}: share: {share!r}: from 0 to 1")
         self.ahead_tokens, self.share = window, share
+
+
+class _AuthorsRun:
+    """A strategy of the founding authors' simulator, with its own state, rules and times."""
+
+    def __init__(self, policy: Authors, workload: Workload, capacity: float, rates: Rates):
+        geometry = workload.geometry
+        policy.check(geometry)
+        self._policy, self._rates, self._size = policy, rates, geometry.block_bytes
+        self._capacity = capacity
+        self._limit = int(min((capacity - geometry.resident_bytes) // self._size, 2**60))
+        self._resident, self._cur = policy.begin(workload, self._limit)
+        self._scratch = np.zeros((2, geometry.words), np.uint64)
+        self._score = np.zeros(geometry.slots)
+
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, list[Sample]]:
+        counts = np.zeros((window.rows, len(COUNTS)), np.int64)
+        wanted = sampled_rows(window, wanted)
+        before, after = snapshots(wanted, self._resident)
+        policy = self._policy
+        status = kernel.advance(
+            policy.rule, window, self._size, self._resident, self._cur,
+            self._limit, policy.ahead_tokens, policy.share, self._rates.split, self._scratch,
+            self._score, wanted, before, after, counts,
+        )  # fmt: skip
+        if status == kernel.NEVER_ENDS:
+            raise InputError(
+                f"policy {policy.name}: at this capacity ({self._limit} entries) a layer is flushed "
+                "while it holds nothing, for ever; give HBM more capacity"
+            )
+        return counts, [Sample(*pair) for pair in zip(before, after, strict=True)]
+
+    def traffic(self, counts: I64, groups: Groups) -> Traffic:
+        share = None
+        if self._policy.unlimited:
+            share = self._capacity / (groups.hbm_bytes + counts[:, READS] * float(self._size))
+        return authors_traffic(
+            counts, groups, self._size, self._rates, rule=self._policy.time_rule, share=share
+        )
 
 
 def _count(resident: U64) -> I64:

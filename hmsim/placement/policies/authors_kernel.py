@@ -6,7 +6,7 @@ slots `limit`, of which one is always lost. DRAM holds everything, so a demotion
 
 import numpy as np
 
-from hmsim.bits import lowest_bit, popcount
+from hmsim.bits import add, has, lowest_bit, mask, popcount, remove
 from hmsim.jit import kernel
 from hmsim.placement.latency import APPEND, APPEND_HBM, EXTRA, HITS, PROMOTED, READS, RESIDENT
 
@@ -16,37 +16,27 @@ DONE, NEVER_ENDS = 0, 1
 
 
 @kernel
-def _has(bits, token):
-    return (bits[token >> 6] >> np.uint64(token & 63)) & np.uint64(1)
-
-
-@kernel
 def _add(bits, token, cur, limit):
     """True if the token is, or now is, resident."""
-    if _has(bits, token):
+    if has(bits, token):
         return True
     if cur[0] + 1 >= limit:
         return False
-    bits[token >> 6] |= np.uint64(1) << np.uint64(token & 63)
+    add(bits, token)
     cur[0] += 1
     return True
 
 
 @kernel
 def _remove(bits, token, cur):
-    bits[token >> 6] &= ~(np.uint64(1) << np.uint64(token & 63))
+    remove(bits, token)
     cur[0] -= 1
 
 
 @kernel
 def _below(token, word):
     """Mask of the bits of `word` that stand for tokens < `token`."""
-    rest = token - word * 64
-    if rest >= 64:
-        return ~np.uint64(0)
-    if rest <= 0:
-        return np.uint64(0)
-    return (np.uint64(1) << np.uint64(rest)) - np.uint64(1)
+    return mask(word, 0, token)
 
 
 @kernel
@@ -151,13 +141,13 @@ def _page(read, coming, held, resident, cur, limit, out):
         while word != 0:
             token = w * 64 + lowest_bit(word)
             word &= word - np.uint64(1)
-            if _has(held, token):  # came in with its page meanwhile
+            if has(held, token):  # came in with its page meanwhile
                 continue
             while True:
                 if limit - cur[0] >= whole:
                     if _make_page_resident(resident, token // PAGE_TOKENS, cur, limit):
                         out[PROMOTED] += whole
-                        if _has(read, token):
+                        if has(read, token):
                             out[EXTRA] += whole
                         first_word = min(first_word, w)
                     break
@@ -257,11 +247,11 @@ def _newborn(rule, token, next_read, held, resident, cur, limit):
         if token % PAGE_TOKENS == 0:
             if limit - cur[0] < PAGE_TOKENS * resident.shape[0]:
                 return False
-        elif not _has(held, token // PAGE_TOKENS * PAGE_TOKENS):
+        elif not has(held, token // PAGE_TOKENS * PAGE_TOKENS):
             return False
         return _add(held, token, cur, limit)
     if rule in (LOOKAHEAD1, SA):
-        if not _has(next_read, token):
+        if not has(next_read, token):
             return False
         if _add(held, token, cur, limit):
             return True
@@ -275,35 +265,35 @@ def _newborn(rule, token, next_read, held, resident, cur, limit):
 
 @kernel
 def advance(
-    rule, window, weights, size, resident, cur, limit, ahead, share, split, scratch, score,
+    rule, window, size, resident, cur, limit, ahead, share, split, scratch, score,
     wanted, before, after, counts,
 ):  # fmt: skip
     """Take a strategy through a window; `counts` as in `traffic.COUNTS`.
 
-    weights [rows] and size: bytes read beside the entries, and of an entry. `ahead` and `share`
-    are W and R of `sa`. `wanted[k]` numbers the sampled rows (else -1), whose residents
-    [lanes, words] go to `before` and `after`. Returns NEVER_ENDS where `reactive` would flush an
-    empty layer for ever; the counts are void then.
+    size: bytes of an entry. `ahead` and `share` are W and R of `sa`. `wanted[k]` numbers the sampled
+    rows (else -1), whose residents [lanes, words] go to `before` and `after`. Returns NEVER_ENDS
+    where `reactive` would flush an empty layer for ever; the counts are void then.
     """
     lanes = resident.shape[0]
-    total = window.lane.size
+    steps = window.steps
+    total = steps.lane.size
     nothing = scratch[1]
     nothing[:] = 0
     for k in range(window.rows):
-        lane = window.lane[k]
+        lane = steps.lane[k]
         held = resident[lane]
-        read = window.bits[k]
-        token = window.append_slot[window.append_offset[k]]
+        read = steps.bits[k]
+        token = steps.append_slot[steps.append_offset[k]]
         out = counts[k]
         if wanted[k] >= 0:
             before[wanted[k]] = resident
         for w in range(read.size):
             out[HITS] += popcount(read[w] & held[w])
-        out[READS] = window.reads[k]
+        out[READS] = steps.reads[k]
         out[RESIDENT] = cur[0]
         out[APPEND] = size
         has_next = k + lanes < total
-        coming = window.bits[k + lanes] if has_next else nothing
+        coming = steps.bits[k + lanes] if has_next else nothing
         if _newborn(rule, token, coming, held, resident, cur, limit):
             out[APPEND_HBM] = size
         if rule == REACTIVE:
@@ -314,10 +304,11 @@ def advance(
         elif rule == PAGE and has_next:
             _page(read, coming, held, resident, cur, limit, out)
         elif rule == LOOKAHEAD1 and has_next:
-            out[PROMOTED] = _lookahead1(read, coming, held, cur, limit, weights[k], size, split)
+            weights = steps.hbm_bytes[k]
+            out[PROMOTED] = _lookahead1(read, coming, held, cur, limit, weights, size, split)
         elif rule == SA:
             out[PROMOTED] = _sa(
-                window.bits, k, lanes, total, ahead, share, held, token, cur, limit, scratch[0],
+                steps.bits, k, lanes, total, ahead, share, held, token, cur, limit, scratch[0],
                 score,
             )  # fmt: skip
         if wanted[k] >= 0:

@@ -10,7 +10,7 @@ Systems Journal 5(2), 1966; with a window, and with leave to pass a block by.
 
 import numpy as np
 
-from hmsim.bits import lowest_bit
+from hmsim.bits import add, lowest_bit
 from hmsim.errors import InputError
 from hmsim.jit import kernel
 from hmsim.placement.policies.api import Own, Policy, policy_step
@@ -63,7 +63,7 @@ def step(now, hbm, own, moves):
     visit = own.ints[1 + lane]
     idle[:] = read
     for slot in now.appended:
-        idle[slot >> 6] |= one << np.uint64(slot & 63)
+        add(idle, slot)
     for plane in range(planes):
         if (visit >> plane) & 1:
             for w in range(words):

@@ -19,10 +19,11 @@ average.
 
 import numpy as np
 
-from hmsim.bits import lowest_bit, popcount
+from hmsim.bits import add, has, lowest_bit, popcount
 from hmsim.errors import InputError
 from hmsim.jit import kernel
-from hmsim.placement.latency import INCLUSIVE, dram_arms
+from hmsim.placement.latency import latency_of
+from hmsim.placement.latency_kernel import group_seconds, packed, unpacked
 from hmsim.placement.policies.api import Own, Policy, policy_step
 
 # Own.bits: `seen` [lanes, words], used at the lane's last visit; `used` and `batch` [words].
@@ -31,8 +32,8 @@ from hmsim.placement.policies.api import Own, Policy, policy_step
 PLACE, STEP, HEAD = range(3)
 # Own.floats of balanced: best split, block bytes.
 SPLIT, SIZE = 0, 1
-# Own.floats of slack: stretch, inclusive copies?, block bytes, HBM rate, arms [.., 4] of the DRAM.
-STRETCH, COPIES, BLOCK, HBM, ARMS = range(5)
+# Own.floats of slack: stretch, block bytes, and the latency model, packed.
+STRETCH, BLOCK, MODEL = range(3)
 
 
 @kernel
@@ -53,7 +54,7 @@ def _use(now, hbm, own):
     one = np.uint64(1)
     used[:] = now.bits[now.row]
     for slot in now.appended:
-        used[slot >> 6] |= one << np.uint64(slot & 63)
+        add(used, slot)
     for w in range(words):
         leaving = seen[lane, w] & ~used[w] & hbm.resident[lane, w]
         while leaving != 0:
@@ -159,30 +160,15 @@ def _promote(now, hbm, own, moves, most):
 
 
 @kernel
-def _seconds(now, own, fixed, appended, reads, hits, promoted, demoted):
+def _seconds(now, size, latency, fixed, appended, reads, hits, promoted, demoted):
     """Time of the step with so many moves. `fixed`: other bytes of HBM; `appended`: of DRAM."""
-    floats = own.floats
-    size, rate = floats[BLOCK], floats[HBM]
-    inclusive = floats[COPIES] == 1.0
-    fetched = 0.0 if inclusive else size * promoted  # inclusive copies fill on read
-    leaving = 0.0 if inclusive else size * demoted
-    fixed += size * promoted + leaving
-    from_hbm = size * hits
-    if inclusive:  # a read that hits may come from either side
-        balance = 0.0
-        for arm in range(ARMS, floats.size, 4):
-            if floats[arm] > 0:
-                everything = size * reads * floats[arm] + appended * floats[arm + 1]
-                balance = max(balance, (everything - fixed / rate) / (floats[arm] + 1 / rate))
-        from_hbm = min(balance, from_hbm)
-    slowest = max((fixed + from_hbm) / rate, now.compute_s)
-    for arm in range(ARMS, floats.size, 4):
-        slowest = max(
-            slowest,
-            (size * reads - from_hbm) * floats[arm] + appended * floats[arm + 1]
-            + fetched * floats[arm + 2] + leaving * floats[arm + 3],
-        )  # fmt: skip
-    return slowest
+    copies = latency.copies
+    into, out = size * promoted, copies.demote * size * demoted
+    fetched = copies.fill * into  # what is promoted is being read
+    return group_seconds(
+        fixed + into + out, size * reads, size * hits, appended, fetched, out, now.compute_s,
+        latency,
+    )  # fmt: skip
 
 
 @policy_step
@@ -209,21 +195,22 @@ def slack_step(now, hbm, own, moves):
     reads, hits = _demand(now, hbm)
     room = max(0, hbm.capacity - hbm.used[0])
     fixed, appended = now.hbm_bytes, 0.0
-    inclusive = own.floats[COPIES] == 1.0
+    size, latency = own.floats[BLOCK], unpacked(own.floats[MODEL:])
     for i in range(now.appended.size):
-        slot = now.appended[i]
-        here = (hbm.resident[now.lane, slot >> 6] >> np.uint64(slot & 63)) & np.uint64(1)
+        here = has(hbm.resident[now.lane], now.appended[i])
         if here:
             fixed += now.appended_bytes[i]
-        if inclusive or not here:
+        if not here or latency.copies.append == 1:
             appended += now.appended_bytes[i]
-    limit = _seconds(now, own, fixed, appended, reads, hits, 0, 0) * (1 + own.floats[STRETCH])
+    limit = _seconds(now, size, latency, fixed, appended, reads, hits, 0, 0)
+    limit *= 1 + own.floats[STRETCH]
     limit *= 1 + 1e-12  # a tie fits, however its sum was rounded
     most, too_many = 0, reads - hits + 1
     while too_many - most > 1:  # the time grows with the moves
         middle = (most + too_many) // 2
         demoted = max(0, middle - room)
-        if _seconds(now, own, fixed, appended, reads, hits, middle, demoted) <= limit:
+        taken = _seconds(now, size, latency, fixed, appended, reads, hits, middle, demoted)
+        if taken <= limit:
             most = middle
         else:
             too_many = middle
@@ -268,7 +255,6 @@ class Slack(Reactive):
 
     def own(self, geometry, capacity, rates, resident):
         own = super().own(geometry, capacity, rates, resident)
-        inclusive = float(self.variant in INCLUSIVE)
-        setting = [self._stretch, inclusive, float(geometry.block_bytes), rates.hbm]
-        arms = dram_arms(self.variant, rates).ravel()
-        return own._replace(floats=np.concatenate([np.array(setting), arms]))
+        head = np.array([self._stretch, float(geometry.block_bytes)])
+        model = packed(latency_of(self.variant, rates))
+        return own._replace(floats=np.concatenate([head, model]))

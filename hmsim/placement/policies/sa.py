@@ -15,11 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from hmsim.errors import InputError
-from hmsim.placement import driver
-from hmsim.placement.latency import Rates, Steps
+from hmsim.placement.latency import Groups, Rates
 from hmsim.placement.policies.lookahead import Lookahead
-from hmsim.workload.steps import Workload, group_starts
-from hmsim.workload.windows import Demand, Window, windows
+from hmsim.workload.steps import Workload
+from hmsim.workload.windows import Window, windows
 
 MOVES = 10  # a level
 PATIENCE = 4  # levels without improvement
@@ -102,31 +101,27 @@ class Sa(Lookahead):
         geometry = workload.geometry
         room = geometry.resident_bytes + (capacity + 0.5) * geometry.block_bytes
 
-        def seconds(window: int, share: float) -> float:
-            run = driver.start(Lookahead(window, share), workload, room, rates, self.variant)
+        def seconds(ahead: int, share: float) -> float:
+            run = Lookahead(ahead, share).start(workload, room, rates, self.variant, self.barrier)
             total = 0.0
-            for part, demand in sample:
-                counts, _ = run.advance(part, demand, np.full(part.rows, -1))
-                start = group_starts(demand.token, "layer")
-                steps = Steps(demand.hbm_bytes, demand.compute_s, start)
-                total += float(run.traffic(counts, steps).time_s.sum())
+            for window in sample:
+                counts, _ = run.advance(window)
+                groups = Groups.of(window.own, self.barrier)
+                total += float(run.traffic(counts, groups).time_s.sum())
             return total
 
         return anneal(seconds, self.ahead_tokens, self._seed)
 
 
-def _first(workload: Workload, tokens: int, ahead: int) -> list[tuple[Window, Demand]]:
+def _first(workload: Workload, tokens: int, ahead: int) -> list[Window]:
     """The windows of the first tokens, the last one cut; what lies ahead of it stays in sight."""
-    parts: list[tuple[Window, Demand]] = []
-    first = None
-    for window, demand in windows(workload, ahead):
-        first = int(demand.token[0]) if first is None else first
-        rows = int(np.searchsorted(demand.token, first + tokens))
-        own = Demand(
-            demand.token[:rows], demand.lane[:rows], demand.hbm_bytes[:rows],
-            demand.compute_s[:rows],
-        )  # fmt: skip
-        parts.append((window._replace(rows=rows), own))
+    parts: list[Window] = []
+    end = None  # one past the last token
+    for window in windows(workload, ahead):
+        token = window.own.token
+        end = int(token[0]) + tokens if end is None else end
+        rows = int(np.searchsorted(token, end))
+        parts.append(window._replace(rows=rows))
         if rows < window.rows:
             break
-    return [part for part in parts if part[0].rows]
+    return [part for part in parts if part.rows]

@@ -21,7 +21,7 @@ import math
 
 import numpy as np
 
-from hmsim.bits import lowest_bit
+from hmsim.bits import add, lowest_bit
 from hmsim.errors import InputError
 from hmsim.jit import kernel
 from hmsim.placement.policies.api import Own, Policy, policy_step
@@ -81,7 +81,7 @@ def _count_uses(now, hbm, own, before):
     one = np.uint64(1)
     used[:] = now.bits[now.row]
     for slot in now.appended:
-        used[slot >> 6] |= one << np.uint64(slot & 63)
+        add(used, slot)
     edge, limit = _edge(own.ints[LEVEL], own), _edge(own.ints[LEVEL] + 1, own)
     for w in range(words):
         word = lane * words + w

@@ -10,6 +10,7 @@ memory policies (MPOL_WEIGHTED_INTERLEAVE), with weights by bandwidth.
 
 import numpy as np
 
+from hmsim.bits import has, pack, unpack
 from hmsim.errors import InputError
 from hmsim.placement.policies.api import Own, Policy, oldest_first, policy_step
 
@@ -24,9 +25,7 @@ def interleaved_step(now, hbm, own, moves):
     """No moves. Own.ints: [blocks born so far]; Own.floats: [share]."""
     share = own.floats[0]
     for j in range(now.coming.size):
-        slot = now.coming[j]
-        alive = hbm.alive[now.next_lane, slot >> 6] >> np.uint64(slot & 63)
-        if alive & np.uint64(1):  # an append to a block that there is
+        if has(hbm.alive[now.next_lane], now.coming[j]):  # an append to a block that there is
             continue
         born = own.ints[0]
         moves.place[j] = np.int64(np.floor((born + 1) * share) > np.floor(born * share))
@@ -55,12 +54,11 @@ class Interleaved(Policy):
     def prompt(self, workload, capacity, rates):
         """Every so many of the prompt's blocks, by slot, then lane."""
         share = self._share_at(rates)
-        flags = np.unpackbits(workload.prompt.view(np.uint8), axis=1, bitorder="little").T
+        flags = unpack(workload.prompt).T
         order = np.cumsum(flags).reshape(flags.shape)  # number of blocks up to each, itself too
         self._prompt_blocks = int(order[-1, -1])
         chosen = flags & (np.floor(order * share) > np.floor((order - 1) * share))
-        packed = np.packbits(np.ascontiguousarray(chosen.T), axis=1, bitorder="little")
-        return oldest_first(packed.view(np.uint64), capacity)
+        return oldest_first(pack(chosen.T), capacity)
 
     def own(self, geometry, capacity, rates, resident):
         born = np.array([self._prompt_blocks])

@@ -3,11 +3,47 @@
 Not a schedule but a closed form, below every schedule's time. Source: arXiv 2508.13231.
 """
 
-from typing import ClassVar
+import numpy as np
+
+from hmsim.placement.driver import Run, Sample, capacity_blocks, sampled_rows
+from hmsim.placement.latency import COUNTS, HITS, READS, Groups, Rates, Traffic, unlimited_traffic
+from hmsim.placement.policies.api import BasePolicy
+from hmsim.workload.steps import I64, Workload
+from hmsim.workload.windows import Window
 
 
-class Unlimited:
-    """A marker: there is nothing to decide."""
+class Unlimited(BasePolicy):
+    """There is nothing to decide; it is its own bound."""
 
-    name: ClassVar[str] = "unlimited"
-    ahead_tokens = 0
+    name = "unlimited"
+    is_schedule = False
+    bound_kind = "own"
+
+    def start(
+        self,
+        workload: Workload,
+        capacity: float,
+        rates: Rates,
+        variant: str,
+        barrier: str = "layer",
+    ) -> Run:
+        capacity_blocks(workload, capacity)  # the weights must fit
+        return _UnlimitedRun(workload, rates)
+
+
+class _UnlimitedRun:
+    """The closed form. As a placement: every block is in HBM."""
+
+    def __init__(self, workload: Workload, rates: Rates):
+        self._workload, self._rates = workload, rates
+
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, list[Sample]]:
+        counts = np.zeros((window.rows, len(COUNTS)), np.int64)
+        counts[:, READS] = counts[:, HITS] = window.own.reads
+        geometry = self._workload.geometry
+        everything = np.full((geometry.lanes, geometry.words), ~np.uint64(0))
+        samples = 1 + int(sampled_rows(window, wanted).max(initial=-1))
+        return counts, [Sample(everything, everything)] * samples
+
+    def traffic(self, counts: I64, groups: Groups) -> Traffic:
+        return unlimited_traffic(counts, groups, self._workload.geometry.block_bytes, self._rates)

@@ -1,15 +1,14 @@
-"""The pages given to the memory kernels carry exactly the bytes that the policy's traffic counts."""
+"""The extents given to the memory kernels carry exactly the bytes that the policy's traffic counts."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmsim.placement import driver, policies
-from hmsim.placement.latency import VARIANTS, Rates, Steps
+from hmsim.placement import policies
+from hmsim.placement.latency import VARIANTS, Groups, Rates
 from hmsim.simulate.extents import AddressMap
-from hmsim.simulate.run import Sampling
-from hmsim.workload.steps import group_starts
+from hmsim.simulate.sampling import Sampling
 from hmsim.workload.windows import windows
 from tests.oracles.bound_cases import random_blocks
 
@@ -23,18 +22,17 @@ RATES = Rates(20.0, 5.0, 4.0, 6.0)
     name=st.sampled_from(["static", "reactive", "unlimited"]),
     variant=st.sampled_from(VARIANTS),
 )
-def test_pages_carry_the_traffic(seed, room, name, variant):
+def test_extents_carry_the_traffic(seed, room, name, variant):
     blocks = random_blocks(np.random.default_rng(seed), steps=24, blocks=14)
     size = blocks.block_bytes
     policy = policies.make(name)
-    run = driver.start(policy, blocks, float(room * size), RATES, variant)
+    run = policy.start(blocks, float(room * size), RATES, variant)
     addresses = AddressMap(blocks.geometry, room)
-    for window, demand in windows(blocks, 1):
-        counts, samples = run.advance(window, demand, np.arange(window.rows))
-        steps = Steps(demand.hbm_bytes, demand.compute_s, group_starts(demand.token, "layer"))
-        traffic = run.traffic(counts, steps)
+    for window in windows(blocks, 1):
+        counts, samples = run.advance(window, np.arange(window.rows))
+        traffic = run.traffic(counts, Groups.of(window.own, "layer"))
         for k, sample in enumerate(samples):
-            hbm, dram = addresses.step(window, k, sample, traffic)
+            hbm, dram = addresses.step(window.steps, k, sample, traffic)
             written = int(hbm.size[hbm.write == 1].sum())
             assert written == traffic.append_hbm[k] + traffic.promotion_hbm[k]
             assert dram.size[dram.write == 1].sum() == traffic.link_to_dram[k]

@@ -1,0 +1,82 @@
+"""The public face: run a configuration, open a result, draw it, sweep."""
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hmsim import plot
+from hmsim.config.run import RunSpec, load_run, resolve
+from hmsim.errors import InputError, did_you_mean
+from hmsim.results.reader import ResultFile
+from hmsim.sweep.dataset import open_sweep
+from hmsim.sweep.run import run_sweep
+
+__all__ = ["Result", "open_sweep", "run", "run_sweep"]
+
+
+def run(
+    config: str | Path | dict[str, Any] | RunSpec,
+    changes: Sequence[str] = (),
+    output: str | Path | None = None,
+) -> "Result":
+    """Run a configuration: a TOML file, its plain data, or a RunSpec, after `key=value` changes.
+
+    The result file is `output`; without one it is temporary and goes when the Result does.
+    Raises InputError where the configuration is wrong, before anything is computed.
+    """
+    from hmsim.simulate.run import execute
+
+    if isinstance(config, RunSpec):
+        if changes:
+            raise InputError("changes: a RunSpec is resolved; change it with model_copy")
+        spec = config
+    elif isinstance(config, dict):
+        spec = resolve(config, list(changes), "config")
+    else:
+        spec = load_run(config, list(changes))
+    folder = None
+    if output is None:
+        folder = tempfile.mkdtemp(prefix="hmsim-")
+        output = Path(folder) / "result.h5"
+    try:
+        execute(spec, Path(output), lambda _: None)
+        result = Result.open(output)
+    except BaseException:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if folder is not None:
+        weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
+    return result
+
+
+class Result(ResultFile):
+    """A result file that also draws itself: `result.plot.bandwidth(ax=...)`."""
+
+    @property
+    def plot(self) -> "Plots":
+        """Figures of this result, by name; each returns its axes."""
+        return Plots(self)
+
+
+class Plots:
+    """The figures of a result, by name; each takes `ax` and options, and returns the axes."""
+
+    def __init__(self, result: ResultFile):
+        self._result = result
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self.__dir__():
+            raise AttributeError(f"no figure {name!r} of a result{did_you_mean(name, dir(self))}")
+        return partial(getattr(plot, name), self._result)
+
+    def __dir__(self) -> list[str]:
+        return [
+            name.replace("-", "_")
+            for name, kind in plot.KINDS.items()
+            if kind.of == "run" or kind.run_too
+        ]

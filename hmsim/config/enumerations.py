@@ -1,0 +1,9 @@
+"""The choices that a configuration offers, each declared once. Light: `--help` reads them too."""
+
+from typing import Literal, get_args
+
+Variant = Literal["text", "code", "exclusive", "inclusive"]
+Barrier = Literal["layer", "token"]
+
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+BARRIERS: tuple[Barrier, ...] = get_args(Barrier)

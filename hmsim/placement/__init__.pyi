@@ -1,0 +1,10 @@
+from hmsim.placement.latency import Groups as Groups
+from hmsim.placement.latency import Rates as Rates
+from hmsim.placement.latency import Traffic as Traffic
+from hmsim.placement.latency import analytic_rates as analytic_rates
+from hmsim.placement.latency import pin_rates as pin_rates
+from hmsim.placement.policies import BUILT_IN as BUILT_IN
+from hmsim.placement.policies import make as make
+from hmsim.placement.policies.api import Policy as Policy
+from hmsim.placement.step import Own as Own
+from hmsim.placement.step import policy_step as policy_step

@@ -1,0 +1,161 @@
+"""One policy's way through a run: its traffic step by step, and what that adds up to."""
+
+import numpy as np
+
+from hmsim.placement.driver import Run, Sample
+from hmsim.placement.latency import HITS, READS, RESIDENT, Groups, Traffic
+from hmsim.placement.policies.api import BasePolicy
+from hmsim.results.schema import REASONS
+from hmsim.simulate.estimate import ratio_estimate
+from hmsim.simulate.memories import Memories
+from hmsim.simulate.ran import Outcome
+from hmsim.simulate.sampling import Sampling
+from hmsim.workload.steps import I64
+from hmsim.workload.windows import Window
+
+# What is added up over all steps: seconds, then bytes.
+SUMS = ("time_s", "demand_bytes", "hbm_bytes", "kv_bytes", "kv_hbm_bytes", "migrated_bytes")
+
+
+class Track:
+    """A policy, its run, and the memories (None: analytic times only) that its sample goes through."""
+
+    def __init__(
+        self,
+        policy: BasePolicy,
+        run: Run,
+        block_bytes: int,
+        sampling: Sampling,
+        memories: Memories | None,
+    ):
+        self.policy = policy
+        self._run, self._size, self._sampling, self._memories = run, block_bytes, sampling, memories
+        self._sums = np.zeros(len(SUMS))
+        self._reads = self._hits = 0  # blocks
+        self._kernel_s: list[float] = []  # of the measured groups
+        self._analytic_s: list[float] = []
+        self._steps = 0  # in the measured groups
+        self._groups = 0
+
+    def window(self, window: Window, groups: Groups) -> dict[str, np.ndarray]:
+        """Take the policy through a window; its variables for the result file."""
+        group = self._groups + np.arange(len(groups.start))
+        taken = (
+            np.zeros(len(group), bool) if self._memories is None else self._sampling.taken(group)
+        )
+        rows = np.repeat(taken, np.diff(groups.start, append=window.rows))
+        wanted = np.where(rows, np.cumsum(rows) - 1, -1)
+        counts, samples = self._run.advance(window, wanted)
+        traffic = self._run.traffic(counts, groups)
+        self._add(counts, traffic)
+        variables = _variables(traffic, counts[:, RESIDENT] * self._size)
+        measured = self._sampling.measured(group)
+        for i in np.flatnonzero(taken):
+            start = int(groups.start[i])
+            end = int(groups.start[i + 1]) if i + 1 < len(group) else window.rows
+            first = int(wanted[start])
+            self._replay(window, range(start, end), samples[first : first + end - start], traffic,
+                         groups, variables if measured[i] else None)  # fmt: skip
+        self._groups += len(group)
+        return variables
+
+    def _add(self, counts: I64, traffic: Traffic) -> None:
+        from_hbm = traffic.attention_hbm + traffic.weights_hbm
+        from_dram = traffic.attention_dram + traffic.weights_dram
+        kv = traffic.attention_hbm + traffic.attention_dram
+        migrated = traffic.promotion_hbm + traffic.demotion_hbm
+        # Times are added up plainly in step order, as the founding authors do.
+        self._sums[0] = np.add.accumulate(np.append(self._sums[0], traffic.time_s))[-1]
+        bytes_ = (from_hbm + from_dram, from_hbm, kv, traffic.attention_hbm, migrated)
+        self._sums[1:] += [each.sum() for each in bytes_]
+        self._reads += int(counts[:, READS].sum())
+        self._hits += int(counts[:, HITS].sum())
+
+    def _replay(
+        self,
+        window: Window,
+        rows: range,
+        samples: list[Sample],
+        traffic: Traffic,
+        groups: Groups,
+        variables: dict[str, np.ndarray] | None,
+    ) -> None:
+        """Put one group through the memory kernels; `variables` is None for a warm-up."""
+        assert self._memories is not None
+        timing = self._memories.group(window.steps, rows, samples, traffic)
+        if variables is None:
+            return
+        group = slice(rows.start, rows.stop)
+        seconds = max(timing.seconds, float(groups.compute_s[group].sum()))
+        analytic = float(traffic.time_s[group].sum())
+        self._kernel_s.append(seconds)
+        self._analytic_s.append(analytic)
+        self._steps += len(rows)
+        last = rows.stop - 1
+        # A group that moves nothing takes no time by the formulas: its steps share alike.
+        share = traffic.time_s[group] / analytic if analytic else 1 / len(rows)
+        variables["replay_time_s"][group] = seconds * share
+        variables["row_hits"][group] = 0
+        variables["activations"][group] = 0
+        variables["row_hits"][last] = timing.hbm_row_hits, timing.dram_row_hits
+        variables["activations"][last] = timing.hbm_activations, timing.dram_activations
+        variables["bus_ticks"][group] = 0
+        variables["bus_ticks"][last] = [
+            [ticks[reason] for reason in REASONS]
+            for ticks in (timing.hbm_bus_ticks, timing.dram_bus_ticks)
+        ]
+
+    def outcome(self) -> Outcome:
+        """The totals over all windows so far."""
+        sums = dict(zip(SUMS, map(float, self._sums), strict=True))
+        replay = None
+        if self._kernel_s:
+            replay = ratio_estimate(
+                np.array(self._kernel_s), np.array(self._analytic_s), sums["time_s"], self._groups
+            )
+        return Outcome(
+            name=self.policy.name,
+            is_schedule=self.policy.is_schedule,
+            bound_kind=self.policy.bound_kind,
+            foresight=self.policy.foresight or self.policy.ahead_tokens > 0,
+            **sums,
+            reads=self._reads,
+            hits=self._hits,
+            sampled_steps=self._steps,
+            replay=replay,
+            replay_is_whole=len(self._kernel_s) == self._groups,
+        )
+
+
+def _variables(traffic: Traffic, resident: I64) -> dict[str, np.ndarray]:
+    """The result file's per-step variables; bytes whole, both memories' reads adding up."""
+
+    def both(hbm: np.ndarray, dram: np.ndarray) -> I64:
+        total = np.rint(hbm + dram)
+        here = np.rint(hbm)
+        return np.stack([here, total - here], axis=1).astype(np.int64)
+
+    def each(hbm: np.ndarray, dram: np.ndarray) -> I64:
+        return np.rint(np.stack([hbm, dram], axis=1)).astype(np.int64)
+
+    attention = both(traffic.attention_hbm, traffic.attention_dram)
+    weights = both(traffic.weights_hbm, traffic.weights_dram)
+    appends = each(traffic.append_hbm, traffic.append_dram)
+    promotions = each(traffic.promotion_hbm, traffic.promotion_dram)
+    demotions = each(traffic.demotion_hbm, traffic.demotion_dram)
+    rows = len(resident)
+    return {
+        "time_s": traffic.time_s,
+        "attention_read_bytes": attention,
+        "weight_read_bytes": weights,
+        "append_write_bytes": appends,
+        "promotion_bytes": promotions,
+        "demotion_bytes": demotions,
+        "link_to_gpu_bytes": attention[:, 1] + weights[:, 1] + promotions[:, 1],
+        "link_to_dram_bytes": appends[:, 1] + demotions[:, 1],
+        "resident_bytes": resident,
+        "replay_time_s": np.full(rows, np.nan),
+        "row_hits": np.full((rows, 2), -1),
+        "activations": np.full((rows, 2), -1),
+        "bus_ticks": np.full((rows, 2, len(REASONS)), -1),
+    }

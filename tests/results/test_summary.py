@@ -1,0 +1,61 @@
+"""The table and the JSON object: one of each, from a record."""
+
+import math
+
+import pytest
+
+from hmsim.results import summary
+from hmsim.results.schema import TOTALS, Record
+
+
+def record(**totals):
+    """Of one policy or more, by lists; what is not given is missing."""
+    size = len(next(iter(totals.values())))
+    nothing = [math.nan] * size
+    attributes = {
+        "system": "a system", "fidelity": "run", "peak_bandwidth_GBps": 100.0, "wall_s": 2.5,
+        "workload_steps": 10, "workload_layers": 2, "workload_sequences": 1,
+        "bound_method": "split", "bound_variant": "text", "bound_barrier": "layer",
+        "bound_time_s": 1.0, "bound_bandwidth_GBps": 50.0,
+    }  # fmt: skip
+    traits = {
+        "is_schedule": [1] * size, "foresight": [0] * size, "bound_kind": ["variant"] * size,
+    }  # fmt: skip
+    policies = [f"p{k}" for k in range(size)]
+    return Record(attributes, policies, dict.fromkeys(TOTALS, nothing) | totals, traits)
+
+
+def test_a_column_without_numbers_is_left_out():
+    head, rows = summary.as_rows(record(total_time_s=[1.0, 2.0], gap=[0.25, math.nan]))
+    assert head == ["policy", "time s", "gap %"]
+    assert rows == [["p0", "1.000", "25.00"], ["p1", "2.000", ""]]
+
+
+@pytest.mark.parametrize("gap", [-1e-16, -1e-7, 0.0, 1e-9])
+def test_what_rounds_to_zero_has_no_sign(gap):
+    _, rows = summary.as_rows(record(gap=[gap]))
+    assert rows == [["p0", "0.00"]]
+
+
+def test_one_sample_alone_has_no_interval():
+    _, rows = summary.as_rows(record(replay_total_time_s=[0.5]))
+    assert rows == [["p0", "0.5000 ± ?"]]
+
+
+def test_notes_say_where_no_kv_read_goes_to_hbm_and_what_took_how_long():
+    notes = summary.notes(record(kv_hit_rate=[0.5, 0.5, 0.0], kv_hbm_read_share=[0.0, 0.5, 0.0]))
+    assert "p0: HBM is so busy with weights that no KV read goes there" in notes
+    assert notes[-1] == "the whole run took 2.5 s of wall time"
+
+
+def test_a_file_has_the_names_that_the_json_has():
+    report = summary.as_dict(record(total_time_s=[1.0], gap=[0.5], replay_total_time_s=[2.0],
+                                    replay_sampled_steps=[3.0]))  # fmt: skip
+    policy = report["policies"]["p0"]
+    assert policy["time_s"] == 1.0
+    assert policy["replay"]["sampled_steps"] == 3
+    flat = summary.flat_policy(policy)
+    assert (flat["total_time_s"], flat["gap"], flat["replay_total_time_s"]) == (1.0, 0.5, 2.0)
+    assert flat["bound_kind"] == "variant"
+    assert summary.flat(report)["bound_time_s"] == 1.0
+    assert "title" not in summary.flat(report)
