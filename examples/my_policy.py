@@ -1,6 +1,8 @@
 """A policy of your own: promote some of what was read from DRAM, for what was not read at all.
 
-    hmsim run workloads/paper-60.toml --policy static --policy examples.my_policy:PromoteSome
+    hmsim run my.toml --policy static --policy my_policy:PromoteSome
+
+in the folder of this file.
 
 After the reads of every step, `step` says what moves before the next one. `now` is the step, `hbm`
 what exists and what is in HBM, `own` this policy's memory, `moves` the answer; all are plain arrays

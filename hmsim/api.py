@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hmsim import plot
+from hmsim import files, plot
 from hmsim.config.run import RunSpec, load_run, resolve
 from hmsim.errors import InputError, did_you_mean
 from hmsim.results.reader import ResultFile
@@ -22,10 +22,13 @@ def run(
     config: str | Path | dict[str, Any] | RunSpec,
     changes: Sequence[str] = (),
     output: str | Path | None = None,
+    *,
+    allow_plugins: bool = False,
 ) -> "Result":
     """Run a configuration: a TOML file, its plain data, or a RunSpec, after `key=value` changes.
 
-    The result file is `output`; without one it is temporary and goes when the Result does.
+    The result file is `output`; without one it is temporary and goes when the Result does. With
+    `allow_plugins` the policies of your own that the configuration names are imported.
     Raises InputError where the configuration is wrong, before anything is computed.
     """
     from hmsim.simulate.run import execute
@@ -42,8 +45,10 @@ def run(
     if output is None:
         folder = tempfile.mkdtemp(prefix="hmsim-")
         output = Path(folder) / "result.h5"
+    elif isinstance(config, str | Path):
+        files.check_output(output, [config])
     try:
-        execute(spec, Path(output), lambda _: None)
+        execute(spec, Path(output), lambda _: None, allow_plugins)
         result = Result.open(output)
     except BaseException:
         if folder is not None:

@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 
-from hmsim.jit import inlined, kernel
+from hmsim.jit import inlined, record_inlined, record_kernel
 
 _ONE = np.uint64(1)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -39,25 +39,25 @@ def numbers(bits: NDArray[np.uint64]) -> NDArray[np.int64]:
     return np.flatnonzero(unpack(bits.reshape(-1)))
 
 
-@kernel
+@record_inlined
 def has(bits, number):
     """Whether `number` is in the set of bits U64[words]."""
     return (bits[number >> 6] >> np.uint64(number & 63)) & _ONE != 0
 
 
-@kernel
+@record_inlined
 def add(bits, number):
     """Put `number` into the set of bits U64[words]."""
     bits[number >> 6] |= _ONE << np.uint64(number & 63)
 
 
-@kernel
+@record_inlined
 def remove(bits, number):
     """Take `number` out of the set of bits U64[words]."""
     bits[number >> 6] &= ~(_ONE << np.uint64(number & 63))
 
 
-@kernel
+@record_inlined
 def mask(word, low, high):
     """Which bits of the word numbered `word` stand for numbers low .. high - 1."""
     if low >= word * 64 + 64 or high <= word * 64:
@@ -70,7 +70,7 @@ def mask(word, low, high):
     return bits
 
 
-@kernel
+@record_kernel
 def cardinality(bits):
     """How many numbers are in the set of bits U64[words]."""
     total = np.int64(0)
@@ -79,7 +79,7 @@ def cardinality(bits):
     return total
 
 
-@kernel
+@record_kernel
 def add_range(bits, source, low, high, shift):
     """Add the numbers low .. high - 1 that are in `source` to `bits`, `shift` words further on."""
     for w in range(low >> 6, (high + 63) >> 6):

@@ -7,12 +7,12 @@ splittable pseudorandom number generators, OOPSLA 2014).
 
 import numpy as np
 
-from hmsim.jit import kernel
+from hmsim.jit import record_inlined
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's increment: 2^64 over the golden ratio, odd
 
 
-@kernel
+@record_inlined
 def mix(word):
     """The finaliser of splitmix64: a bijection of uint64 whose output looks random."""
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -20,13 +20,13 @@ def mix(word):
     return word ^ (word >> np.uint64(31))
 
 
-@kernel
+@record_inlined
 def random_word(key, number):
     """The `number`-th word of splitmix64 from the uint64 state `key` on: uniform, uint64."""
     return mix(key + np.uint64(number) * GOLDEN)
 
 
-@kernel
+@record_inlined
 def random_below(key, number, bound):
     """A uniform integer in 0 .. bound - 1, bound below 2**32 (bias below bound / 2**32)."""
     return np.int64(

@@ -49,9 +49,13 @@ def parse(value: object, kind: str) -> float:
         if scale is None:
             raise ValueError(f"unit {unit!r} does not measure {kind}; write {_EXAMPLE[kind]!r}")
         value = float(number) * scale
+    try:
+        value = float(value)
+    except OverflowError:
+        raise ValueError("too large") from None
     if math.isnan(value):
         raise ValueError("not a number")
-    return float(value)
+    return value
 
 
 def show_bytes(n: float) -> str:

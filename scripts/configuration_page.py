@@ -177,7 +177,8 @@ def _range(value: dict[str, Any]) -> str:
 
 
 def _shown(limit: float) -> str:
-    return {2**63: "2^63", 2**48 - 1: "2^48 - 1"}.get(int(limit), f"{limit:g}")
+    powers = {2**63: "2^63", 2**48 - 1: "2^48 - 1", 2**24: "2^24", 10**12: "10^12"}
+    return powers.get(int(limit), f"{limit:g}")
 
 
 def _unit(value: dict[str, Any]) -> str:

@@ -10,9 +10,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import tomli_w
+
 import hmsim
 from hmsim.cli import main as hmsim_command
-from hmsim.config import toml
 from hmsim.config.base import read_toml
 from hmsim.plot import draw
 
@@ -48,7 +49,7 @@ def quick(out: Path) -> Path:
         elif name != "superchip":
             axis["values"] = [axis["values"][0], axis["values"][-1]]
     path = out / "quick.toml"
-    path.write_text(toml.dumps(data))
+    path.write_text(tomli_w.dumps(data))
     return path
 
 

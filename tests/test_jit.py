@@ -155,11 +155,11 @@ with warnings.catch_warnings(record=True) as told:
     assert said == "10 ['compiled kernels cannot be kept']"
 
 
-@pytest.mark.parametrize("edited", ["bits.py", "placement/policies/api.py"])
+@pytest.mark.parametrize("edited", ["bits.py", "placement/step.py"])
 def test_the_fingerprint_covers_what_a_kernel_imports_at_any_distance(
     tmp_path, monkeypatch, edited
 ):
-    """The driver's kernel imports the policies' interface, and that imports others; the memory
+    """The driver's kernel imports what a step function sees, and that imports others; the memory
     kernels import neither of these two."""
     copy = tmp_path / "hmsim"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))

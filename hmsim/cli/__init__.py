@@ -2,7 +2,10 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -10,6 +13,8 @@ from typing import Any, TextIO
 from hmsim import __version__
 from hmsim.cli.common import help_of
 from hmsim.errors import InputError, InputWarning, ProgramError, SolverError, did_you_mean
+
+TRACEBACK = "--traceback"  # anywhere in a call: show where an unexpected error came from
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,32 +77,99 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; the exit code: 0 done, 2 wrong input, 130 interrupted, 1 anything else."""
-    given = sys.argv[1:] if arguments is None else arguments
+    """Run the command; the exit code: 0 done, 2 wrong input, 130 interrupted, 1 anything else.
+
+    Whatever happens, it is one line on standard error; `--traceback` shows where it came from.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    show = TRACEBACK in given
+    given = [each for each in given if each != TRACEBACK]
+    _streams()
+    kept = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        root = parser()
-        _known_command(root, given)
-        options = root.parse_args(given)
-        command: Callable[[argparse.Namespace], int] = options.command
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", InputWarning)
-            warnings.showwarning = _one_line
-            return command(options)
+        code = _run(given)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except InputError as error:
-        print(f"hmsim: {error}", file=sys.stderr)
-        return 2
+        return _end(2, str(error), show)
     except ProgramError as error:
-        print(f"hmsim: error of the program: {error}; please report it", file=sys.stderr)
-        return 1
+        return _end(1, f"error of the program: {error}; please report it", show)
     except SolverError as error:
-        print(f"hmsim: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("hmsim: interrupted", file=sys.stderr)
-        return 130
+        return _end(1, str(error), show)
+    except KeyboardInterrupt as error:
+        return _end(130, f"interrupted; {error}" if str(error) else "interrupted", show)
     except BrokenPipeError:  # the reader of our output has gone: nothing to complain about
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         return 0
+    except MemoryError:
+        return _end(1, "out of memory", show)
+    except RecursionError:
+        return _end(1, "the input is nested too deep", show)
+    except OSError as error:
+        # Standard output cannot take what it is given; the interpreter would try again at its end.
+        _mute()
+        return _end(1, f"{error.filename or 'output'}: {error.strerror or error}", show)
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return _end(1, f"unexpected error: {text:.300} ({TRACEBACK} shows where)", show)
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for each, handler in kept.items():
+                signal.signal(each, handler)
+
+
+def _run(given: list[str]) -> int:
+    from hmsim.cli.inputs import check_environment
+
+    check_environment()
+    root = parser()
+    _known_command(root, given)
+    options = root.parse_args(given)
+    _end_politely()
+    command: Callable[[argparse.Namespace], int] = options.command
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = _one_line
+        return command(options)
+
+
+def _end(code: int, line: str, show: bool) -> int:
+    if show:
+        traceback.print_exc()
+    print(f"hmsim: {' '.join(line.splitlines())}", file=sys.stderr)
+    return code
+
+
+def _streams() -> None:
+    """Standard streams that can be written to, whatever the characters and whoever closed them."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    for number in range(3):  # a file opened later must not get the number of a closed stream
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _mute() -> None:
+    """Nothing more goes to standard output."""
+    if sys.stdout is not None:
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (OSError, ValueError):  # no file of the system's, as in a notebook
+            sys.stdout = None
+
+
+def _end_politely() -> None:
+    """A polite kill ends a command as Ctrl-C does: what it was writing is cleared away."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
 
 
 def _one_line(

@@ -36,10 +36,10 @@ def add(commands: Any) -> None:
 def command(options: argparse.Namespace) -> int:
     from hmsim.bound import bound, format_table
     from hmsim.cli.common import nothing_printed, print_json
-    from hmsim.cli.inputs import latency_and_goal, open_source, system_of
+    from hmsim.cli.inputs import latency_and_goal, open_source, system_of, table_of
     from hmsim.placement.latency import analytic_rates
 
-    of_system = [change for change in options.changes if change.startswith("system")]
+    of_system = [change for change in options.changes if table_of(change) == "system"]
     rest = [change for change in options.changes if change not in of_system]
     system = system_of(options.system, of_system, options.source)
     workload = open_source(options.source, rest)

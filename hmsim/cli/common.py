@@ -90,6 +90,8 @@ def _plain(data: Any) -> Any:
         return {str(key): _plain(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
         return [_plain(value) for value in data]
+    if hasattr(data, "tolist"):  # NumPy's: of an HDF5 attribute, say
+        return _plain(data.tolist())
     if isinstance(data, float) and not math.isfinite(data):
         return None
     return data

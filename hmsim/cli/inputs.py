@@ -1,5 +1,6 @@
 """What the arguments of several commands name: workloads, systems, files to write."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,17 @@ def latency_and_goal(path: str, changes: list[str]) -> tuple[Any, Any]:
     return bound_tables(data, path)
 
 
+def table_of(change: str) -> str:
+    """The table that a `KEY=VALUE` changes."""
+    return change.partition("=")[0].partition(".")[0]
+
+
 def system_of(given: str | None, changes: list[str], source: str) -> Any:
     """The system of a preset, of a file (its `[system]` table, or all of it), or of the run."""
     from hmsim.config.base import load
     from hmsim.config.run import changed, check_others, read_run
     from hmsim.config.system import SystemSpec, with_preset
+    from hmsim.simulate.policies import check_memories
 
     if given is None and not source.endswith(".toml"):
         raise InputError("--system: a trace file has none; name a preset or a TOML file")
@@ -59,21 +66,22 @@ def system_of(given: str | None, changes: list[str], source: str) -> Any:
         data = {"system": {"preset": data["system"]}}
     for change in changes:
         data = changed(data, change)
-    return load(SystemSpec, with_preset(data["system"]), f"{where}: system")
+    system = load(SystemSpec, with_preset(data["system"]), f"{where}: system")
+    check_memories(system)
+    return system
 
 
-def writable(path: str | None) -> Path | None:
-    """The path, its folder made; InputError, before any work, if it cannot be written."""
-    if path is None:
-        return None
-    target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            raise IsADirectoryError(21, "is a folder")
-        probe = target.with_name(target.name + ".probe")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    return target
+def inputs_of(path: str, data: dict[str, Any] | None = None) -> list[str]:
+    """The files that a call reads: the one named, and the data files that its tables name."""
+    from hmsim.config.run import data_files, read_run
+
+    if data is None:
+        data = read_run(path) if path.endswith(".toml") else {}
+    return [path, *data_files(data)]
+
+
+def check_environment() -> None:
+    """InputError for a setting of the environment that would stop a library while it loads."""
+    given = os.environ.get("NUMBA_NUM_THREADS")
+    if given is not None and not (given.isascii() and given.isdecimal() and 0 < int(given) < 4097):
+        raise InputError(f"NUMBA_NUM_THREADS: {given!r}: a whole number of threads, 1 or more")

@@ -1,7 +1,6 @@
 """`hmsim plot`: any kind of figure from the files that hold its data."""
 
 import argparse
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -51,7 +50,7 @@ def _taken(kind: str) -> list[str]:
 
 
 def command(options: argparse.Namespace) -> int:
-    from hmsim.cli.inputs import writable
+    from hmsim.files import check_output
     from hmsim.plot import KINDS, draw
     from hmsim.plot.style import check_format
 
@@ -65,6 +64,7 @@ def command(options: argparse.Namespace) -> int:
     if not options.data or options.output is None:
         raise InputError("hmsim plot: give the data, --kind KIND, and -o FIG")
     check_format(Path(options.output))
+    figure = check_output(options.output, options.data)
     chosen: dict[str, Any] = {}
     for name in OPTIONS:
         value = getattr(options, name)
@@ -74,8 +74,6 @@ def command(options: argparse.Namespace) -> int:
                 raise InputError(f"--{name}: goes with {' and '.join(kinds)}")
             chosen[name] = _cuts(value) if name == "at" else value
     data = READERS[KINDS[options.kind].of](options.data, options.kind)
-    figure = writable(options.output)
-    assert figure is not None
     made_by = shlex.join(["hmsim", *sys.argv[1:]])
     draw(options.kind, data, figure, made_by, options.width, **chosen)
     print(f"figure: {figure}", file=sys.stderr)
@@ -122,22 +120,15 @@ def _workload(paths: list[str], kind: str) -> Any:
 
 
 def _replays(paths: list[str], kind: str) -> Any:
-    from hmsim.plot.replays import of_run
+    from hmsim import files
+    from hmsim.plot.replays import of_run, read_replay
 
     replays: dict[str, Any] = {}
     for path in paths:
         if kind == "lost-cycles" and Path(path).suffix == ".h5":
             replays |= of_run(_run([path], kind))
             continue
-        try:
-            found = json.loads(Path(path).read_text())
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-        except ValueError:
-            raise InputError(f"{path}: not JSON, which `hmsim replay --json` prints") from None
-        if not isinstance(found, dict) or "bus_ticks" not in found:
-            raise InputError(f"{path}: not what `hmsim replay --json` prints")
-        replays[Path(path).stem] = found
+        replays[Path(path).stem] = read_replay(path, files.read_json(path))
     return replays
 
 

@@ -36,6 +36,7 @@ def command(options: argparse.Namespace) -> int:
     from hmsim.cli.common import print_json
     from hmsim.config.base import load, read_toml
     from hmsim.config.memory import MemorySpec
+    from hmsim.files import check_output
     from hmsim.memory.address_trace import format_table, replay_trace
 
     interleave = None
@@ -47,6 +48,8 @@ def command(options: argparse.Namespace) -> int:
     memory = options.memory
     if memory.endswith(".toml"):
         memory = load(MemorySpec, read_toml(memory), memory)
+    if options.commands is not None:
+        check_output(options.commands, [options.trace, options.memory])
     result = replay_trace(
         options.trace,
         memory,

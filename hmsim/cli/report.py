@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    from hmsim.cli.inputs import writable
+    from hmsim.files import check_output
     from hmsim.report import markdown, page
     from hmsim.report.content import report_on
 
@@ -38,7 +38,7 @@ def command(options: argparse.Namespace) -> int:
     allowed = (".md",) if options.markdown else (".html", ".htm")
     if path.suffix not in allowed:
         raise InputError(f"-o {path}: a page ends in .html, with --markdown in .md")
-    writable(options.output)
+    check_output(path)
     made_by = shlex.join(["hmsim", *sys.argv[1:]])
     report = report_on(options.directory, made_by, statistics=not options.quick)
     (markdown if options.markdown else page).write(report, path)

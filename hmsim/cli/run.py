@@ -26,6 +26,10 @@ def add(commands: Any) -> None:
         "--policy", action="append", metavar="NAME", dest="policies",
         help="run this policy (or package.module:NAME) instead of the file's; repeatable",
     )  # fmt: skip
+    parser.add_argument(
+        "--allow-plugins", action="store_true",
+        help="import the policies of your own that the configuration names (they are code)",
+    )  # fmt: skip
     parser.add_argument("--fidelity", choices=("burst", "run", "analytic"))
     parser.add_argument("--gap", type=float, help="tighten the bound until it is this close")
     parser.add_argument("--seed", type=int, metavar="N")
@@ -51,14 +55,17 @@ def _changes(options: argparse.Namespace) -> list[str]:
 
 def command(options: argparse.Namespace) -> int:
     from hmsim.cli.common import Progress, print_json
-    from hmsim.cli.inputs import writable
-    from hmsim.config.run import load_run
+    from hmsim.cli.inputs import inputs_of
+    from hmsim.config.run import data_files, load_run
+    from hmsim.files import check_outputs
     from hmsim.results import summary
     from hmsim.simulate.run import execute
 
     spec = load_run(options.config, [*options.changes, *_changes(options)])
-    result = writable(options.output or spec.output.result)
-    figure = writable(options.plot or spec.output.figure)
+    inputs = [*inputs_of(options.config), *data_files(spec.model_dump())]
+    result, figure = check_outputs(
+        [options.output or spec.output.result, options.plot or spec.output.figure], inputs
+    )
     if figure is not None:
         from hmsim.plot.style import check_format
 
@@ -67,7 +74,7 @@ def command(options: argparse.Namespace) -> int:
     with Progress(0, " steps", "run") as progress:
         for each in (signal.SIGINT, signal.SIGTERM):  # a polite kill ends as Ctrl-C does
             signal.signal(each, progress.interrupt)
-        ran = execute(spec, result, progress)
+        ran = execute(spec, result, progress, options.allow_plugins or options.policies or [])
     report = summary.as_dict(ran.record)
     title = spec.title or ran.workload.title
     if options.json:

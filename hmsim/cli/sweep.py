@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shlex
 import signal
 import sys
@@ -40,11 +39,16 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--parquet", action="store_true", help="the table as sweep.parquet too (needs pyarrow)"
     )
+    parser.add_argument(
+        "--allow-plugins", action="store_true",
+        help="import the policies of your own that the sweep names (they are code)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.set_defaults(command=command)
 
 
 def command(options: argparse.Namespace) -> int:
+    from hmsim import machine
     from hmsim.cli.common import Progress, print_json
     from hmsim.config.sweep import load_sweep
     from hmsim.sweep.coordinator import plan_of, sweep_into
@@ -53,10 +57,11 @@ def command(options: argparse.Namespace) -> int:
     from hmsim.sweep.table import need_pyarrow
 
     sweep = load_sweep(options.sweep)
-    plan = plan_of(sweep, options.sweep, None if options.yes else MANY)
+    most = None if options.yes else MANY
+    plan = plan_of(sweep, options.sweep, most, options.allow_plugins)
     pool = pool_for(options.scheduler, options.jobs, plan.size)
     if options.dry_run:
-        return _dry_run(plan, options.jobs or len(os.sched_getaffinity(0)))
+        return _dry_run(plan, options.jobs or machine.cores())
     if options.output is None:
         raise InputError("-o DIR: missing; where shall the results go?")
     if options.parquet:
@@ -65,7 +70,9 @@ def command(options: argparse.Namespace) -> int:
     progress = Progress(plan.size, " points", "sweep")
     signal.signal(signal.SIGTERM, progress.interrupt)  # a polite kill ends as Ctrl-C does
     with Folder(Path(options.output), sweep, options.resume) as folder, progress:
-        swept = sweep_into(folder, plan, sweep, pool, progress, parquet=options.parquet)
+        swept = sweep_into(
+            folder, plan, sweep, pool, progress, options.parquet, options.allow_plugins
+        )
     if options.json:
         print_json(_as_dict(swept))
     else:

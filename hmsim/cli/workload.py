@@ -72,15 +72,16 @@ def add(commands: Any) -> None:
 
 def _generate(options: argparse.Namespace) -> int:
     from hmsim.cli.common import Progress
-    from hmsim.cli.inputs import open_source, writable
+    from hmsim.cli.inputs import inputs_of, open_source
+    from hmsim.files import check_output
     from hmsim.units import show_bytes
     from hmsim.workload.trace import save
 
+    inputs = inputs_of(options.spec)
+    path = check_output(options.output, inputs)
     workload = open_source(options.spec, options.changes)
-    path = writable(options.output)
-    assert path is not None
     with Progress(workload.geometry.steps, " steps", "generate") as progress:
-        save(workload, path, _increments(progress))
+        save(workload, path, _increments(progress), inputs)
     print(
         f"{path}: {workload.geometry.steps:,} steps, {show_bytes(path.stat().st_size)}",
         file=sys.stderr,
@@ -104,12 +105,11 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from hmsim.cli.inputs import writable
     from hmsim.config.run import changed
+    from hmsim.files import check_output
     from hmsim.workload.imports import import_file
 
-    path = writable(options.output)
-    assert path is not None
+    path = check_output(options.output, [options.file])
     changes: dict[str, Any] = {}
     for change in options.changes:
         changes = changed(changes, change)
@@ -121,21 +121,26 @@ def _import(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from hmsim import units
     from hmsim.cli.common import Progress
-    from hmsim.cli.inputs import open_source, spec_of, system_of, writable
+    from hmsim.cli.inputs import inputs_of, open_source, spec_of, system_of, table_of
     from hmsim.exchange.memory_formats import Target
+    from hmsim.files import check_output, check_outputs
     from hmsim.simulate.placed import PolicyAddresses, levels
-    from hmsim.workload.export import DRAM, HBM, Selected, estimate, export, format_of
+    from hmsim.workload.export import DRAM, HBM, Selected, estimate, export, format_of, sidecar_of
     from hmsim.workload.open import save_requests
     from hmsim.workload.requests import WRITERS
 
     if options.form in WRITERS:
-        path = writable(options.output)
-        assert path is not None
-        save_requests(spec_of(options.source, options.changes), Path(), options.form, path)
+        inputs = inputs_of(options.source)
+        path = check_output(options.output, inputs)
+        save_requests(spec_of(options.source, options.changes), Path(), options.form, path, inputs)
         return 0
-    of_system = [change for change in options.changes if change.startswith("system")]
+    of_system = [change for change in options.changes if table_of(change) == "system"]
     rest = [change for change in options.changes if change not in of_system]
     format_of(options.form)
+    inputs = [*inputs_of(options.source), options.system]
+    path = check_output(options.output, inputs)
+    if not options.estimate:
+        check_outputs([path, sidecar_of(path)], inputs)
     system = system_of(options.system, of_system, options.source)
     workload = open_source(options.source, rest)
     first, last = _steps(options.steps)
@@ -145,7 +150,7 @@ def _export(options: argparse.Namespace) -> int:
         every=options.every,
         tier={"hbm": HBM, "dram": DRAM, None: None}[options.tier],
         hbm_bytes=int(min(system.hbm.capacity, 2**60)) >> 20 << 20,
-        rate=units.parse(options.rate, "bytes/s") if options.rate else 1e12,
+        rate=_rate(options.rate),
     )
     size = estimate(workload, options.form, selected)
     print(
@@ -153,8 +158,6 @@ def _export(options: argparse.Namespace) -> int:
     )
     if options.estimate:
         return 0
-    path = writable(options.output)
-    assert path is not None
     side = system.dram if options.tier == "dram" else system.hbm
     mapping = side.mapping or side.spec.mapping
     target = Target(
@@ -166,10 +169,21 @@ def _export(options: argparse.Namespace) -> int:
     with Progress(workload.geometry.steps, " steps", "export") as progress:
         count = export(
             workload, options.form, path, selected, target, where, _increments(progress),
-            {"policy": options.policy, "system": options.system, "mapping": mapping},
+            {"policy": options.policy, "system": options.system, "mapping": mapping}, inputs,
         )  # fmt: skip
     print(f"{path}: {count:,} requests", file=sys.stderr)
     return 0
+
+
+def _rate(given: str | None) -> float:
+    from hmsim import units
+
+    if given is None:
+        return 1e12
+    try:
+        return units.parse(given, "bytes/s")
+    except ValueError as error:
+        raise InputError(f"--rate {given}: {error}") from None
 
 
 def _steps(given: str | None) -> tuple[int, int | None]:
@@ -183,14 +197,16 @@ def _steps(given: str | None) -> tuple[int, int | None]:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    from hmsim.cli.inputs import writable
+    from hmsim.cli.inputs import inputs_of
+    from hmsim.files import check_outputs, write_text
     from hmsim.workload.calibrate import calibrate
 
-    path = writable(options.output)
+    inputs = inputs_of(options.targets)
+    (path,) = check_outputs([options.output], inputs)
     found = calibrate(Path(options.targets))
-    print(found.format_table())
     if path is not None:
-        path.write_text(found.as_toml())
+        write_text(path, found.as_toml(), inputs)
+    print(found.format_table())
     return 0
 
 

@@ -12,9 +12,11 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 
-from hmsim import units
+from hmsim import files, units
 from hmsim.errors import InputError, did_you_mean
 
 PRESETS = Path(__file__).parent / "presets"
@@ -25,9 +27,50 @@ class Strict(BaseModel):
 
     The string under a field is its description, for people who read the file, and for
     `hmsim schema` and docs/configuration.md, which are made from it.
+
+    Truth values are no numbers, numbers are finite and fit 64 bits, text is text in UTF-8.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        assert info.field_name is not None
+        _check_plain(value, _takes_truth(cls, info.field_name))
+        return value
+
+
+@cache
+def _takes_truth(model: type[BaseModel], field: str) -> bool:
+    """Whether the field can hold true and false."""
+    return bool({bool, Any, BaseModel} & _kinds(model.model_fields[field].annotation))
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of; models, which look after themselves, as one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {BaseModel}
+    inside = get_args(annotation)
+    return {kind for each in inside for kind in _kinds(each)} if inside else {annotation}
+
+
+def _check_plain(value: Any, truth: bool) -> None:
+    """ValueError for what no field can hold, in lists too."""
+    if isinstance(value, bool) and not truth:
+        raise ValueError(f"{str(value).lower()} is not a number")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("a whole number must fit 64 bits")
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("text must not hold a null character")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must be text in UTF-8") from None
+    if isinstance(value, list | tuple):
+        for each in value:
+            _check_plain(each, truth)
 
 
 def _positive(value: float) -> float:
@@ -59,6 +102,14 @@ class _Written:
 
 _ABOVE, _FROM = AfterValidator(_positive), AfterValidator(_not_negative)
 Bytes = Annotated[float, _quantity("bytes"), _ABOVE, _Written("bytes", exclusiveMinimum=0)]
+# A capacity may be unlimited.
+Capacity = Annotated[
+    float,
+    Field(allow_inf_nan=True),
+    _quantity("bytes"),
+    _ABOVE,
+    _Written("bytes", exclusiveMinimum=0),
+]
 BytesOrZero = Annotated[float, _quantity("bytes"), _FROM, _Written("bytes", minimum=0)]
 Bandwidth = Annotated[float, _quantity("bytes/s"), _ABOVE, _Written("bytes/s", exclusiveMinimum=0)]
 Seconds = Annotated[float, _quantity("seconds"), _ABOVE, _Written("seconds", exclusiveMinimum=0)]
@@ -70,12 +121,11 @@ def counted(unit: str, least: int = 1, most: int | None = None) -> Any:
     return Field(ge=least, le=most, json_schema_extra={"unit": unit})
 
 
-Count = Annotated[int, Field(ge=1)]
-Tokens = Annotated[int, counted("tokens")]
-TokensOrZero = Annotated[int, counted("tokens", 0)]
-Layers = Annotated[int, counted("layers")]
-Clocks = Annotated[int, counted("clock cycles")]
-ClocksOrZero = Annotated[int, counted("clock cycles", 0)]
+MOST = 10**12  # of anything that a workload counts
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Tokens = Annotated[int, counted("tokens", 1, MOST)]
+TokensOrZero = Annotated[int, counted("tokens", 0, MOST)]
+Layers = Annotated[int, counted("layers", 1, MOST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -86,18 +136,25 @@ def load(model: type[Model], data: dict[str, Any], source: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{source}: {_first_line(model, error)}") from None
+        line = " ".join(_first_line(model, error).splitlines())
+        raise InputError(f"{source}: {line}") from None
+    except RecursionError:
+        raise InputError(f"{source}: nested too deep") from None
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
     """The TOML file at `path` as plain data; InputError when it is missing or malformed."""
+    return parse_toml(files.read_text(path), path)
+
+
+def parse_toml(text: str, source: str | Path) -> dict[str, Any]:
+    """The TOML `text` as plain data; InputError, which `source` opens, when it is malformed."""
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from None
+        return tomllib.loads(text)
+    except ValueError as error:  # also of a number with thousands of digits
+        raise InputError(f"{source}: not valid TOML: {files.first_line(error)}") from None
+    except RecursionError:
+        raise InputError(f"{source}: not valid TOML: nested too deep") from None
 
 
 @cache
@@ -108,6 +165,8 @@ def preset_names(kind: str) -> list[str]:
 
 def preset(kind: str, name: str) -> dict[str, Any]:
     """The preset's plain data, not to be changed; InputError names the nearest known one."""
+    if not isinstance(name, str):
+        raise InputError(f"{kind}: {name!r:.60}: expected the name of a preset")
     if name not in preset_names(kind):
         raise InputError(f"{kind} {name!r} is no preset{did_you_mean(name, preset_names(kind))}")
     return _shipped(kind, name)
@@ -129,8 +188,19 @@ def _first_line(model: type[BaseModel], error: ValidationError) -> str:
         return f"{key}: missing"
     message = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
-    shown = "" if isinstance(given, (dict, BaseModel)) or str(given) in message else f" {given!r}:"
+    shown = "" if isinstance(given, (dict, BaseModel)) else f" {_short(given)}:"
+    if shown and _short(given).strip("'") in message:
+        shown = ""
     return f"{key}:{shown} {message[0].lower() + message[1:]}" if key else message
+
+
+def _short(given: Any) -> str:
+    """A value for an error; numbers with thousands of digits have no text."""
+    try:
+        text = repr(given)
+    except (ValueError, RecursionError):
+        return "a value that is too long"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:

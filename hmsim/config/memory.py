@@ -13,9 +13,6 @@ from pydantic import Field, model_validator
 from hmsim.config.base import (
     Bandwidth,
     BytesOrZero,
-    Clocks,
-    ClocksOrZero,
-    Count,
     Seconds,
     SecondsOrZero,
     Strict,
@@ -24,6 +21,10 @@ from hmsim.config.base import (
     preset,
 )
 from hmsim.units import show_seconds
+
+MOST_CYCLES = 10**6  # of any timing
+Clocks = Annotated[int, counted("clock cycles", 1, MOST_CYCLES)]
+ClocksOrZero = Annotated[int, counted("clock cycles", 0, MOST_CYCLES)]
 
 
 class Organization(Strict):
@@ -39,9 +40,9 @@ class Organization(Strict):
     """Bank groups of a rank."""
     banks: int = Field(ge=1, le=16)
     """Banks of a bank group."""
-    rows: Count
+    rows: Annotated[int, Field(ge=1, le=2**24)]
     """Rows of a bank."""
-    columns: Annotated[int, counted("bursts")]
+    columns: Annotated[int, counted("bursts", 1, 2**16)]
     """Bursts in a row."""
     burst_bytes: Annotated[int, counted("bytes", 8, 512)]
     """Bytes of a burst: the unit in which data are read and written."""

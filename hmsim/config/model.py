@@ -13,9 +13,9 @@ from math import gcd
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
+import tomli_w
 from pydantic import Field, model_validator
 
-from hmsim.config import toml
 from hmsim.config.base import (
     Bytes,
     BytesOrZero,
@@ -451,4 +451,4 @@ def _dotted(data: dict[str, Any], prefix: str) -> Iterator[str]:
         elif isinstance(value, dict):
             yield f"{prefix}{key} = {{}}\n"
         else:
-            yield prefix + toml.dumps({key: value})
+            yield prefix + tomli_w.dumps({key: value})

@@ -2,20 +2,20 @@
 
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, create_model
+import tomli_w
+from pydantic import Field, create_model, model_validator
 
-from hmsim.config import toml
 from hmsim.config.base import Bytes, Seconds, Strict, load, read_toml
 from hmsim.config.enumerations import Barrier, Variant
 from hmsim.config.model import is_path
 from hmsim.config.system import SystemSpec, with_preset
 from hmsim.config.workload import WorkloadSpec
-from hmsim.errors import InputError
+from hmsim.errors import InputError, did_you_mean
 
 Fidelity = Literal["analytic", "run", "burst"]
 
@@ -27,6 +27,7 @@ MOVED = {
     "code, inclusive: inclusive)",
 }
 
+DEEPEST = 16  # dots of a key
 PATHS = ("workload.trace", "workload.requests.path", "workload.matrix.path")  # of data files
 MODEL = "workload.model"  # a file's path, or else a preset's name or a table
 
@@ -34,10 +35,17 @@ MODEL = "workload.model"  # a file's path, or else a preset's name or a table
 class PoliciesSpec(Strict):
     """Which policies run, and their parameters by name."""
 
-    names: list[str] = ["unlimited", "static", "reactive"]
+    names: list[str] = Field(default=["unlimited", "static", "reactive"], min_length=1)
     """Built-in policies by name, or one's own as `package.module:NAME`."""
     options: dict[str, dict[str, Any]] = {}
     """Parameters, in a table for each policy's name."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for name in self.names:
+            if self.names.count(name) > 1:
+                raise ValueError(f"names: {name!r} is there twice; an alias gives it other options")
+        return self
 
 
 class LatencySpec(Strict):
@@ -115,7 +123,7 @@ class RunSpec(Strict):
         data = self.model_dump(exclude_none=True)
         # Keys of one kind of workload exclude those of another, so defaults stay away.
         data["workload"] = self.workload.model_dump(exclude_none=True, exclude_unset=True)
-        return toml.dumps(data)
+        return tomli_w.dumps(data)
 
 
 def check_others(data: dict[str, Any], source: str, own: str) -> None:
@@ -159,6 +167,13 @@ def anchored(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     return with_paths(data, lambda path: os.path.normpath(folder / path))
 
 
+def data_files(data: dict[str, Any]) -> list[str]:
+    """The data files that a configuration names."""
+    found: list[str] = []
+    with_paths(data, lambda path: found.append(path) or path)  # type: ignore[func-returns-value]
+    return found
+
+
 def with_paths(data: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
     """`data` with every path of a data file, or of a model's, in it changed."""
     return _with_paths(data, (*PATHS, MODEL), change)
@@ -183,8 +198,16 @@ def _with_paths(
     return data
 
 
-def resolve(data: dict[str, Any], changes: list[str], source: str) -> RunSpec:
-    """A run from plain data; `source` opens the line of any error."""
+def resolve(
+    data: dict[str, Any], changes: list[str], source: str, policies: Collection[str] = ()
+) -> RunSpec:
+    """A run from plain data; `source` opens the line of any error.
+
+    Options of a policy that does not run are a mistake, unless the data named it before the
+    changes, or it is one of `policies`, which other runs of the same data have: then they are left
+    out.
+    """
+    known = {*policies, *_names(data)}
     if isinstance(data.get("system"), str):
         data = data | {"system": {"preset": data["system"]}}
     for change in changes:
@@ -192,7 +215,23 @@ def resolve(data: dict[str, Any], changes: list[str], source: str) -> RunSpec:
     if "system" in data:
         data = data | {"system": with_preset(data["system"])}
     _refuse_moved(data, source)
-    return load(RunSpec, data, source)
+    spec = load(RunSpec, data, source)
+    for name in spec.policies.options:
+        if name not in known and name not in spec.policies.names:
+            hint = did_you_mean(name, spec.policies.names)
+            raise InputError(f"{source}: policies.options.{name}: no such policy runs{hint}")
+    options = {name: spec.policies.options[name] for name in spec.policies.names
+               if name in spec.policies.options}  # fmt: skip
+    return spec.model_copy(
+        update={"policies": PoliciesSpec(names=spec.policies.names, options=options)}
+    )
+
+
+def _names(data: dict[str, Any]) -> list[str]:
+    """The policies that unchecked data names."""
+    policies = data.get("policies")
+    names = policies.get("names") if isinstance(policies, dict) else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 class _BoundTables(Strict):
@@ -224,13 +263,15 @@ def changed(data: dict[str, Any], change: str) -> dict[str, Any]:
         raise InputError(f"--set {change}: write KEY=VALUE, such as system.hbm.capacity=24GB")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     return replaced(data, key, value)
 
 
 def replaced(data: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     """`data` with `value` at the dotted `key`; nothing is changed in place."""
+    if key.count(".") > DEEPEST:
+        raise InputError(f"--set {key:.60}...: unknown key; none is so deep")
     return _with(data, key.split("."), value, key)
 
 

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from hmsim.config.base import Count, Strict, load, read_toml
+from hmsim.config.base import Strict, load, read_toml
 from hmsim.config.model import is_path
 from hmsim.config.run import MODEL, anchored, read_run, replaced, with_model_at
 from hmsim.errors import InputError
 
-Scalar = bool | int | float | str
+Scalar = int | float | str
+MOST_VALUES = 10_000_000  # of an axis
 
 
 class Between(Strict):
@@ -22,7 +23,7 @@ class Between(Strict):
     """First value."""
     stop: Scalar = Field(alias="to")
     """Last value."""
-    count: int | None = Field(default=None, ge=1)
+    count: int | None = Field(default=None, ge=1, le=MOST_VALUES)
     """Number of values."""
     step: Scalar | None = None
     """Distance from value to value, instead of `count`."""
@@ -46,7 +47,7 @@ class Sides(Strict):
 class Design(Strict):
     """A quasi-random sample of a box."""
 
-    points: Count
+    points: int = Field(ge=1, le=MOST_VALUES)
     """Number of points."""
     seed: int = Field(default=1, ge=0)
     """The same seed gives the same points."""
@@ -128,7 +129,10 @@ def sweep_of(data: dict[str, Any], folder: Path, source: str) -> Sweep:
     if isinstance(base.get("system"), str):
         base = base | {"system": {"preset": base["system"]}}  # a table, that keys can go into
     for key, value in spec.set.items():
-        base = replaced(base, key, value)
+        try:
+            base = replaced(base, key, value)
+        except InputError as error:
+            raise InputError(f"{source}: set: {error}") from None
         if key in (MODEL, "workload"):
             base = with_model_at(base, folder)
     for table in ("system", "workload"):

@@ -1,10 +1,20 @@
 """A superchip: HBM, the chip-to-chip link, and the memory behind it."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
-from hmsim.config.base import Bandwidth, Bytes, SecondsOrZero, Strict, counted, load, preset
+from hmsim.config.base import (
+    Bandwidth,
+    Bytes,
+    Capacity,
+    SecondsOrZero,
+    Strict,
+    counted,
+    load,
+    preset,
+)
 from hmsim.config.memory import LinkSpec, MemorySpec, load_memory
 
 
@@ -12,6 +22,27 @@ def _known_memory(given: str | MemorySpec) -> str | MemorySpec:
     if isinstance(given, str):
         load_memory(given)
     return given
+
+
+def close_after(row_policy: str) -> int:
+    """After how many column accesses a row is closed: 0 for "open", which keeps it, N for
+    "closed:N"; ValueError for anything else."""
+    name, _, count = row_policy.partition(":")
+    if row_policy == "open":
+        return 0
+    if name == "closed" and re.fullmatch("[0-9]{1,9}", count) and int(count) > 0:
+        return int(count)
+    raise ValueError("write 'open' or 'closed:N', such as 'closed:4'")
+
+
+def _known_row_policy(given: str) -> str:
+    close_after(given)
+    return given
+
+
+RowPolicy = Annotated[str, AfterValidator(_known_row_policy)]
+Refreshing = Literal["all-bank", "per-bank", "none"]
+Scheduler = Literal["FRFCFSRowHit", "FRFCFS"]  # row hits first, or the oldest request first
 
 
 class MemorySide(Strict):
@@ -25,9 +56,9 @@ class MemorySide(Strict):
     """Where these numbers come from."""
     memory: Annotated[str | MemorySpec, AfterValidator(_known_memory)]
     """The standard: a memory preset's name, or a table of the same keys."""
-    channels: Annotated[int, counted("channels")]
+    channels: Annotated[int, counted("channels", 1, 4096)]
     """Number of channels."""
-    capacity: Bytes
+    capacity: Capacity
     """Size, of which HBM keeps the weights and as many blocks as fit beside them."""
     bandwidth: Bandwidth | None = None
     """What the analytic times and their bound reckon with; the pins' unless given."""
@@ -39,9 +70,9 @@ class MemorySide(Strict):
     """Reads, and as many writes, that a channel's controller holds."""
     write_queue: Annotated[int, counted("bursts", 1, 4096)] | None = None
     """Writes that a channel's controller holds; as many as reads unless given."""
-    row_policy: str = "open"
+    row_policy: RowPolicy = "open"
     """`open`, or `closed:N`: a row is closed after N column commands."""
-    refresh: Literal["all-bank", "per-bank", "none"] = "all-bank"
+    refresh: Refreshing = "all-bank"
     """How rows are refreshed."""
     latency: SecondsOrZero = 0.0
     """From the requester to the controller and back, without the memory's own latency."""

@@ -1,15 +1,20 @@
 """Address traces of other tools, read."""
 
 import gzip
+import itertools
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
+from hmsim import files
 from hmsim.errors import InputError, did_you_mean
 
 BURST = 32  # bytes of one line of a plain trace
+MOST_BYTES = 1 << 30  # of one access
+LONGEST_LINE = 4096  # bytes
+MOST_PACKETS = 1 << 30  # bytes of a gem5 trace, which is read as a whole
 
 
 class Access(NamedTuple):
@@ -29,39 +34,37 @@ def read_addresses(path: Path, form: str) -> Iterator[Access]:
     """
     if form not in READERS:
         raise InputError(f"format {form!r}: unknown{did_you_mean(form, READERS)}")
-    try:
-        with open(path, "rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if packed else open(path, "rb") as file:
-            if not file.peek(1):
+    with files.reading(path) as file:
+        packed = file.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[attr-defined]
+        source = cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb")) if packed else file
+        try:
+            if not source.peek(1):  # type: ignore[attr-defined]
                 raise InputError(f"{path}: empty")
-            yield from READERS[form](path, cast(BinaryIO, file))
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or "damaged gzip file"
-        raise InputError(f"{path}: cannot be read: {reason}") from None
+            for number, access in enumerate(READERS[form](path, source), 1):
+                if access.address + access.size > 1 << 62 or access.size > MOST_BYTES:
+                    raise InputError(
+                        f"{path}: access {number}: {access.size:,} bytes at {access.address:#x}: "
+                        f"at most {MOST_BYTES:,} bytes, below 2^62"
+                    )
+                yield access
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise InputError(f"{path}: cannot be read: damaged gzip file") from None
 
 
-def write_plain(accesses: Iterator[Access], path: Path) -> int:
+def write_plain(accesses: Iterator[Access], path: Path, inputs: Iterable[str | Path] = ()) -> int:
     """Write accesses as `LD|ST ADDRESS` lines of 32 bytes each, for `hmsim replay`."""
     count = 0
-    beside = path.with_name(path.name + ".partial")
-    try:
-        with open(beside, "w", encoding="ascii") as file:
-            for access in accesses:
-                kind = "ST" if access.write else "LD"
-                end = access.address + access.size
-                for line in range(access.address // BURST * BURST, end, BURST):
-                    file.write(f"{kind} 0x{line:x}\n")
-                    count += 1
-        beside.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    with files.writing(path, inputs) as beside, beside.open("w", encoding="ascii") as file:
+        for access in accesses:
+            kind = "ST" if access.write else "LD"
+            end = access.address + access.size
+            for line in range(access.address // BURST * BURST, end, BURST):
+                file.write(f"{kind} 0x{line:x}\n")
+                count += 1
     return count
 
 
-_DRAMSIM3 = re.compile(r"(?:0x)?([0-9a-fA-F]+)\s+(\w+)\s+(\d+)")
+_DRAMSIM3 = re.compile(r"(?:0x)?([0-9a-fA-F]{1,16})\s+(\w+)\s+(\d{1,19})")
 _END_OF_TIME = 2**63 - 1  # cycle of the record that only guards the end of a file
 
 
@@ -69,13 +72,15 @@ def _dramsim3(path: Path, file: BinaryIO) -> Iterator[Access]:
     for number, line in _lines(file):
         match = _DRAMSIM3.fullmatch(line)
         if match is None:
-            raise InputError(f"{path}: line {number}: {line!r}: expected 'HEXADDR OP CYCLE'")
+            raise InputError(f"{path}: line {number}: {line!r:.80}: expected 'HEXADDR OP CYCLE'")
         address, operation, cycle = int(match[1], 16), match[2], int(match[3])
         if cycle != _END_OF_TIME:
             yield Access(cycle, operation in ("WRITE", "write"), address, 64)
 
 
-_STL = re.compile(r"(\d+):\s*(?:\((\d+)\)\s*)?(read|write)\s+0x([0-9a-fA-F]+)(?:\s+\S+)?")
+_STL = re.compile(
+    r"(\d{1,19}):\s*(?:\((\d{1,19})\)\s*)?(read|write)\s+0x([0-9a-fA-F]{1,16})(?:\s+\S+)?"
+)
 
 
 def _dramsys(path: Path, file: BinaryIO) -> Iterator[Access]:
@@ -87,7 +92,7 @@ def _dramsys(path: Path, file: BinaryIO) -> Iterator[Access]:
         match = _STL.fullmatch(line)
         if match is None:
             raise InputError(
-                f"{path}: line {number}: {line!r}: expected 'CYCLE: (LENGTH) read|write 0xADDR'"
+                f"{path}: line {number}: {line!r:.80}: expected 'CYCLE: (LENGTH) read|write 0xADDR'"
             )
         now = int(match[1]) + (now if relative else 0)
         yield Access(now, match[3] == "write", int(match[4], 16), int(match[2] or 64))
@@ -95,9 +100,9 @@ def _dramsys(path: Path, file: BinaryIO) -> Iterator[Access]:
 
 def _ramulator(path: Path, file: BinaryIO) -> Iterator[Access]:
     for number, line in _lines(file):
-        match = re.fullmatch(r"(LD|ST) (0x[0-9a-fA-F]+|\d+)", line)
+        match = re.fullmatch(r"(LD|ST) (0x[0-9a-fA-F]{1,16}|\d{1,19})", line)
         if match is None:
-            raise InputError(f"{path}: line {number}: {line!r}: expected 'LD|ST ADDRESS'")
+            raise InputError(f"{path}: line {number}: {line!r:.80}: expected 'LD|ST ADDRESS'")
         yield Access(None, match[1] == "ST", int(match[2], 0), BURST)
 
 
@@ -107,22 +112,27 @@ def _csv(path: Path, file: BinaryIO) -> Iterator[Access]:
     if header != "time_ps,op,address,size":
         raise InputError(f"{path}: line {number}: expected the header time_ps,op,address,size")
     for number, line in lines:
-        match = re.fullmatch(r"(\d+),([RW]),(\d+),(\d+)", line)
+        match = re.fullmatch(r"(\d{1,19}),([RW]),(\d{1,19}),(\d{1,19})", line)
         if match is None:
-            raise InputError(f"{path}: line {number}: {line!r}: expected TIME,R|W,ADDRESS,SIZE")
+            raise InputError(f"{path}: line {number}: {line!r:.80}: expected TIME,R|W,ADDRESS,SIZE")
         yield Access(int(match[1]), match[2] == "W", int(match[3]), int(match[4]))
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
     """Numbered lines that are not blank."""
-    for number, raw in enumerate(file, 1):
+    for number in itertools.count(1):
+        raw = file.readline(LONGEST_LINE)
+        if not raw:
+            return
         line = raw.decode("ascii", "replace").strip()
         if line:
             yield number, line
 
 
 def _gem5(path: Path, file: BinaryIO) -> Iterator[Access]:
-    data = file.read()
+    data = file.read(MOST_PACKETS + 1)
+    if len(data) > MOST_PACKETS:
+        raise InputError(f"{path}: too large, {MOST_PACKETS:,} bytes at most")
     if data[:4] != b"gem5":
         raise InputError(f"{path}: no gem5 packet trace: the file does not begin with 'gem5'")
     packet = 0
@@ -162,7 +172,7 @@ def _message(data: bytes, at: int) -> tuple[dict[int, int], int]:
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
-    while data[at] >= 0x80:
+    while data[at] >= 0x80 and shift < 63:
         value |= (data[at] & 0x7F) << shift
         at, shift = at + 1, shift + 7
     return value | data[at] << shift, at + 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hmsim import files
 from hmsim.config.memory import MemorySpec, load_memory
 from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange.plain import read_trace
@@ -111,6 +112,9 @@ def replay_trace(
         scheduler=scheduler,
     )
     source = "trace" if isinstance(trace, tuple) else str(trace)
+    inputs = [] if isinstance(trace, tuple) else [trace]
+    if commands:
+        files.check_output(commands, inputs)
     address, write = trace if isinstance(trace, tuple) else read_trace(trace)
     burst = spec.organization.burst_bytes
     extents = Extents(address & -burst, np.full(len(address), burst), write)
@@ -129,7 +133,7 @@ def replay_trace(
         device = _simulate(config, extents, load, poisson, seed, room)
     wall = time.perf_counter() - started
     if commands:
-        write_commands(device, commands)
+        write_commands(device, commands, inputs)
     return _result(device, len(address), len(extents.size), wall)
 
 
@@ -220,7 +224,7 @@ def _by_octave(latencies: I64, ns: float, scale: float) -> list[tuple[float, int
     return list(zip(edge_ns, np.round(counts[span] * scale).astype(int).tolist(), strict=True))
 
 
-def write_commands(device: Memory, path: str | Path) -> None:
+def write_commands(device: Memory, path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
     """Every logged command as CSV: tick, command, then its place from the channel down."""
     spec = device.config.spec
     organization = spec.organization
@@ -229,28 +233,25 @@ def write_commands(device: Memory, path: str | Path) -> None:
     header = ["tick", "command", *upper, "BankGroup", "Bank", "Row", "Column"]
     log = device.commands()
     columns = maps.decode(device.mapping, np.maximum(log[:, 5], 0))[2]
-    try:
-        with open(path, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            for (tick, channel, command, bank, row, _), column in zip(
-                log.tolist(), columns.tolist(), strict=True
-            ):
-                rest, low = divmod(bank, organization.banks)
-                rest, group = divmod(rest, organization.bank_groups)
-                pseudo, rank = divmod(rest, organization.ranks)
-                name = kernel.LOG_NAMES[command]
-                if not hbm and name == "ACT":
-                    name = "ACT1"
-                places: Iterable[int] = (pseudo, rank) if hbm else (rank,)
-                if name in ("PREab", "REFab"):
-                    group = low = -1
-                    places = (pseudo, -1) if hbm else (rank,)
-                if row < 0:
-                    column = -1
-                writer.writerow([tick, name, channel, *places, group, low, row, column])
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    with files.writing(path, inputs) as beside, beside.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for (tick, channel, command, bank, row, _), column in zip(
+            log.tolist(), columns.tolist(), strict=True
+        ):
+            rest, low = divmod(bank, organization.banks)
+            rest, group = divmod(rest, organization.bank_groups)
+            pseudo, rank = divmod(rest, organization.ranks)
+            name = kernel.LOG_NAMES[command]
+            if not hbm and name == "ACT":
+                name = "ACT1"
+            places: Iterable[int] = (pseudo, rank) if hbm else (rank,)
+            if name in ("PREab", "REFab"):
+                group = low = -1
+                places = (pseudo, -1) if hbm else (rank,)
+            if row < 0:
+                column = -1
+            writer.writerow([tick, name, channel, *places, group, low, row, column])
 
 
 def format_table(result: ReplayResult) -> str:

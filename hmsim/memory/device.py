@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hmsim.config.memory import MemorySpec
-from hmsim.config.system import MemorySide
+from hmsim.config.system import MemorySide, Scheduler, close_after
 from hmsim.errors import InputError, did_you_mean
 from hmsim.jit import in_threads
 from hmsim.memory import burst_kernel, sampling
@@ -18,13 +18,13 @@ from hmsim.memory.timing import compile_timing, tick_seconds
 
 I64 = NDArray[np.int64]
 
-REFRESH = {
+REFRESH = {  # `Refreshing`, and what Ramulator 2.1 does
     "all-bank": kernel.ALL_BANK,
     "per-bank": kernel.PER_BANK,
     "per-bank-blocking": kernel.PER_BANK_BLOCKING,
     "none": kernel.NO_REFRESH,
 }
-SCHEDULERS = ("FRFCFSRowHit", "FRFCFS")
+SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
 
 
 class Extents(NamedTuple):
@@ -64,7 +64,7 @@ class MemoryConfig:
             side.spec,
             side.channels,
             side.mapping,
-            int(side.interleave),
+            max(1, int(side.interleave)),
             read_queue=side.queue,
             write_queue=side.write_queue or side.queue,
             row_policy=side.row_policy,
@@ -96,20 +96,40 @@ class MemoryConfig:
             read_queue=self.read_queue,
             write_queue=self.write_queue,
             row_hit_first=self.scheduler == "FRFCFSRowHit",
-            close_after=_close_after(self.row_policy),
+            close_after=self._close_after(),
             refresh=REFRESH[self.refresh],
             posted_writes=posted_writes,
         )
 
+    def _close_after(self) -> int:
+        try:
+            return close_after(self.row_policy)
+        except ValueError as error:
+            raise InputError(f"row policy: {self.row_policy!r}: {error}") from None
 
-def _close_after(row_policy: str) -> int:
-    """0 for "open", N for "closed:N"."""
-    name, _, count = row_policy.partition(":")
-    if row_policy == "open":
-        return 0
-    if name == "closed" and count.isdecimal() and 0 < int(count) <= 1 << 30:
-        return int(count)
-    raise InputError(f"row policy: {row_policy!r}; write 'open' or 'closed:N', such as 'closed:4'")
+    def check(self, where: str = "") -> maps.Mapping:
+        """The address map, all else checked too; InputError, which `where` opens, names the key."""
+        try:
+            return self._checked()
+        except InputError as error:
+            raise InputError(f"{where}{error}") from None
+
+    def _checked(self) -> maps.Mapping:
+        spec = self.spec
+        burst = spec.organization.burst_bytes
+        if not 1 <= self.channels <= 4096:
+            raise InputError(f"channels: {self.channels} is outside 1 to 4096")
+        if self.stripe < burst or self.stripe & (self.stripe - 1):
+            raise InputError(
+                f"interleave: {self.stripe} B is no power of two of at least one {burst} B burst"
+            )
+        if self.stripe > spec.organization.channel_bytes:
+            raise InputError(
+                f"interleave: {self.stripe} B is more than a channel's"
+                f" {spec.organization.channel_bytes} B"
+            )
+        self.policy(posted_writes=True)
+        return maps.parse(self.mapping or spec.mapping, spec)
 
 
 class Memory:
@@ -127,19 +147,8 @@ class Memory:
         """`window`: bursts in flight per channel; `bins`, `log`: see burst_kernel.Sizes."""
         spec = config.spec
         burst = spec.organization.burst_bytes
-        if not 1 <= config.channels <= 4096:
-            raise InputError(f"channels: {config.channels} is outside 1 to 4096")
-        if config.stripe < burst or config.stripe & (config.stripe - 1):
-            raise InputError(
-                f"interleave: {config.stripe} B is no power of two of at least one {burst} B burst"
-            )
-        if config.stripe > spec.organization.channel_bytes:
-            raise InputError(
-                f"interleave: {config.stripe} B is more than a channel's"
-                f" {spec.organization.channel_bytes} B"
-            )
         self.config = config
-        self.mapping = maps.parse(config.mapping or spec.mapping, spec)
+        self.mapping = config.check()
         self.timing = compile_timing(spec)
         self.tick_s = tick_seconds(spec)
         self.capacity = config.channels * min(

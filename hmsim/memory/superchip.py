@@ -4,10 +4,10 @@ All memories start a step's traffic together; the step ends when the last is don
 drained. Open rows and the phase of refresh carry over from step to step.
 """
 
-import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from hmsim import machine
 from hmsim.config.memory import LinkSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.memory import burst_state as kernel
@@ -68,7 +68,7 @@ class Superchip:
             raise InputError(f"fidelity: {fidelity!r}{did_you_mean(fidelity, FIDELITIES)}")
         if outstanding_bytes <= 0:
             raise InputError(f"outstanding bytes: {outstanding_bytes} must be above zero")
-        threads = threads or os.cpu_count() or 1
+        threads = threads or machine.cores()
         self.link = link
         self._hbm = _Part(hbm, outstanding_bytes, hbm.latency, fidelity, threads)
         across = min(outstanding_bytes, link.credits or outstanding_bytes)

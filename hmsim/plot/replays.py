@@ -1,5 +1,6 @@
 """Figures of replays. `data`: by label, what `hmsim replay --json` prints; see also `of_run`."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,11 @@ import numpy as np
 from hmsim.errors import InputError
 from hmsim.memory.address_trace import REASONS
 from hmsim.plot import style
+
+NUMBERS = (  # of a replay that figures and reports show
+    "bandwidth_GBps", "peak_GBps", "row_hit_rate", "mean_read_latency_ns", "p99_read_latency_ns",
+    "mean_arrival_latency_ns",
+)  # fmt: skip
 
 
 def of_run(result: Any) -> dict[str, dict[str, Any]]:
@@ -20,6 +26,22 @@ def of_run(result: Any) -> dict[str, dict[str, Any]]:
         for m, memory in enumerate(("HBM", "DRAM"))
         if ticks[n, m].any()
     }
+
+
+def read_replay(path: str | Path, data: Any) -> dict[str, Any]:
+    """`data` of the JSON file `path`, if it is what `hmsim replay --json` prints; else InputError."""
+    wrong = InputError(f"{path}: not what `hmsim replay --json` prints")
+    ticks = data.get("bus_ticks") if isinstance(data, dict) else None
+    if not isinstance(ticks, dict):
+        raise wrong
+    for value in (*ticks.values(), *(data.get(name) for name in NUMBERS)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise wrong
+        if not 0 <= value < 1e30:
+            raise wrong
+    if not data["peak_GBps"]:
+        raise wrong
+    return data
 
 
 def _replays(data: Any) -> dict[str, dict[str, Any]]:

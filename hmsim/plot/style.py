@@ -1,14 +1,17 @@
 """One look for every figure: sizes, colours, markers, and byte-stable files."""
 
+import io
 import math
 import re
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from hmsim import files
 from hmsim.errors import InputError
 
 Function = Any  # of a kind of figure: a callable that carries its height
@@ -53,6 +56,7 @@ _RC: Any = {
     "savefig.dpi": 200,
     "svg.hashsalt": "hmsim",
     "pdf.fonttype": 42,
+    "text.parse_math": False,  # titles and names are text: a `$` is a `$`
 }
 
 
@@ -93,7 +97,12 @@ def kind(height: float | Callable[[Any], float]) -> Callable[[Function], Functio
 
 def title(ax: Any, text: str) -> None:
     """A title that stays within its figure's width."""
-    ax.set_title(wrapped(text, _letters(ax)))
+    ax.set_title(wrapped(printable(text), _letters(ax)), parse_math=False)
+
+
+def printable(text: str) -> str:
+    """`text` without control characters, which images cannot hold."""
+    return "".join(each if each.isprintable() or each == "\n" else " " for each in text)
 
 
 def x_label(ax: Any, text: str) -> None:
@@ -145,14 +154,12 @@ def legend_beside(ax: Any) -> None:
 def tip(artists: Any, texts: Any) -> None:
     """What a pointer over each of some artists (bars, points, a line) shows in an SVG."""
     for artist, text in zip(artists, texts, strict=True):
-        artist.set_gid(f"{TIP}{text}")
+        artist.set_gid(f"{TIP}{printable(text)}")
 
 
-def _tips_as_titles(path: Path) -> None:
-    """Turn the groups that `tip` marked into groups with a <title>, which viewers show."""
-    svg = path.read_text(encoding="utf-8")
-    svg = re.sub(f'<g id="{TIP}([^"]*)">', r"<g><title>\1</title>", svg)
-    path.write_text(svg, encoding="utf-8")
+def _tips_as_titles(svg: bytes) -> bytes:
+    """The image with groups that `tip` marked as groups with a <title>, which viewers show."""
+    return re.sub(f'<g id="{TIP}([^"]*)">'.encode(), rb"<g><title>\1</title>", svg)
 
 
 @contextmanager
@@ -172,15 +179,18 @@ def figure(width: str, height: float, path: Path | None, command: str) -> Iterat
         try:
             yield drawn
             if path is not None:
-                drawn.savefig(path, metadata=_metadata(path, command))
-                if path.suffix.lower() == ".svg":
-                    _tips_as_titles(path)
+                image, kind = io.BytesIO(), path.suffix.lower()
+                with warnings.catch_warnings():  # a character that no font has is drawn as a box
+                    warnings.filterwarnings("ignore", "Glyph .* missing from font")
+                    drawn.savefig(image, format=kind[1:], metadata=_metadata(path, command))
+                made = image.getvalue()
+                files.write_bytes(path, _tips_as_titles(made) if kind == ".svg" else made)
         finally:
             plt.close(drawn)
 
 
 def _metadata(path: Path, command: str) -> dict[str, Any]:
-    kind = path.suffix.lower()
+    kind, command = path.suffix.lower(), printable(command)
     if kind == ".png":
         return {"Software": "hmsim", "Description": command}
     if kind == ".pdf":

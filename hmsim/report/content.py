@@ -3,17 +3,20 @@
 import json
 import shlex
 import tempfile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hmsim import __version__, plot
+from hmsim import __version__, files, plot
 from hmsim.errors import InputError
+from hmsim.plot.replays import read_replay
 from hmsim.report.blocks import Block, Code, Figure, Report, Section, Table, Text
 from hmsim.results import summary
 from hmsim.results.reader import ResultFile
 from hmsim.results.schema import TOTALS, check
+from hmsim.sweep.folder import read_journal
 from hmsim.units import show_bandwidth, show_bytes
 
 RUN_FIGURES = ("bandwidth", "timeline", "split", "roofline", "gap")
@@ -65,11 +68,11 @@ def _replays(path: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for each in sorted(path.glob("*.json")):
         try:
-            data = json.loads(each.read_text())
-        except ValueError:
+            data = files.read_json(each)
+        except InputError:
             continue
         if isinstance(data, dict) and "bus_ticks" in data:
-            found[each.stem] = data
+            found[each.stem] = read_replay(each, data)
     return found
 
 
@@ -178,8 +181,8 @@ def _sweep_report(path: Path, made_by: str) -> Report:
                 Code(
                     "The whole sweep", f"hmsim sweep sweep.toml -o again  # version {__version__}"
                 ),
-                Code("sweep.toml", (path / "sweep.toml").read_text()),
-                Code("base.toml", (path / "base.toml").read_text()),
+                Code("sweep.toml", files.read_text(path / "sweep.toml")),
+                Code("base.toml", files.read_text(path / "base.toml")),
             ],
         ),
     ]
@@ -222,9 +225,8 @@ def _points(data: Any, path: Path) -> Section:
             Text(f"The first {MOST_ROWS:,} of {len(frame):,} rows; all are in sweep.csv.")
         )
     commands = []
-    for line in (path / "points.jsonl").read_text().splitlines()[:MOST_ROWS]:
-        changes = json.loads(line)["changes"]
-        settings = [f"{key}={_setting(value)}" for key, value in changes.items()]
+    for entry in islice(read_journal(path), MOST_ROWS):
+        settings = [f"{key}={_setting(value)}" for key, value in entry["changes"].items()]
         words = ["hmsim", "run", "base.toml", *(word for s in settings for word in ("--set", s))]
         commands.append(shlex.join(words))
     blocks.append(Code("How to run each point again, in this directory", "\n".join(commands)))
@@ -270,5 +272,5 @@ def _figure(kind: str, data: Any, caption: str, name: str, made_by: str, **optio
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "figure.svg"
         plot.draw(kind, data, path, made_by, **options)
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     return Figure(f"{kind}-{name}", text[text.index("<svg") :], f"{kind}: {caption}")

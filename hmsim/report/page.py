@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 
 from hmsim import __version__
+from hmsim.files import write_text
 from hmsim.report.blocks import Block, Code, Figure, Report, Section, Table, Text
 
 
@@ -23,7 +24,7 @@ def write(report: Report, path: Path) -> None:
         contents=contents,
         sections="\n".join(_section(section, k) for k, section in enumerate(report.sections)),
     )
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _section(section: Section, number: int) -> str:

@@ -1,13 +1,13 @@
 """A result file as data: its record, its steps, and both as tables for people and other tools."""
 
 import html
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import h5py
 import numpy as np
 
+from hmsim import hdf5
+from hmsim.config.base import parse_toml
 from hmsim.config.run import RunSpec, resolve
 from hmsim.errors import InputError, did_you_mean
 from hmsim.results import summary
@@ -55,26 +55,25 @@ class ResultFile:
     @property
     def spec(self) -> RunSpec:
         """The configuration; `hmsim.run(result.spec)` repeats the run."""
-        return resolve(tomllib.loads(self.attributes["config"]), [], str(self.path))
+        return resolve(parse_toml(self.attributes["config"], self.path), [], str(self.path))
 
     def steps(self, name: str) -> np.ndarray:
         """A per-step variable: [policies, steps] or [policies, steps, memories (HBM, DRAM)].
 
         `token` and `layer` are [steps].
         """
-        with h5py.File(self.path, "r") as file:
+        with hdf5.reading(self.path) as file:
             if name not in file:
                 raise InputError(f"{self.path}: no variable {name!r}{did_you_mean(name, file)}")
-            return file[name][()]
+            return hdf5.part(file, name)
 
     def bound_history(self) -> np.ndarray:
         """How the bound was found, [passes, 3]: pass, best dual value so far in s, seconds taken.
 
         Empty where nothing was searched for, as with `bound.method = "split"`.
         """
-        with h5py.File(self.path, "r") as file:
-            found = file.get("bound/history")
-            return np.zeros((0, 3)) if found is None else found[()]
+        with hdf5.reading(self.path) as file:
+            return hdf5.part(file, "bound/history") if "bound/history" in file else np.zeros((0, 3))
 
     def bandwidth(self, moves: bool = False) -> np.ndarray:
         """What each memory gives in each step, GB/s: float64 [policies, steps, memories].

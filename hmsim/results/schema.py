@@ -15,14 +15,16 @@ JSON, where no steps are, are a policy's `time_s` and `replay.time_s`.
 Take one memory of `promotion_bytes` or `demotion_bytes`, never their sum over `memory`.
 """
 
+import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
-from hmsim import __version__
+from hmsim import __version__, files, hdf5
 from hmsim.errors import InputError
 
 FORMAT, VERSION = "hmsim-result", 1
@@ -94,8 +96,18 @@ TRAITS: dict[str, tuple[str, str]] = {
     "bound_kind": ("text", "held against: variant, the run's bound; own, itself; pooled"),
 }
 
-
-REQUIRED = ("complete", "config", "fidelity", "peak_bandwidth_GBps", "system", "workload_title")
+# What the root says of every result, finished or not.
+REQUIRED: dict[str, type] = {
+    "complete": int, "steps_done": int, "created_by": str, "title": str, "config": str, "seed": int,
+    "fidelity": str, "peak_bandwidth_GBps": float, "system": str, "workload_title": str,
+    "workload_steps": int, "workload_layers": int, "workload_sequences": int,
+    "workload_block_bytes": int, "workload_tokens_per_block": int, "workload_seed": int,
+    "bound_method": str, "bound_variant": str, "bound_barrier": str, "numba": str, "numpy": str,
+}  # fmt: skip
+FINISHED: dict[str, type] = {  # and of one that is finished
+    "workload_token_steps": int, "workload_tokens": int, "workload_demand_bytes": float,
+    "bound_time_s": float, "bound_bandwidth_GBps": float, "bound_iterations": int, "wall_s": float,
+}  # fmt: skip
 
 
 class Record(NamedTuple):
@@ -114,10 +126,14 @@ class Record(NamedTuple):
 
 
 class ResultWriter:
-    """Writes one result file; a context manager that leaves nothing half-named behind.
+    """Writes one result file; a context manager.
 
-    An existing file stays until the new one is complete; meanwhile the new one is called
-    NAME.partial. Where nothing can be lost the file has its own name from the start.
+    The file comes to be with all its variables, empty and marked incomplete, and is readable from
+    then on: a kill leaves what was finished. Where nothing stands at `path` it has that name from
+    the start. A file that stands there stays until the new one is complete; meanwhile, and after an
+    interruption, the new one is called NAME.RANDOM.partial, and `at` says so.
+    Raises InputError where the place cannot be written to, is one of the `inputs`, or the disk is
+    full: then nothing of the new file is left.
     """
 
     def __init__(
@@ -127,33 +143,42 @@ class ResultWriter:
         traits: dict[str, list[Any]],
         steps: int,
         attributes: dict[str, Any],
+        inputs: Iterable[str | Path] = (),
     ):
-        self.path = path
-        self._partial = path.with_name(path.name + ".partial") if path.exists() else path
-        try:
-            self._file = h5py.File(self._partial, "w")
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise InputError(f"{path}: cannot be written: {reason}") from None
+        self.path = self.at = files.check_output(path, inputs)
+        if path.exists():
+            self.at = files.fresh(path.parent, ".partial", f"{path.name[:200]}.")
+            self.at.unlink()
         self._steps = steps
         self._pending: list[dict[str, list[np.ndarray]]] = [{} for _ in policies]
         self._written = [0] * len(policies)
-        self._create(policies, traits, attributes)
+        with hdf5.writing(self.at, called=path) as output:
+            self._file = output.file
+            self._create(policies, traits, attributes)
+        self._output = hdf5.Output(self.at, "r+")
+        self._file = self._output.file
 
     def __enter__(self) -> "ResultWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what is finished when interrupted; delete the file after any other failure."""
-        if kind is None or issubclass(kind, KeyboardInterrupt):
-            for policy in range(len(self._pending)):
-                self._flush(policy, everything=True)
-            self._file.close()
-            if kind is None:
-                os.replace(self._partial, self.path)
-        else:
-            self._file.close()
-            self._partial.unlink(missing_ok=True)
+        keep = kind is None or issubclass(kind, KeyboardInterrupt)
+        try:
+            if keep:
+                for policy in range(len(self._pending)):
+                    self._flush(policy, everything=True)
+            self._output.close()
+            if kind is None and self.at != self.path:
+                os.replace(self.at, self.path)
+            if keep and kind is not None:
+                raise KeyboardInterrupt(f"the finished steps are in {self.at}")
+        except (OSError, RuntimeError) as error:  # h5py's, of a disk that is full
+            keep = False
+            raise self._output.failure(self.path, error) from None
+        finally:
+            if not keep:
+                self.at.unlink(missing_ok=True)
 
     def _create(
         self, policies: list[str], traits: dict[str, list[Any]], attributes: dict[str, Any]
@@ -251,6 +276,7 @@ class ResultWriter:
         self._written[policy] = start + whole
         self._file.attrs["steps_done"] = min(self._written)
         self._file.flush()
+        self._output.check()
 
     def _write(self, name: str, policy: int, start: int, values: np.ndarray) -> None:
         dataset = self._file[name]
@@ -266,34 +292,39 @@ class ResultWriter:
 
 def check(path: str | Path) -> None:
     """InputError unless `path` is a result file that this version reads."""
-    try:
-        with h5py.File(path, "r") as file:
-            found, version = file.attrs.get("format"), file.attrs.get("version")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError:
-        raise InputError(f"{path}: not an HDF5 file, or a truncated one") from None
-    if found != FORMAT:
-        raise InputError(f"{path}: format is {found!r}, not {FORMAT!r}")
-    if version is None or version > VERSION:
-        raise InputError(f"{path}: version {version} is newer than {VERSION}, which this reads")
+    with hdf5.reading(path) as file:
+        hdf5.check_format(file, FORMAT, VERSION)
+        hdf5.check_inside(file)
 
 
 def read_record(path: str | Path) -> Record:
     """A file's record; InputError unless this version of hmsim can read it."""
     check(path)
-    with h5py.File(path, "r") as file:
-        attributes = {key: _plain(value) for key, value in file.attrs.items()}
+    with hdf5.reading(path) as file:
         lacking = [name for name in (*TOTALS, *TRAITS) if name not in file]
-        lacking += [name for name in REQUIRED if name not in attributes]
+        lacking += [name for name in REQUIRED if name not in file.attrs]
         if lacking:
+            by = hdf5.attribute(file, "created_by", str, "an older hmsim")
             raise InputError(
-                f"{path}: lacks {lacking[0]!r}, so {attributes.get('created_by', 'an older hmsim')} "
-                "of another time wrote it; its attribute `config` is the run to repeat"
+                f"{path}: lacks {lacking[0]!r}, so {by} of another time wrote it; its attribute "
+                "`config` is the run to repeat"
             )
-        policies = [name.decode() for name in file["policy"][()]]
-        totals = {name: file[name][()].tolist() for name in TOTALS}
-        traits = {name: [_plain(value) for value in file[name][()]] for name in TRAITS}
+        for name, kind in (REQUIRED | FINISHED).items():
+            if name in REQUIRED or name in file.attrs or file.attrs["complete"]:
+                hdf5.attribute(file, name, kind)
+        attributes = {key: _plain(value) for key, value in file.attrs.items()}
+        policies = [hdf5.scalar(name, str) for name in hdf5.part(file, "policy").ravel()]
+        columns = {name: hdf5.part(file, name) for name in (*TOTALS, *TRAITS)}
+        for name, values in columns.items():
+            if values.shape != (len(policies),) or not policies:
+                raise InputError(f"{path}: /{name}: expected a value for every policy")
+        totals = {name: [hdf5.scalar(each, float) for each in columns[name]] for name in TOTALS}
+        traits = {
+            name: [hdf5.scalar(each, str if kind == "text" else int) for each in columns[name]]
+            for name, (kind, _) in TRAITS.items()
+        }
+        if any(math.isinf(each) for each in totals["replay_sampled_steps"]):
+            raise InputError(f"{path}: /replay_sampled_steps: expected whole numbers")
     return Record(attributes, policies, totals, traits)
 
 

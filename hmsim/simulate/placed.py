@@ -22,7 +22,7 @@ class PolicyAddresses:
     """
 
     def __init__(self, name: str, workload: Workload, system: SystemSpec, selected: Selected):
-        policy = make_policy(name)
+        policy = make_policy(name, allow=[name])  # the caller names it
         self._workload, self._ahead = workload, policy.ahead_tokens
         self._selected = selected
         capacity = system.hbm.capacity

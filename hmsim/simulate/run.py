@@ -14,14 +14,15 @@ from typing import Any
 import numba
 import numpy as np
 
-from hmsim.config.run import RunSpec
+from hmsim.config.run import RunSpec, data_files
 from hmsim.memory.timing import tick_seconds
 from hmsim.placement.latency import Groups, analytic_rates, peak_bandwidth, pin_rates
+from hmsim.placement.policies.plugin import Allow
 from hmsim.results.schema import ResultWriter
 from hmsim.simulate import overlap
 from hmsim.simulate.certify import Certifier
 from hmsim.simulate.memories import Memories
-from hmsim.simulate.policies import make_policy
+from hmsim.simulate.policies import check_memories, make_policy
 from hmsim.simulate.ran import Ran, record_of, traits_of
 from hmsim.simulate.sampling import Sampling
 from hmsim.simulate.track import Track
@@ -34,13 +35,19 @@ SAMPLE_BYTES = 128e6  # of sampled placements that a policy holds at once
 Progress = Callable[[int], None]  # more steps done
 
 
-def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
+def execute(
+    spec: RunSpec, path: Path | None, progress: Progress, allow_plugins: Allow = False
+) -> Ran:
     """Run `spec`, writing the result file `path` (if any) as it goes.
 
-    Raises InputError before anything is written where the input is wrong, ProgramError where a
-    result contradicts itself; KeyboardInterrupt leaves the finished steps in the file.
+    `allow_plugins`: which policies of users' own may be imported. Raises InputError before anything
+    is written where the input is wrong, ProgramError where a result contradicts itself;
+    KeyboardInterrupt leaves the finished steps in the file.
     """
     began = time.perf_counter()
+    options = spec.policies.options
+    chosen = [make_policy(name, options.get(name), allow_plugins) for name in spec.policies.names]
+    check_memories(spec.system)
     workload = open_workload(spec.workload)
     geometry = workload.geometry
     variant, barrier = spec.latency.variant, spec.latency.barrier
@@ -48,8 +55,7 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
     barriers = geometry.steps if barrier == "layer" else geometry.steps // geometry.lanes
     sampling = Sampling(spec.replay.sample, barriers)
     tracks = []
-    for name in spec.policies.names:
-        policy = make_policy(name, spec.policies.options.get(name))
+    for policy in chosen:
         run = policy.start(workload, capacity, rates, variant, barrier)
         memories = _memories(spec, workload)
         tracks.append(Track(policy, run, geometry.block_bytes, sampling, memories))
@@ -64,7 +70,7 @@ def execute(spec: RunSpec, path: Path | None, progress: Progress) -> Ran:
 
     attributes = _attributes(spec, workload)
     token_steps = tokens = 0
-    with _writer(path, tracks, geometry.steps, attributes) as writer:
+    with _writer(path, tracks, geometry.steps, attributes, spec) as writer:
         with overlap.pool() as pool:
             for window in overlap.ahead(windows(workload, ahead, most_rows)):
                 steps = window.own
@@ -158,10 +164,15 @@ def _attributes(spec: RunSpec, workload: Workload) -> dict[str, Any]:
 
 
 def _writer(
-    path: Path | None, tracks: list[Track], steps: int, attributes: dict[str, Any]
+    path: Path | None,
+    tracks: list[Track],
+    steps: int,
+    attributes: dict[str, Any],
+    spec: RunSpec,
 ) -> AbstractContextManager[ResultWriter | None]:
     if path is None:
         return nullcontext()
     outcomes = [track.outcome() for track in tracks]
     names = [outcome.name for outcome in outcomes]
-    return ResultWriter(path, names, traits_of(outcomes), steps, attributes)
+    inputs = data_files(spec.model_dump())
+    return ResultWriter(path, names, traits_of(outcomes), steps, attributes, inputs)

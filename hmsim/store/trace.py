@@ -4,7 +4,6 @@ The schema is `SCHEMA`; what makes a file legal is checked by `TraceFile` and no
 when it is opened. Both directions work on slabs of consecutive steps, never on a whole trace.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hmsim import hdf5, machine
 from hmsim.errors import InputError
 from hmsim.store import trace_kernel
 
@@ -22,6 +22,7 @@ F64 = NDArray[np.float64]
 FORMAT, VERSION = "hmsim-trace", 1
 SLAB_READS = 1 << 21  # reads of a slab, about
 _CHUNK = 1 << 18  # elements of one HDF5 chunk
+MOST_COUNT = 2**31  # of layers, sequences, tokens of a block, bytes of a block
 
 # Dataset: (type on disk, whether a file may lack it).
 SCHEMA: dict[str, tuple[str, bool]] = {
@@ -85,42 +86,40 @@ class Slab(NamedTuple):
     append_bytes: I64
 
 
-def write_trace(path: Path, header: Header, blocks: Blocks, slabs: Iterable[Slab]) -> None:
-    """Write a trace file beside `path` and move it there once it is complete.
+def write_trace(
+    path: Path,
+    header: Header,
+    blocks: Blocks,
+    slabs: Iterable[Slab],
+    inputs: Iterable[str | Path] = (),
+) -> None:
+    """Write a trace file, which is at `path` once it is complete (see `files.writing`).
 
-    Raises InputError when the folder cannot be written to; whatever interrupts `slabs` leaves no
-    file.
+    Raises InputError where it cannot be written, or `path` is one of the `inputs`; whatever
+    interrupts `slabs` leaves no file.
     """
-    beside = path.with_name(path.name + ".partial")
-    try:
-        file = h5py.File(beside, "w")
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "no such folder, or not writable"
-        raise InputError(f"{path}: cannot be written: {reason}") from None
-    try:
-        with file:
-            file.attrs.update({"format": FORMAT, "version": VERSION, **header._asdict()})
-            columns = {name: _Column(file, name) for name in SCHEMA}
-            for name, values in zip(Blocks._fields, blocks, strict=True):
-                columns[f"block/{name}"].extend(values)
-            reads = appends = 0
-            for slab in slabs:
-                for name in ("token", "layer", "hbm_bytes", "compute_s"):
-                    columns[f"step/{name}"].extend(getattr(slab, name))
-                columns["read/offset"].extend(reads + slab.read_offset[:-1])
-                columns["read/block"].extend(slab.read_block)
-                columns["append/offset"].extend(appends + slab.append_offset[:-1])
-                columns["append/block"].extend(slab.append_block)
-                columns["append/bytes"].extend(slab.append_bytes)
-                reads += slab.read_block.size
-                appends += slab.append_block.size
-            columns["read/offset"].extend(np.array([reads]))
-            columns["append/offset"].extend(np.array([appends]))
-            for column in columns.values():
-                column.close()
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with hdf5.writing(path, inputs) as output:
+        file = output.file
+        file.attrs.update({"format": FORMAT, "version": VERSION, **header._asdict()})
+        columns = {name: _Column(file, name) for name in SCHEMA}
+        for name, values in zip(Blocks._fields, blocks, strict=True):
+            columns[f"block/{name}"].extend(values)
+        reads = appends = 0
+        for slab in slabs:
+            for name in ("token", "layer", "hbm_bytes", "compute_s"):
+                columns[f"step/{name}"].extend(getattr(slab, name))
+            columns["read/offset"].extend(reads + slab.read_offset[:-1])
+            columns["read/block"].extend(slab.read_block)
+            columns["append/offset"].extend(appends + slab.append_offset[:-1])
+            columns["append/block"].extend(slab.append_block)
+            columns["append/bytes"].extend(slab.append_bytes)
+            reads += slab.read_block.size
+            appends += slab.append_block.size
+            output.check()
+        columns["read/offset"].extend(np.array([reads]))
+        columns["append/offset"].extend(np.array([appends]))
+        for column in columns.values():
+            column.close()
 
 
 class _Column:
@@ -171,14 +170,7 @@ class TraceFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file():
-            raise InputError(f"{path}: no such trace file")
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError:
-            raise InputError(
-                f"{path}: not a readable HDF5 file (empty, truncated or of another format)"
-            ) from None
+        self._file = hdf5.opened(path)
         self.header = self._read_header()
         self._check_shapes()
         self._read_offset = self._whole("read/offset")
@@ -221,55 +213,49 @@ class TraceFile:
         )
 
     def _whole(self, name: str) -> NDArray[Any]:
-        return self._part(name, 0, self._file[name].shape[0])
+        return self._part(name, 0, self._sizes[name])
 
     def _part(self, name: str, first: int, last: int) -> NDArray[Any]:
         """Elements first .. last - 1 as int64 or float64; zeros for an absent dataset."""
         kind = np.float64 if SCHEMA[name][0].startswith("f") else np.int64
-        if name not in self._file:
+        if name not in self._sizes:
             return np.zeros(last - first, kind)
-        try:
-            return self._file[name][first:last].astype(kind)
-        except OSError:
-            raise InputError(f"{self.path}: {name}: damaged, cannot be read") from None
+        return hdf5.part(self._file, name, first, last).astype(kind)
 
     def _read_header(self) -> Header:
-        attributes = self._file.attrs
-        found = _text(attributes.get("format", ""))
+        found = hdf5.attribute(self._file, "format", str, "")
         if found != FORMAT:
             raise InputError(f"{self.path}: format {found!r}: expected {FORMAT!r}")
-        if attributes.get("version") != VERSION:
-            raise InputError(
-                f"{self.path}: version {attributes.get('version')}: this reads version {VERSION}"
-            )
-        if "block_bytes" not in attributes:
-            raise InputError(f"{self.path}: attribute block_bytes is missing")
-        given = {name: attributes[name] for name in Header._fields if name in attributes}
-        for name, value in given.items():
-            kind = str if name not in Header._field_defaults else type(Header._field_defaults[name])
-            kind = int if name == "block_bytes" else kind
-            try:
-                given[name] = kind(_text(value))
-            except (TypeError, ValueError):
-                raise InputError(f"{self.path}: attribute {name} {value!r}: not a number") from None
-        header = Header(**given)
-        for name in ("block_bytes", "tokens_per_block", "layers"):
-            if getattr(header, name) < 1:
-                raise InputError(f"{self.path}: attribute {name}: must be 1 or more")
-        if not header.resident_bytes >= 0:
-            raise InputError(f"{self.path}: attribute resident_bytes: must not be negative")
+        version = hdf5.attribute(self._file, "version", int, 0)
+        if version != VERSION:
+            raise InputError(f"{self.path}: version {version}: this reads version {VERSION}")
+        defaults = Header._field_defaults
+        header = Header(
+            hdf5.attribute(self._file, "block_bytes", int),
+            **{
+                name: hdf5.attribute(self._file, name, type(default), default)
+                for name, default in defaults.items()
+            },
+        )
+        for name in ("block_bytes", "tokens_per_block", "layers", "sequences"):
+            if not 1 <= getattr(header, name) <= MOST_COUNT:
+                raise InputError(f"{self.path}: attribute {name}: from 1 to {MOST_COUNT:,}")
+        if not 0 <= header.seed < 2**63:
+            raise InputError(f"{self.path}: attribute seed: from 0 to 2^63 - 1")
+        if not 0 <= header.resident_bytes < np.inf:
+            raise InputError(f"{self.path}: attribute resident_bytes: must be finite, not negative")
         return header
 
     def _check_shapes(self) -> None:
         sizes: dict[str, int] = {}
         for name, (dtype, optional) in SCHEMA.items():
-            if name not in self._file:
+            if self._file.get(name, getlink=True) is None:
                 if optional:
                     continue
                 raise InputError(f"{self.path}: dataset /{name} is missing")
-            data = self._file[name]
+            data = hdf5.dataset(self._file, name)
             allowed = "fiu" if dtype.startswith("f") else "iu"
-            if not isinstance(data, h5py.Dataset) or data.ndim != 1:
+            if data.ndim != 1:
                 raise InputError(f"{self.path}: /{name}: expected a one-dimensional dataset")
             if data.dtype.kind not in allowed:
                 raise InputError(f"{self.path}: /{name}: type {data.dtype}: expected {dtype}")
@@ -288,10 +274,14 @@ class TraceFile:
             expected = self.steps + 1 if column == "offset" else expected
             if size != expected:
                 raise InputError(f"{self.path}: /{name}: {size} entries: expected {expected}")
+        self._sizes = sizes
+        # Blocks and offsets are held; five columns, and as much again while they are checked.
+        held = 16 * (5 * sizes["block/layer"] + 4 * self.steps)
+        machine.need_memory(held, f"{self.path}: {sizes['block/layer']:,} blocks")
 
     def _check_offsets(self) -> None:
         for room, offset in (("read", self._read_offset), ("append", self._append_offset)):
-            length = self._file[f"{room}/block"].shape[0]
+            length = self._sizes[f"{room}/block"]
             if offset[0] != 0 or offset[-1] != length or (np.diff(offset) < 0).any():
                 raise InputError(
                     f"{self.path}: /{room}/offset must start at 0, grow, and end at the length of "
@@ -301,7 +291,7 @@ class TraceFile:
     def _read_blocks(self) -> Blocks:
         columns = {name: self._whole(f"block/{name}") for name in Blocks._fields[:-1]}
         birth = columns["birth"]
-        if "block/death" in self._file:
+        if "block/death" in self._sizes:
             death = self._whole("block/death")
         else:
             death = np.full(birth.size, self.steps, np.int64)
@@ -311,8 +301,17 @@ class TraceFile:
         if "layers" not in self._file.attrs:
             most = int(columns["layer"].max(initial=0))
             self.header = self.header._replace(layers=most + 1)
+        for name in ("sequence", "position"):
+            strange = (columns[name] < 0) | (columns[name] >= 2**32)
+            self._refuse(strange, f"{name} is not from 0 to 2^32 - 1")
         strange = (columns["layer"] < 0) | (columns["layer"] >= self.header.layers)
         self._refuse(strange, "layer is not below `layers`")
+        if "sequences" in self._file.attrs:
+            strange = columns["sequence"] >= self.header.sequences
+            self._refuse(strange, "sequence is not below `sequences`")
+        else:
+            most = int(columns["sequence"].max(initial=0))
+            self.header = self.header._replace(sequences=most + 1)
         return Blocks(**columns, death=death)
 
     def _refuse(self, bad: NDArray[np.bool_], rule: str) -> None:
@@ -349,7 +348,3 @@ class TraceFile:
                     f"{self.path}: step {step}, block {block}: {trace_kernel.RULES[rule]}"
                 )
         self._refuse(~born, "birth >= 0 without an append at that step")
-
-
-def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value

@@ -1,18 +1,23 @@
 """From the axes of a sweep's file to values: lists, ranges, zipped lists and designs."""
 
 import math
+import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hmsim import units
-from hmsim.config.sweep import AxisSpec, Between, Design, Scalar
+from hmsim.config.sweep import MOST_VALUES, AxisSpec, Between, Design, Scalar
 from hmsim.errors import InputError
 from hmsim.results.schema import TOTALS, TRAITS
 
 # Names that a dataset has for other things.
-RESERVED = ("point", "error", "wall_s", "peak_bandwidth_GBps", *TOTALS, *TRAITS)
+RESERVED = ("point", "error", "wall_s", "peak_bandwidth_GBps", "time_s", *TOTALS, *TRAITS)
+RESERVED_STARTS = ("workload_", "bound_", "replay_")  # of a report's tables
+NAME = re.compile(r"[^\W\d][\w.-]*")
 BASE_UNITS = {"bytes": "byte", "bytes/s": "byte/s", "seconds": "s", "hertz": "Hz"}
+SPELT = {"byte": "B", "byte/s": "B/s", "s": "s", "Hz": "Hz"}  # as configurations write them
 POLICY_NAMES = "policies.names"
 
 
@@ -49,13 +54,28 @@ class Axis(NamedTuple):
 def expand(specs: dict[str, AxisSpec], source: str) -> list[Axis]:
     """The axes in the file's order; InputError for an empty axis, or one that clashes."""
     axes = [_expand(name, spec, f"{source}: axes.{name}") for name, spec in specs.items()]
-    taken: dict[str, str] = {}
+    taken: dict[str, str] = {}  # key -> axis
+    names: dict[str, str] = {}  # in the dataset -> axis
     for axis in axes:
         where = f"{source}: axes.{axis.name}"
-        if axis.name in RESERVED or (axis.name == "policy" and not _takes_policy(axis)):
+        if not NAME.fullmatch(axis.name) or axis.name.endswith("."):
+            raise InputError(
+                f"{source}: axes: {axis.name!r}: a name is letters, digits and _ . - within, such "
+                "as 'capacity'"
+            )
+        if (
+            axis.name in RESERVED
+            or axis.name.startswith(RESERVED_STARTS)
+            or (axis.name == "policy" and not _takes_policy(axis))
+        ):
             raise InputError(f"{where}: this name is taken; call the axis something else")
         if not axis.values:
             raise InputError(f"{where}: empty; give at least one value")
+        for name in axis.columns():
+            if name in names and names[name] != axis.name:
+                raise InputError(f"{where}: {name} is the name of axis {names[name]} already")
+            names[name] = axis.name
+        names[axis.name] = axis.name
         for key in (key for group in axis.keys for key in group):
             if key in taken:
                 raise InputError(f"{where}: {key} is on axis {taken[key]} already")
@@ -78,15 +98,18 @@ def _expand(name: str, spec: AxisSpec, where: str) -> Axis:
         design: Design | None = getattr(spec, kind)
         if design is not None:
             keys = tuple((key,) for key in design.over)
-            units = tuple(_unit(sides.start) for sides in design.over.values())
+            units = tuple(
+                _unit(f"{where}.{kind}.over.{key}", sides.start, sides.stop)
+                for key, sides in design.over.items()
+            )
             return Axis(name, keys, _designed(design, kind, f"{where}.{kind}"), units)
     unit = ""
     if spec.range is not None:
-        unit = _unit(spec.range.start)
-        values = list(dict.fromkeys(_evenly(spec.range, f"{where}.range")))
+        unit = _unit(f"{where}.range", spec.range.start, spec.range.stop, spec.range.step)
+        values = _measured(dict.fromkeys(_evenly(spec.range, f"{where}.range")), unit)
     elif spec.log is not None:
-        unit = _unit(spec.log.start)
-        values = list(dict.fromkeys(_by_ratio(spec.log, f"{where}.log")))
+        unit = _unit(f"{where}.log", spec.log.start, spec.log.stop)
+        values = _measured(dict.fromkeys(_by_ratio(spec.log, f"{where}.log")), unit)
     else:
         values = spec.values or []
     own = spec.key if spec.key is not None else name
@@ -111,7 +134,10 @@ def _evenly(given: Between, where: str) -> list[Any]:
     step = number(given.step, where)
     if not step or (stop - start) / step < 0:
         raise InputError(f"{where}: step {given.step!r} does not lead from {given.start!r} on")
-    count = math.floor((stop - start) / step + 1e-9) + 1  # so that 0.1 + 0.1 + 0.1 reaches 0.3
+    steps = (stop - start) / step + 1e-9  # so that 0.1 + 0.1 + 0.1 reaches 0.3
+    if not steps < MOST_VALUES:
+        raise InputError(f"{where}: {steps:,.3g} values; {MOST_VALUES:,} at most")
+    count = math.floor(steps) + 1
     return _tidy(start + step * np.arange(count), given.round)
 
 
@@ -141,7 +167,8 @@ def _designed(design: Design, kind: str, where: str) -> list[tuple[Any, ...]]:
             column = start * (stop / start) ** unit[:, k]
         else:
             column = start + (stop - start) * unit[:, k]
-        columns.append(_tidy(column, sides.round))
+        unit_of = _unit(f"{where}.over.{key}", sides.start, sides.stop)
+        columns.append(_measured(_tidy(column, sides.round), unit_of))
     return list(zip(*columns, strict=True))
 
 
@@ -153,14 +180,20 @@ def _tidy(values: np.ndarray, whole: bool) -> list[Any]:
     return [int(value) if value.is_integer() else value for value in plain]
 
 
+def _measured(values: Iterable[Any], unit: str) -> list[Any]:
+    """Values that were written with a unit say so: the key that takes them checks it."""
+    return [f"{value} {SPELT[unit]}" for value in values] if unit else list(values)
+
+
 def number(value: Scalar | None, where: str) -> float:
     """A number, or a quantity of any kind in its base unit."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    found = quantity(value)
-    if found is None:
+        found: float | None = float(value)
+    else:
+        found = (quantity(value) or (None, ""))[0]
+    if found is None or not math.isfinite(found):
         raise InputError(f"{where}: {value!r} is no number and no quantity such as '24 GB'")
-    return found[0]
+    return found
 
 
 def quantity(value: Any) -> tuple[float, str] | None:
@@ -174,6 +207,10 @@ def quantity(value: Any) -> tuple[float, str] | None:
     return None
 
 
-def _unit(value: Scalar) -> str:
-    found = quantity(value)
-    return "" if found is None else found[1]
+def _unit(where: str, *values: Scalar | None) -> str:
+    """The base unit that the values were written in, "" for bare numbers; InputError for two."""
+    found = [quantity(value) for value in values]
+    units = list(dict.fromkeys(each[1] for each in found if each is not None))
+    if len(units) > 1:
+        raise InputError(f"{where}: {units[0]} and {units[1]} do not measure the same")
+    return units[0] if units else ""

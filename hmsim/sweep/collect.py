@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+import tomli_w
 
-from hmsim import __version__
-from hmsim.config import toml
+from hmsim import __version__, hdf5
 from hmsim.results.schema import TOTALS
 from hmsim.results.summary import flat, flat_policy
 from hmsim.sweep.axes import POLICY_NAMES, quantity
@@ -162,15 +162,15 @@ def _write_dataset(
     coordinates: dict[str, Coordinate],
     title: str,
 ) -> None:
-    part = path / (DATASET + ".part")
     dimensions = [axis.name for axis in plan.axes]
-    with h5py.File(part, "w") as file:
+    with hdf5.writing(path / DATASET) as output:
+        file = output.file
         missing = int((columns["point"].values == "").sum())
         failed = int((columns["error"].values != "").sum())
         file.attrs.update(
             {"format": FORMAT, "version": VERSION, "created_by": f"hmsim {__version__}",
              "title": title, "complete": int(missing == 0), "points": plan.size,
-             "missing": missing, "failed": failed, "base": toml.dumps(plan.base),
+             "missing": missing, "failed": failed, "base": tomli_w.dumps(plan.base),
              "policy_dimension": policies_along(plan, columns)}
         )  # fmt: skip
         axes = {name: coordinates[name] for name in dimensions}
@@ -188,7 +188,6 @@ def _write_dataset(
             dataset = _dataset(file, name, values, "" if values.dtype == object else unit_of(name))
             for k, dimension in enumerate([*dimensions, *(["policy"] if by_policy else [])]):
                 dataset.dims[k].attach_scale(file[dimension])
-    part.replace(path / DATASET)
 
 
 def _dataset(file: h5py.File, name: str, values: np.ndarray, unit: str) -> h5py.Dataset:

@@ -36,12 +36,15 @@ class Swept(NamedTuple):
     wall_s: float
 
 
-def plan_of(sweep: Sweep, source: str, most: int | None = None) -> Plan:
-    """The sweep's points; InputError for an axis that is no axis of this run, or above `most`."""
+def plan_of(
+    sweep: Sweep, source: str, most: int | None = None, allow_plugins: bool = False
+) -> Plan:
+    """The sweep's points; InputError for an axis that is no axis of this run, for more points than
+    `most`, and for policies of users' own unless `allow_plugins`."""
     plan = Plan(sweep.base, expand(sweep.axes, source), source)
     if most is not None and plan.size > most:
         raise InputError(f"{source}: {plan.size:,} points; if so many are meant, add --yes")
-    plan.check()
+    plan.check(allow_plugins)
     return plan
 
 
@@ -52,6 +55,7 @@ def sweep_into(
     pool: Callable[[], Pool],
     progress: Callable[[int], None],
     parquet: bool = False,
+    allow_plugins: bool = False,
 ) -> Swept:
     """Compute every point that the folder lacks, then write its dataset and table(s).
 
@@ -59,7 +63,7 @@ def sweep_into(
     finished and returns with `finished` False. Points that failed before are tried again.
     """
     began = time.perf_counter()
-    run = _Run(folder, plan, progress)
+    run = _Run(folder, plan, progress, allow_plugins)
     finished = True
     try:
         run.drive(pool)
@@ -74,7 +78,10 @@ def sweep_into(
 class _Run:
     """The state of one pass over the points."""
 
-    def __init__(self, folder: Folder, plan: Plan, progress: Callable[[int], None]):
+    def __init__(
+        self, folder: Folder, plan: Plan, progress: Callable[[int], None], allow_plugins: bool
+    ):
+        self.allow_plugins = allow_plugins
         self.folder, self.plan, self.progress = folder, plan, progress
         self.hashes: dict[tuple[int, ...], str] = {}  # of the points that were looked at
         self.failures: list[Failure] = []
@@ -103,7 +110,7 @@ class _Run:
                     task = again.popleft() if again else first
                     if task is None:
                         break
-                    flight[_submit(workers, task)] = task
+                    flight[_submit(workers, task, self.allow_plugins)] = task
                     if alone:
                         break
                     first = next(todo, None)
@@ -172,10 +179,10 @@ class _Run:
         self.progress(1)
 
 
-def _submit(workers: Pool, task: Task) -> Future:
+def _submit(workers: Pool, task: Task, allow_plugins: bool) -> Future:
     """The task's future; it has failed already where the pool has just lost a worker."""
     try:
-        return workers.submit(worker.run, task.spec)
+        return workers.submit(worker.run, task.spec, allow_plugins)
     except BrokenExecutor as error:
         future: Future = Future()
         future.set_exception(error)

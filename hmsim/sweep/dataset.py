@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
-
+from hmsim import hdf5
 from hmsim.config.sweep import load_sweep
 from hmsim.errors import InputError
+from hmsim.sweep.axes import expand
 from hmsim.sweep.collect import DATASET, FORMAT, VERSION, collect
-from hmsim.sweep.coordinator import plan_of
 from hmsim.sweep.folder import JOURNAL, SWEEP
+from hmsim.sweep.points import Plan
 
 if TYPE_CHECKING:
     import xarray
@@ -32,9 +32,11 @@ def dataset_of(directory: str | Path) -> Path:
     if not (path / SWEEP).exists():
         raise InputError(f"{directory}: no directory of a sweep")
     dataset, journal = path / DATASET, path / JOURNAL
+    if not journal.exists():
+        raise InputError(f"{journal}: is missing; the sweep has not begun")
     if not dataset.exists() or dataset.stat().st_mtime_ns < journal.stat().st_mtime_ns:
         sweep = load_sweep(path / SWEEP)
-        plan = plan_of(sweep, str(path / SWEEP))
+        plan = Plan(sweep.base, expand(sweep.axes, str(path / SWEEP)), str(path / SWEEP))
         collect(path, plan, {point.place: point.hash for point in plan.points()}, sweep.title)
     _check(dataset)
     return dataset
@@ -42,15 +44,19 @@ def dataset_of(directory: str | Path) -> Path:
 
 def _check(path: Path) -> None:
     """InputError unless `path` is a dataset that this version reads."""
-    try:
-        with h5py.File(path, "r") as file:
-            found, version = file.attrs.get("format"), file.attrs.get("version")
-            current = "policy_dimension" in file.attrs
-    except OSError:
-        raise InputError(f"{path}: not an HDF5 file, or a truncated one") from None
-    if found != FORMAT:
-        raise InputError(f"{path}: format is {found!r}, not {FORMAT!r}")
-    if version is None or version > VERSION:
-        raise InputError(f"{path}: version {version} is newer than {VERSION}, which this reads")
-    if not current:
-        raise InputError(f"{path}: written by an older hmsim; run its sweep.toml again")
+    with hdf5.reading(path) as file:
+        hdf5.check_format(file, FORMAT, VERSION)
+        if "policy_dimension" not in file.attrs:
+            raise InputError(f"{path}: written by an older hmsim; run its sweep.toml again")
+        hdf5.check_inside(file)
+        for name in ("title", "created_by", "base", "policy_dimension"):
+            hdf5.attribute(file, name, str)
+        for name in ("points", "missing", "failed"):
+            hdf5.attribute(file, name, int)
+        shape = hdf5.dataset(file, "point").shape
+        for name in ("point", "error", "total_time_s"):
+            found = hdf5.dataset(file, name)
+            kind = "f" if name == "total_time_s" else "O"
+            named = all(len(dimension) for dimension in found.dims)
+            if found.shape[: len(shape)] != shape or found.dtype.kind != kind or not named:
+                raise InputError(f"{path}: /{name}: is not laid out along the sweep's axes")

@@ -5,12 +5,12 @@ what to do when a worker has died, and how to stop at once.
 """
 
 import multiprocessing
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any, Protocol
 
+from hmsim import machine
 from hmsim.errors import InputError
 from hmsim.sweep import worker
 
@@ -72,7 +72,7 @@ def pool_for(scheduler: str | None, jobs: int | None, points: int) -> Callable[[
 
     As many jobs as there are cores, unless given. InputError for a number below 1.
     """
-    jobs = jobs if jobs is not None else len(os.sched_getaffinity(0))
+    jobs = jobs if jobs is not None else machine.cores()
     if jobs < 1:
         raise InputError(f"--jobs: {jobs}: at least 1")
 

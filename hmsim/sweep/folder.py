@@ -6,23 +6,26 @@ points.jsonl  a line for every finished point, written as it finishes
 sweep.h5      all points, the axes as dimensions
 sweep.csv     the same, a row for every point and policy; sweep.parquet likewise, if asked for
 
-The journal has one writer. A kill can cut off its last line at most, which then does not count.
+The journal has one writer, who holds the lock `.lock`. A kill can cut off its last line at most,
+which then does not count: a journal is read up to what is no whole entry.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
-from hmsim.config import toml
+import tomli_w
+
+from hmsim import files
 from hmsim.config.run import with_paths
 from hmsim.config.sweep import Sweep, load_sweep, with_models
 from hmsim.errors import InputError
 
-SWEEP, BASE, JOURNAL = OWN = ("sweep.toml", "base.toml", "points.jsonl")
+SWEEP, BASE, JOURNAL, LOCK = OWN = ("sweep.toml", "base.toml", "points.jsonl", ".lock")
 
 
 class Folder:
@@ -35,15 +38,21 @@ class Folder:
         except OSError as error:
             raise InputError(f"{path}: cannot be made: {error.strerror}") from None
         known = (path / SWEEP).exists()
+        if known and not (path / BASE).exists():
+            raise InputError(f"{path}: holds a {SWEEP} that no sweep has made; choose another one")
         if known and load_sweep(path / SWEEP)[1:] != sweep[1:]:
             raise InputError(f"{path}: holds another sweep; choose another directory")
         journal = path / JOURNAL
         if known and not resume and journal.exists() and journal.stat().st_size:
             raise InputError(f"{path}: holds points of this sweep; continue it with --resume")
-        strangers = {each.name.removesuffix(".part") for each in path.iterdir()} - set(OWN)
+        strangers = {each.name for each in path.iterdir()} - set(OWN)
         if not known and strangers:
             raise InputError(f"{path}: holds other files; choose a new or empty directory")
-        self._file = self._lock()
+        self._held = ExitStack()
+        busy = f"{path}: another `hmsim sweep` is at work here"
+        self._held.enter_context(files.locked(path / LOCK, busy))
+        files.check_output(path / JOURNAL)
+        self._file = self._held.enter_context((path / JOURNAL).open("ab"))
         if not known:
 
             def moved(to: str) -> str:
@@ -54,18 +63,14 @@ class Folder:
                 name: axis.model_dump(by_alias=True, exclude_unset=True)
                 for name, axis in with_models(sweep.axes, moved).items()
             }
-            _write(path / BASE, toml.dumps(base))
-            # The last to be written: a directory with it is whole.
-            _write(path / SWEEP, toml.dumps({"title": sweep.title, "base": base, "axes": axes}))
-
-    def _lock(self) -> BinaryIO:
-        file = (self.path / JOURNAL).open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise InputError(f"{self.path}: another `hmsim sweep` is at work here") from None
-        return file
+            whole = {"title": sweep.title, "base": base, "axes": axes}
+            try:
+                files.write_text(path / BASE, tomli_w.dumps(base))
+                # The last to be written: a directory with it is whole.
+                files.write_text(path / SWEEP, tomli_w.dumps(whole))
+            except BaseException:
+                self._held.close()
+                raise
 
     def __enter__(self) -> "Folder":
         return self
@@ -74,7 +79,7 @@ class Folder:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        self._file.close()
+        self._held.close()
 
     def finished(self) -> Iterator[dict[str, Any]]:
         """The journal's entries so far. What a kill left of a last line is cut off for good."""
@@ -84,9 +89,19 @@ class Folder:
         os.truncate(self.path / JOURNAL, end)
 
     def add(self, entry: dict[str, Any]) -> None:
-        """One finished point, on disk for other processes to see when this returns."""
-        self._file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
+        """One finished point, on disk for other processes to see when this returns.
+
+        Raises InputError where it cannot be written; what was written of it is taken back.
+        """
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            self._file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            os.truncate(self.path / JOURNAL, end)
+            raise InputError(
+                f"{self.path / JOURNAL}: cannot be written: {files.reason(error)}"
+            ) from None
 
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:
@@ -98,16 +113,28 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
 def _entries(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     """Entries, each with the file's length up to its end."""
     end = 0
-    with (path / JOURNAL).open("rb") as file:
+    with files.reading(path / JOURNAL) as file:
         for line in file:
-            if not line.endswith(b"\n"):
+            entry = _entry(line)
+            if entry is None:
                 return
             end += len(line)
-            yield json.loads(line), end
+            yield entry, end
 
 
-def _write(path: Path, text: str) -> None:
-    """A file that is there as a whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """What a line of the journal says; None if it is no whole entry."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole = (
+        isinstance(entry, dict)
+        and isinstance(entry.get("hash"), str)
+        and isinstance(entry.get("changes"), dict)
+        and isinstance(entry.get("error", ""), str)
+        and isinstance(entry.get("report", {}), dict)
+    )
+    return entry if whole else None

@@ -5,7 +5,6 @@ computes them all.
 """
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Iterator
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from hmsim import __version__
 from hmsim.config.run import RunSpec, replaced, resolve, with_paths
 from hmsim.errors import InputError
+from hmsim.placement.policies import plugin
 from hmsim.sweep.axes import POLICY_NAMES, Axis
 
 CHECKED = 64  # values of an axis that are tried before anything runs
@@ -53,17 +53,33 @@ class Plan:
         self.source = source
         self.shape = tuple(len(axis.values) for axis in axes)
         self.size = prod(self.shape)
+        self._policies = [
+            name
+            for axis in axes
+            for group, values in zip(axis.keys, zip(*axis.values, strict=True), strict=True)
+            if POLICY_NAMES in group
+            for name in values
+        ]
 
-    def check(self) -> None:
+    def check(self, allow_plugins: bool = False) -> None:
         """InputError if a value of an axis, beside the others' first ones, makes no run.
 
         Of a long axis only some values are tried; a wrong one among the rest fails as a point.
+        Policies of users' own are refused unless `allow_plugins`.
         """
+        from hmsim.simulate.policies import check_memories, check_policies
+
+        tried: set[str] = set()
         first = [0] * len(self.axes)
         for k, axis in enumerate(self.axes):
             for place in range(0, len(axis.values), -(-len(axis.values) // CHECKED)):
                 try:
-                    self._spec(self._changes((*first[:k], place, *first[k + 1 :])))
+                    spec = self._spec(self._changes((*first[:k], place, *first[k + 1 :])))
+                    policies = spec.policies.model_dump_json()
+                    if policies not in tried:
+                        tried.add(policies)
+                        check_policies(spec.policies, allow_plugins)
+                    check_memories(spec.system)
                 except InputError as error:
                     line = str(error).removeprefix(f"{self.source}: ")
                     raise InputError(f"{self.source}: axes.{axis.name}: {line}") from None
@@ -104,7 +120,7 @@ class Plan:
         data = self.base
         for key, value in changes.items():
             data = replaced(data, key, value)
-        return resolve(data, [], self.source)
+        return resolve(data, [], self.source, self._policies)
 
 
 def content_hash(spec: RunSpec) -> str:
@@ -183,11 +199,7 @@ def _hash_of(path: Path, _changed: int) -> str:
 
 def _plugin_hash(name: str) -> str:
     """Of the source of a user's policy: an edited policy is another one."""
-    module, colon, _ = name.partition(":")
-    if not colon:
+    if ":" not in name:
         return ""
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return ""
-    return _file_hash(Path(found.origin)) if found is not None and found.origin else ""
+    found = plugin.source(name)
+    return _file_hash(found) if found is not None else ""

@@ -22,12 +22,14 @@ def run_sweep(
     scheduler: str | None = None,
     resume: bool = False,
     parquet: bool = False,
+    allow_plugins: bool = False,
 ) -> "xarray.Dataset":
     """Run a sweep, a TOML file or its plain data, into the directory `output`, and open it.
 
     In `jobs` worker processes (as many as there are cores), or on a Dask `scheduler`. With `resume`
     a directory of the same sweep is gone on with. Points that fail are NaN; the attribute `failed`
-    counts them. Ctrl-C writes what is finished and raises KeyboardInterrupt. InputError where the
+    counts them. With `allow_plugins` the policies of your own that the sweep names are imported.
+    Ctrl-C writes what is finished and raises KeyboardInterrupt. InputError where the
     sweep is wrong, before anything runs.
 
     Worker processes import the calling script: there, call it under `if __name__ == "__main__":`.
@@ -36,12 +38,12 @@ def run_sweep(
         source, spec = "sweep", sweep_of(sweep, Path(), "sweep")
     else:
         source, spec = str(sweep), load_sweep(sweep)
-    plan = plan_of(spec, source)
+    plan = plan_of(spec, source, allow_plugins=allow_plugins)
     pool = pool_for(scheduler, jobs, plan.size)
     if parquet:
         need_pyarrow("parquet")
     with Folder(Path(output), spec, resume) as folder:
-        swept = sweep_into(folder, plan, spec, pool, lambda _: None, parquet)
+        swept = sweep_into(folder, plan, spec, pool, lambda _: None, parquet, allow_plugins)
     if not swept.finished:
         raise KeyboardInterrupt
     return open_sweep(output)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hmsim import files
 from hmsim.errors import InputError
 
 PARQUET = "sweep.parquet"
@@ -16,12 +17,10 @@ PARQUET = "sweep.parquet"
 
 def write_csv(path: Path, table: dict[str, np.ndarray]) -> None:
     """Whole or not at all; what is missing is an empty field, whole numbers are written as such."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with files.writing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table)
         writer.writerows(zip(*(map(_field, column) for column in table.values()), strict=True))
-    part.replace(path)
 
 
 def need_pyarrow(asked: str) -> None:
@@ -47,9 +46,8 @@ def write_parquet(path: Path, table: dict[str, np.ndarray], units: dict[str, str
         unit = "" if column.dtype == object else units.get(name, "")
         fields.append(pyarrow.field(name, array.type, metadata={"units": unit} if unit else None))
         arrays.append(array)
-    part = path.with_name(path.name + ".part")
-    pyarrow.parquet.write_table(pyarrow.table(arrays, schema=pyarrow.schema(fields)), part)
-    part.replace(path)
+    with files.writing(path) as beside:
+        pyarrow.parquet.write_table(pyarrow.table(arrays, schema=pyarrow.schema(fields)), beside)
 
 
 def _field(value: Any) -> Any:

@@ -19,7 +19,7 @@ def prepare() -> None:
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 
-def run(spec: RunSpec) -> Answer:
+def run(spec: RunSpec, allow_plugins: bool = False) -> Answer:
     """The report of a run (see `hmsim.results.summary`), or what went wrong."""
     if "numba" not in sys.modules:
         os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # workers are the parallelism
@@ -27,7 +27,8 @@ def run(spec: RunSpec) -> Answer:
     from hmsim.simulate.run import execute
 
     try:
-        return {"report": summary.as_dict(execute(spec, None, _no_progress).record)}
+        ran = execute(spec, None, _no_progress, allow_plugins)
+        return {"report": summary.as_dict(ran.record)}
     except InputError as error:
         return {"error": str(error)}
     except Exception as error:

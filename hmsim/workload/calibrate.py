@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli_w
 
-from hmsim.config import toml
 from hmsim.config.base import load, read_toml
 from hmsim.config.calibration import CalibrationSpec, FitSpec
 from hmsim.config.run import with_model_at
@@ -44,7 +44,8 @@ class Calibration:
 
     def as_toml(self) -> str:
         """The fitted spec as a file for `hmsim workload generate`."""
-        return toml.dumps({"workload": self.spec.model_dump(exclude_unset=True)})
+        data = self.spec.model_dump(exclude_unset=True, exclude_none=True)
+        return tomli_w.dumps({"workload": data})
 
 
 def calibrate(path: Path, progress: Callable[[int, float], None] | None = None) -> Calibration:

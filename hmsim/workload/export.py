@@ -6,8 +6,8 @@ target's transactions. Requests arrive at a steady rate, in bytes a second. Weig
 
 import gzip
 import json
-import os
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import numpy as np
 
 import hmsim
+from hmsim import files
 from hmsim.bits import numbers
 from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange.memory_formats import FORMATS, Batch, Format, Target
@@ -39,6 +40,13 @@ class Selected:
     hbm_bytes: int = 0  # capacity of HBM for blocks, where DRAM's addresses begin
     rate: float = 1e12  # bytes a second
     stride: int | None = None  # bytes from block to block; None: whole transactions
+
+    def check(self) -> None:
+        """InputError for a pace or a period that makes no sense."""
+        if not 1 <= self.rate < math.inf:
+            raise InputError(f"rate: {self.rate:g} bytes/s: from 1 byte/s up, such as '1 TB/s'")
+        if self.every < 1:
+            raise InputError(f"every: {self.every}: a whole number of steps, 1 or more")
 
 
 class Estimate(NamedTuple):
@@ -73,6 +81,7 @@ class StaticAddresses:
 def estimate(workload: Workload, form: str, selected: Selected) -> Estimate:
     """Requests and bytes that `export` would write, from one pass over the read counts."""
     kind = format_of(form)
+    selected.check()
     size = workload.geometry.block_bytes
     granule = kind.granule or size
     requests = 0
@@ -94,16 +103,18 @@ def export(
     addresses: Addresses | None = None,
     progress: Callable[[int], None] | None = None,
     notes: dict[str, Any] | None = None,
+    inputs: Iterable[str | Path] = (),
 ) -> int:
     """Write `workload` as a trace of another tool; returns how many requests it holds.
 
     `form`: a key of FORMATS. `addresses`: None for `StaticAddresses`; else called once for every
-    exported step, in order. The file is written beside `path` and moved there when complete,
-    gzipped if the name ends in .gz; a sidecar `NAME.meta.json` says where it comes from, with
-    `notes` (what `addresses` stands for, say). Raises InputError for an unknown format, a selection
-    that holds no request, or a place that cannot be written to.
+    exported step, in order. The file is at `path` once it is complete, gzipped if the name ends in
+    .gz; a sidecar `NAME.meta.json` says where it comes from, with `notes` (what `addresses` stands
+    for, say). Raises InputError for an unknown format, a selection that holds no request, or a place
+    that cannot be written to or is one of the `inputs`.
     """
     kind, shape = format_of(form), workload.geometry
+    selected.check()
     granule, target = kind.granule, target or Target()
     stride = selected.stride or -(-shape.block_bytes // max(granule, 1)) * max(granule, 1)
     where = addresses or StaticAddresses(workload, selected.hbm_bytes, stride)
@@ -112,28 +123,42 @@ def export(
             f"export: steps {selected.first} .. {selected.last}: the trace has {shape.steps}"
         )
     batches = _requests(workload, selected, granule, where, progress)
-    beside = path.with_name(path.name + ".partial")
-    try:
+    sidecar = sidecar_of(path)
+    files.check_outputs([path, sidecar], inputs)
+    with files.writing(sidecar, inputs) as meta_file, files.writing(path, inputs) as beside:
         with _opened(beside) as file:
             count = kind.write(file, batches, target)
         if count == 0:
             raise InputError("export: none of these steps' blocks lie in the chosen tier")
         meta = _provenance(workload, kind, form, granule, stride, selected, target, count)
         meta |= notes or {"policy": "static, in order of birth"}
-        path.with_name(path.name + ".meta.json").write_text(json.dumps(meta, indent=1) + "\n")
-        os.replace(beside, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        beside.unlink(missing_ok=True)
+        meta_file.write_text(json.dumps(meta, indent=1) + "\n")
     return count
+
+
+def sidecar_of(path: Path) -> Path:
+    """The file beside an export that says where it comes from.
+
+    Raises InputError if another file than such a sidecar has that name.
+    """
+    sidecar = path.with_name(path.name + ".meta.json")
+    if sidecar.is_file():
+        try:
+            ours = "hmsim" in files.read_json(sidecar)["created_by"]
+        except (InputError, KeyError, TypeError):
+            ours = False
+        if not ours:
+            raise InputError(
+                f"{sidecar}: is no sidecar of an export and would be overwritten; move it away"
+            )
+    return sidecar
 
 
 @contextmanager
 def _opened(beside: Path) -> Iterator[BinaryIO]:
-    """The file to write to, through gzip if that is what it will be called."""
+    """The file to write to, through gzip if that is what it is called."""
     with open(beside, "wb") as file:
-        if not beside.name.endswith(".gz.partial"):
+        if beside.suffix != ".gz":
             yield file
             return
         with gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:

@@ -1,5 +1,6 @@
 """Files of other tools as trace files, or as plain address traces for `hmsim replay`."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import numpy as np
 
 import hmsim
-from hmsim.config.base import load
+from hmsim import files, machine
+from hmsim.config.base import Strict, load
 from hmsim.config.model import resolve_model
-from hmsim.config.workload import WorkloadSpec
+from hmsim.config.workload import ModelChoice, WorkloadSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange import memory_traces as addresses
 from hmsim.store.trace import Blocks, Header, Slab, write_trace
@@ -21,9 +23,16 @@ from hmsim.workload.trace import save
 REQUESTS = ("mooncake", "azure", "vidur")
 FORMATS = (*REQUESTS, "authors", "matrix", *addresses.READERS)
 SLAB_STEPS = 1024
+LONGEST_LINE = 64 << 20  # bytes: a line holds all the tokens of a step
 
 # What becomes of requests unless the caller says otherwise.
 BATCH = {"model": "llama-3.1-8b", "block_tokens": 16, "sparsity": 0.9}
+
+
+class ModelKey(Strict):
+    """The one setting of an import of the founding authors' trace."""
+
+    model: ModelChoice
 
 
 def import_file(
@@ -42,23 +51,40 @@ def import_file(
     changes = changes or {}
     if form not in FORMATS:
         raise InputError(f"format {form!r}: unknown{did_you_mean(form, FORMATS)}")
+    if form in addresses.READERS or form == "authors":
+        known = ["model"] if form == "authors" else []
+        for key in changes:
+            if key not in known:
+                allowed = f"only {known[0]} can be set" if known else "nothing can be set"
+                raise InputError(f"import {path}: {key}: with --from {form} {allowed}")
     if form in addresses.READERS:
-        addresses.write_plain(addresses.read_addresses(path, form), out)
+        addresses.write_plain(addresses.read_addresses(path, form), out, [path])
     elif form == "authors":
         import_authors(path, out, changes.get("model", "llama-3.1-8b-paper"), progress)
     else:
         data = _batch(path, form, changes) if form in REQUESTS else _matrix(path, changes)
-        save(open_workload(load(WorkloadSpec, data, f"import {path}")), out, progress)
+        save(open_workload(load(WorkloadSpec, data, f"import {path}")), out, progress, [path])
 
 
 def _batch(path: Path, form: str, changes: dict[str, Any]) -> dict[str, Any]:
-    requests = {"path": str(path), "format": form} | changes.get("requests", {})
+    requests = {"path": str(path), "format": form} | _table(path, changes, "requests")
     return BATCH | changes | {"requests": requests}
+
+
+def _table(path: Path, changes: dict[str, Any], key: str) -> dict[str, Any]:
+    found = changes.get(key, {})
+    if not isinstance(found, dict):
+        raise InputError(f"import {path}: {key}: {found!r:.60}: expected a table")
+    return found
 
 
 def _matrix(path: Path, changes: dict[str, Any]) -> dict[str, Any]:
     """A spec whose steps and layers are those of the matrix, the last step with all its tokens."""
-    given = {"path": str(path)} | changes.get("matrix", {})
+    given = {"path": str(path)} | _table(path, changes, "matrix")
+    if not isinstance(given.get("dataset", ""), str):
+        raise InputError(
+            f"import {path}: matrix.dataset: {given['dataset']!r:.60}: expected a name"
+        )
     steps, layers, past = matrix_shape(path, given.get("dataset", "scores"))
     base = {"kind": "matrix", "layers": layers, "tokens": [past - steps + 1, past]}
     return base | changes | {"matrix": given}
@@ -73,8 +99,9 @@ def import_authors(
     its own steps. Two passes, the first for the numbers of tokens and layers alone.
     """
     first, last, layers, steps = _extent(path)
-    sizes = resolve_model(model)
+    sizes = resolve_model(load(ModelKey, {"model": model}, f"import {path}").model)
     width = last + 1
+    machine.need_memory(100 * layers * width, f"{path}: {layers} layers of {width:,} tokens")
     layer, position = np.divmod(np.arange(layers * width), width)
     birth = np.where(position < first, -1, (position - first) * layers + layer)
     blocks = Blocks(layer, np.zeros_like(layer), position, birth, np.full_like(birth, steps))
@@ -87,7 +114,7 @@ def import_authors(
     )
     weights = np.array([sizes.weights_step(layer=i) for i in range(layers)])
     slabs = _slabs(path, first, layers, width, sizes.kv_bytes, weights, progress)
-    write_trace(out, header, blocks, slabs)
+    write_trace(out, header, blocks, slabs, [path])
 
 
 def _slabs(
@@ -149,18 +176,24 @@ def _extent(path: Path) -> tuple[int, int, int, int]:
 
 def _rows(path: Path) -> Iterator[tuple[int, int, int, str]]:
     """Line number, n, l and the text of the tokens; a header line is skipped."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            for number, line in enumerate(file, 1):
-                n, _, rest = line.strip().partition(",")
-                lane, _, tokens = rest.partition(",")
-                tokens = tokens.strip('" ')
-                if n.isdecimal() and lane.isdecimal() and tokens[:1] + tokens[-1:] == "[]":
-                    yield number, int(n), int(lane), tokens[1:-1]
-                elif number > 1 and line.strip():
-                    raise InputError(f'{path}: line {number}: expected n,l,"[token,token,...]"')
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    with files.reading(path) as file:
+        for number in itertools.count(1):
+            raw = file.readline(LONGEST_LINE)
+            if not raw:
+                return
+            line = raw.decode("ascii", "replace").strip()
+            n, _, rest = line.partition(",")
+            lane, _, tokens = rest.partition(",")
+            tokens = tokens.strip('" ')
+            if _index(n) and _index(lane) and tokens[:1] + tokens[-1:] == "[]":
+                yield number, int(n), int(lane), tokens[1:-1]
+            elif number > 1 and line:
+                raise InputError(f'{path}: line {number}: expected n,l,"[token,token,...]"')
+
+
+def _index(text: str) -> bool:
+    """A whole number below a thousand millions."""
+    return text.isdecimal() and text.isascii() and len(text) < 10
 
 
 def _tokens(path: Path, number: int, n: int, text: str) -> I64:

@@ -1,18 +1,23 @@
 """Selection by attention scores from a file."""
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hmsim import files, hdf5, machine
 from hmsim.bits import pack
 from hmsim.config.workload import MatrixSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.workload.batch import Schedule
 from hmsim.workload.steps import I64, U64
+
+# What NumPy and its zip archives raise, beside OSError and ValueError, on what is damaged.
+_BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, AttributeError, SyntaxError)
 
 
 def read_matrix(path: Path, dataset: str, shape: tuple[int, int, int]) -> NDArray[np.floating]:
@@ -54,24 +59,27 @@ def matrix_shape(path: Path, dataset: str) -> tuple[int, int, int]:
 
 
 def _load(path: Path, dataset: str) -> NDArray[Any]:
+    if path.suffix != ".npz":
+        with hdf5.reading(path) as file:
+            _known(path, dataset, file)
+            return hdf5.part(file, dataset)
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return _pick(path, dataset, archive)
-        with h5py.File(path, "r") as file:
-            return _pick(path, dataset, file)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: neither a readable .npz nor an HDF5 file of numbers") from None
+        with files.reading(path) as raw, np.load(raw, allow_pickle=False) as archive:
+            _known(path, dataset, archive)
+            size = archive.zip.getinfo(f"{dataset}.npy").file_size
+            machine.need_memory(2 * size, f"{path}: {dataset}")
+            return np.asarray(archive[dataset])
+    except InputError:
+        raise
+    except (*hdf5.DAMAGE, *_BAD_ARCHIVE) as error:
+        raise InputError(
+            f"{path}: not a readable .npz file of numbers ({files.first_line(error)})"
+        ) from None
 
 
-def _pick(path: Path, dataset: str, store: Any) -> NDArray[Any]:
+def _known(path: Path, dataset: str, store: Any) -> None:
     if dataset not in store:
         raise InputError(f"{path}: no dataset {dataset!r}{did_you_mean(dataset, list(store))}")
-    return np.asarray(store[dataset][...])
 
 
 class Matrix:

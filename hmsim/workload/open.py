@@ -1,10 +1,12 @@
 """From a `[workload]` table to a Workload."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hmsim.config import toml
+import tomli_w
+
+from hmsim import machine
 from hmsim.config.base import load, read_toml
 from hmsim.config.model import LlmModel, resolve_model
 from hmsim.config.run import check_others, with_model_at
@@ -24,6 +26,10 @@ from hmsim.workload.scores import Scores, check_budget
 from hmsim.workload.selection import Selection
 from hmsim.workload.steps import Workload
 from hmsim.workload.trace import TraceWorkload
+
+# Bytes of memory, about, at the peak of a run: a block (its bit in a few bitsets, and its number in
+# a policy's lists of moves), a sequence in a layer, a token on its way through a schedule.
+BLOCK_BYTES, SEQUENCE_BYTES, STEP_BYTES = 2, 200, 150
 
 
 def open_workload(
@@ -50,14 +56,14 @@ def open_workload(
         return TraceWorkload(base / spec.trace)
     model = resolve_model(spec.model)
     lanes = spec.layers or model.layers
-    plan = _schedule(spec, base)
+    plan = _schedule(spec, base, lanes)
     return Generated(
         plan,
         _selection(spec, plan, model, lanes, base),
         model,
         lanes,
         title=spec.title or f"{model.title or 'a model'}, {_describe(spec)}",
-        toml=toml.dumps({"workload": spec.model_dump(exclude_unset=True)}),
+        toml=tomli_w.dumps({"workload": spec.model_dump(exclude_unset=True, exclude_none=True)}),
         seed=spec.seed,
         index_bytes=spec.index_bytes,
     )
@@ -100,13 +106,38 @@ def _scores(spec: WorkloadSpec, lanes: int) -> ScoresSpec:
     return spec.scores
 
 
-def _schedule(spec: WorkloadSpec, base: Path) -> Schedule:
+def _need_memory(
+    spec: WorkloadSpec, lanes: int, tokens: float, sequences: int, decoded: int
+) -> None:
+    """InputError, before anything is allocated, for a workload that does not fit.
+
+    `tokens`: of all sequences together at their ends, `decoded`: of those, made one by one.
+    """
+    slots = tokens / spec.block_tokens + 64 * sequences
+    heads = spec.scores.heads if spec.kind == "scores" and spec.scores is not None else 1
+    process = 26 * heads if spec.kind == "scores" else 1  # bytes: scores, levels, choices; or bits
+    size = lanes * slots * (process + BLOCK_BYTES) + SEQUENCE_BYTES * sequences * lanes
+    size += STEP_BYTES * decoded
+    what = f"workload: {lanes:,} layers, {sequences:,} sequences, {tokens:,.0f} tokens"
+    machine.need_memory(size, what)
+
+
+def _schedule(spec: WorkloadSpec, base: Path, lanes: int) -> Schedule:
     if spec.tokens is not None:
+        first, last = spec.tokens
+        copies = spec.copies
+        _need_memory(spec, lanes, copies * (last + 1), copies, copies * (last + 1 - first))
         return alike(*spec.tokens, spec.copies, spec.block_tokens)
     assert spec.requests is not None  # WorkloadSpec saw to it
     given = spec.requests
+    requests = requests_of(given, base, spec.seed)
+    count = len(requests.prompt)
+    decoded = min(int(requests.output.sum()), given.steps * min(given.batch, count))
+    started = min(count, min(given.batch, count) + decoded)
+    tokens = int(requests.prompt[:started].sum()) + decoded
+    _need_memory(spec, lanes, tokens, started, decoded)
     return schedule(
-        requests_of(given, base, spec.seed),
+        requests,
         spec.block_tokens,
         given.batch,
         given.steps,
@@ -134,14 +165,16 @@ def requests_of(given: RequestsSpec, base: Path, seed: int) -> Requests:
     return Requests(arrival - arrival[0], requests.prompt[kept], requests.output[kept], hashes)
 
 
-def save_requests(spec: WorkloadSpec, base: Path, form: str, path: Path) -> None:
+def save_requests(
+    spec: WorkloadSpec, base: Path, form: str, path: Path, inputs: Iterable[str | Path] = ()
+) -> None:
     """Write the requests of a spec for another tool: a key of `hmsim.workload.requests.WRITERS`.
 
     Raises InputError for a spec without requests.
     """
     if spec.requests is None:
         raise InputError(f"format {form!r}: needs a spec with [workload.requests]")
-    write_requests(requests_of(spec.requests, base, spec.seed), form, path)
+    write_requests(requests_of(spec.requests, base, spec.seed), form, path, inputs)
 
 
 def _describe(spec: WorkloadSpec) -> str:

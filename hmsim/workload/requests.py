@@ -2,19 +2,23 @@
 
 import csv
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from hmsim import files, machine
 from hmsim.config.workload import SyntheticRequests
 from hmsim.errors import InputError, did_you_mean
 from hmsim.workload.steps import F64, I64
 
 MOONCAKE_BLOCK = 512  # tokens behind one hash id
+MOST_TEXT = 1 << 30  # bytes of a file of requests
+MOST_TOKENS = 1 << 31  # of a prompt, and of an output
+MOST_SECONDS = 1e12
+HELD_BYTES = 400  # of memory, for one made-up request on its way to a schedule
 
 
 class Requests(NamedTuple):
@@ -32,13 +36,7 @@ def read_requests(path: Path, form: str | None = None) -> Requests:
     Raises InputError with the line number for lengths that are not positive whole numbers and for
     times that are malformed or out of order.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file of requests") from None
-    lines = text.splitlines()
+    lines = files.read_text(path, MOST_TEXT).splitlines()
     if not any(lines):
         raise InputError(f"{path}: empty; expected requests, one a line")
     rows = list(READERS[form or _detect(path, lines[0])](path, lines))
@@ -75,10 +73,7 @@ def _mooncake(path: Path, lines: list[str]) -> Iterator[Row]:
         if not line.strip():
             continue
         where = f"{path}: line {number}"
-        try:
-            row: Any = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{where}: not JSON: {error.msg}") from None
+        row = files.parse_json(line, where)
         if not isinstance(row, dict):
             raise InputError(f"{where}: expected an object")
         for key in ("timestamp", "input_length", "output_length"):
@@ -87,7 +82,9 @@ def _mooncake(path: Path, lines: list[str]) -> Iterator[Row]:
         prompt = _length(where, "input_length", row["input_length"])
         output = _length(where, "output_length", row["output_length"])
         hashes = row.get("hash_ids", [])
-        if not isinstance(hashes, list) or not all(type(h) is int for h in hashes):
+        if not isinstance(hashes, list) or not all(
+            type(h) is int and abs(h) < 1 << 62 for h in hashes
+        ):
             raise InputError(f"{where}: hash_ids: expected a list of whole numbers")
         if hashes and len(hashes) != -(-prompt // MOONCAKE_BLOCK):
             raise InputError(
@@ -96,10 +93,11 @@ def _mooncake(path: Path, lines: list[str]) -> Iterator[Row]:
         yield _milliseconds(where, row["timestamp"]), prompt, output, hashes, number
 
 
-def _milliseconds(where: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
-        raise InputError(f"{where}: timestamp {value!r}: expected milliseconds")
-    return value / 1e3
+def _milliseconds(where: str, value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and abs(value) <= MOST_SECONDS * 1e3:
+        return value / 1e3
+    raise InputError(f"{where}: timestamp {value!r:.40}: expected milliseconds")
 
 
 # Columns by form: arrival, prompt, output.
@@ -127,9 +125,9 @@ def _csv(path: Path, lines: list[str], columns: tuple[str, ...], seconds: Any) -
         where = f"{path}: line {reader.line_num}"
         try:
             time = seconds(row[arrival])
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, AttributeError):
             raise InputError(f"{where}: {arrival} {row[arrival]!r}: not a time") from None
-        if not np.isfinite(time):
+        if not abs(time) <= MOST_SECONDS:
             raise InputError(f"{where}: {arrival} {row[arrival]!r}: not a time")
         yield (
             time,
@@ -149,10 +147,12 @@ def _timestamp(text: str) -> float:
 
 def _length(where: str, key: str, value: object) -> int:
     """A positive whole number of tokens, from a number or its decimal text."""
-    if isinstance(value, str) and value.strip().isdecimal():
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{where}: {key} {value!r}: expected a whole number of tokens, 1 or more")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TOKENS:
+        raise InputError(
+            f"{where}: {key} {value!r:.40}: expected a whole number of tokens, 1 to {MOST_TOKENS:,}"
+        )
     return value
 
 
@@ -161,6 +161,7 @@ READERS = {"mooncake": _mooncake, "azure": _azure, "vidur": _vidur}
 
 def synthetic_requests(spec: SyntheticRequests, seed: int) -> Requests:
     """Requests from distributions, the same for the same seed."""
+    machine.need_memory(HELD_BYTES * spec.count, f"workload.requests: {spec.count:,} requests")
     rng = np.random.Generator(np.random.Philox(seed))
     gaps = rng.exponential(1 / spec.rate, spec.count)
     prompt = spec.prompt_median * np.exp(spec.prompt_sigma * rng.standard_normal(spec.count))
@@ -170,17 +171,13 @@ def synthetic_requests(spec: SyntheticRequests, seed: int) -> Requests:
     return Requests(np.cumsum(gaps) - gaps[0], prompt, output, [[] for _ in range(spec.count)])
 
 
-def write_requests(requests: Requests, form: str, path: Path) -> None:
+def write_requests(
+    requests: Requests, form: str, path: Path, inputs: Iterable[str | Path] = ()
+) -> None:
     """Write requests for another tool: 'llmservingsim', 'vidur' or 'mooncake'."""
     if form not in WRITERS:
         raise InputError(f"format {form!r}: unknown{did_you_mean(form, WRITERS)}")
-    lines = "".join(f"{line}\n" for line in WRITERS[form](requests))
-    beside = path.with_name(path.name + ".partial")
-    try:
-        beside.write_text(lines)
-        os.replace(beside, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    files.write_text(path, "".join(f"{line}\n" for line in WRITERS[form](requests)), inputs)
 
 
 def _to_llmservingsim(requests: Requests) -> Iterator[str]:

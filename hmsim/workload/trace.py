@@ -1,6 +1,6 @@
 """Trace files as workloads, and workloads as trace files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +92,12 @@ class TraceWorkload:
         return self._file.token_index(slab.first + np.arange(slab.token.size))
 
 
-def save(workload: Workload, path: Path, progress: Callable[[int], None] | None = None) -> None:
+def save(
+    workload: Workload,
+    path: Path,
+    progress: Callable[[int], None] | None = None,
+    inputs: Iterable[str | Path] = (),
+) -> None:
     """Write `workload` as a trace file, streaming; `progress` is told the steps done so far.
 
     Two passes: the first learns when blocks live, the second writes what is read. Blocks are
@@ -123,7 +128,7 @@ def save(workload: Workload, path: Path, progress: Callable[[int], None] | None 
             if progress is not None:
                 progress(chunk.first + chunk.reads.size)
 
-    write_trace(path, header, blocks, slabs())
+    write_trace(path, header, blocks, slabs(), inputs)
 
 
 def _short(chunk: Steps) -> Iterator[Steps]:

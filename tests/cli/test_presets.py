@@ -1,12 +1,17 @@
 """`hmsim presets`: what it prints is taken back as it is, and sizes as JSON."""
 
 import json
+import tomllib
 
 import pytest
 
 from hmsim.cli import main
-from hmsim.config.base import preset_names
+from hmsim.config.base import load, preset_names
+from hmsim.config.memory import MemorySpec
 from hmsim.config.model import model
+from hmsim.config.run import resolve
+from hmsim.config.system import SystemSpec
+from tests.cli.calls import done, refused
 
 GLM = {
     "model_type": "glm4_moe", "hidden_size": 5120, "intermediate_size": 12288,
@@ -56,11 +61,7 @@ def test_what_is_printed_is_taken_back_wherever_a_model_stands(tmp_path, capsys)
 
 @pytest.mark.parametrize("name", preset_names("model"))
 def test_every_preset_pasted_as_it_is(name, capsys):
-    from hmsim.config.run import resolve
-
     assert main(["presets", name]) == 0
-    import tomllib
-
     pasted = "[system]\npreset = 'gh200-96gb'\n" + WORKLOAD + "[workload.model]\n"
     run = resolve(tomllib.loads(pasted + capsys.readouterr().out), [], "pasted")
     assert run.workload.model == model(name)
@@ -124,3 +125,24 @@ def test_stray_tables_and_keys_are_errors_in_every_command(tmp_path, capsys, ext
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
+
+
+def test_every_preset_is_listed_in_a_line(capsys):
+    lines = done(capsys, "presets").splitlines()
+    names = [name for kind in ("system", "memory", "model") for name in preset_names(kind)]
+    assert len(names) > 20
+    for name in names:
+        assert sum(line.split()[0] == name for line in lines) == 1, name
+
+
+@pytest.mark.parametrize(("kind", "spec"), [("system", SystemSpec), ("memory", MemorySpec)])
+def test_systems_and_memories_are_printed_as_what_reads_back(capsys, kind, spec):
+    for name in preset_names(kind):
+        assert load(spec, tomllib.loads(done(capsys, "presets", name)), name)
+
+
+def test_mistakes(tmp_path, capsys):
+    assert "did you mean 'gh200-paper'" in refused(capsys, "presets", "gh20-paper")
+    assert "cannot be read" in refused(capsys, "presets", "--from-hf", tmp_path / "none.json")
+    (tmp_path / "config.json").write_text("{")
+    assert "JSON" in refused(capsys, "presets", "--from-hf", tmp_path / "config.json")

@@ -1,4 +1,4 @@
-"""`hmsim run`, `replay`, `workload` and `presets` as a user calls them."""
+"""`hmsim run` as a user calls it."""
 
 import json
 import os
@@ -161,30 +161,6 @@ def test_broken_traces_are_refused(spec, tmp_path, capsys, content):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_replay_prints_what_is_achieved_and_numbers_bad_lines(tmp_path, capsys):
-    trace = tmp_path / "a.trace"
-    trace.write_text("LD 0\nLD 0x100\nST 512\n")
-    assert main(["replay", str(trace), "--memory", "hbm3-6400", "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["requests"] == 3
-    assert report["bytes"] == 96
-    assert report["bandwidth_GBps"] <= report["peak_GBps"]
-    trace.write_text("LD 0\nLOAD 5\n")
-    assert main(["replay", str(trace), "--memory", "hbm3-6400"]) == 2
-    assert "2" in capsys.readouterr().err
-
-
-def test_presets_are_listed_printed_and_given_back(capsys):
-    assert main(["presets"]) == 0
-    listed = capsys.readouterr().out
-    for name in ("gh200-paper", "hbm4-8000", "lpddr5x-8533", "llama-3.1-8b-paper", "gb200"):
-        assert name in listed
-        assert main(["presets", name]) == 0
-        assert "source" in capsys.readouterr().out
-    assert main(["presets", "gh20-paper"]) == 2
-    assert "did you mean" in capsys.readouterr().err
-
-
 def start(spec, out):
     return subprocess.Popen(
         [sys.executable, "-m", "hmsim", "run", str(spec), "--fidelity", "analytic", "-o", str(out),
@@ -223,16 +199,6 @@ def test_interrupted_runs_leave_a_readable_marked_file(spec, tmp_path, how, monk
         assert file.attrs["complete"] == 0
         assert done > 0
         assert np.isfinite(file["time_s"][:, :done]).all()
-
-
-def test_help_is_quick():
-    """Heavy modules stay out of `--help`."""
-    code = (
-        "import sys; from hmsim.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-    )
-    code += "print([m for m in ('numba', 'numpy', 'scipy', 'pydantic') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("[]\n"), done.stdout
 
 
 def test_requests_of_a_chat_fill_hbm(tmp_path, capsys):

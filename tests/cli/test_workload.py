@@ -1,4 +1,4 @@
-"""`hmsim workload` and `hmsim bound` as a user calls them."""
+"""`hmsim workload` as a user calls it."""
 
 import gzip
 import json
@@ -66,20 +66,6 @@ def test_an_export_goes_back_in_as_plain_addresses(trace, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["requests"] > 0
 
 
-def test_bound_reports_a_certified_gap(trace, capsys):
-    capsys.readouterr()
-    found = {}
-    for method in ("lp", "dual"):
-        call = ["bound", str(trace), *SYSTEM, "--method", method, "--json"]
-        assert main(call) == 0
-        found[method] = json.loads(capsys.readouterr().out)
-    assert set(found["lp"]) == {"bound_s", "achievable_s", "gap", "method", "variant", "barrier",
-                                "iterations", "wall_s"}  # fmt: skip
-    assert found["dual"]["bound_s"] <= found["lp"]["bound_s"] * (1 + 1e-9)
-    assert found["dual"]["bound_s"] >= found["lp"]["bound_s"] * 0.995
-    assert found["dual"]["bound_s"] <= found["dual"]["achievable_s"] * (1 + 1e-9)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -89,13 +75,6 @@ def test_bound_reports_a_certified_gap(trace, capsys):
         (["workload", "import", "TRACE", "--from", "mooncake", "-o", "OUT"], "TRACE"),
         (["workload", "generate", "TRACE.toml", "-o", "OUT"], "cannot be read"),
         (["workload", "info", "TRACE", "--set", "workload.seed=3"], "--set"),
-        (["bound", "TRACE"], "--system"),
-        (["bound", "TRACE", "--system", "gh200"], "no preset"),
-        (["bound", "TRACE", "--system", "gh200-paper", "--gap", "2"], "gap"),
-        (
-            ["bound", "TRACE", "--system", "gh200-paper", "--set", "system.hbm.capacity=1MB"],
-            "capacity",
-        ),
     ],
 )
 def test_mistakes_end_in_one_line_exit_2_and_nothing_written(

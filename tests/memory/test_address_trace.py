@@ -69,7 +69,7 @@ def test_a_missing_trace(tmp_path):
         ({"interleave": 48}, "interleave: 48"),
         ({"interleave": 16}, "interleave: 16"),
         ({"queue": 0}, "read_queue: 0"),
-        ({"row_policy": "closed"}, "'closed'; write"),
+        ({"row_policy": "closed"}, "'closed': write"),
         ({"row_policy": "closed:0"}, "closed:0"),
         ({"refresh": "all"}, "did you mean 'all-bank'?"),
         ({"scheduler": "FCFS"}, "did you mean 'FRFCFS'?"),
@@ -144,7 +144,7 @@ def test_commands_as_csv(tmp_path):
         ["73", "RD", "0", "0", "0", "0", "0", "0", "1"],
     ]
     with pytest.raises(InputError, match="cannot be written"):
-        replay_trace(sequential(4), "hbm3-6400", commands=tmp_path / "no" / "c.csv")
+        replay_trace(sequential(4), "hbm3-6400", commands=path / "c.csv")
 
 
 def test_every_command_is_logged_however_long_the_idle_time(tmp_path):

@@ -9,13 +9,13 @@ from hmsim.__main__ import main
 def test_the_example_runs_from_the_command_line(tmp_path, monkeypatch, capsys):
     """The template that the README points to, named as a user would."""
     root = Path(__file__).parents[2]
-    monkeypatch.syspath_prepend(str(root))
+    monkeypatch.chdir(root / "examples")
     config = str(root / "workloads/paper-60.toml")
     code = main(
         ["run", config, "--set", "workload.tokens=[2000, 2005]",
          "--set", "workload.sparsity=0.5", "--set", "system.hbm.capacity=16.5GB",
          "--fidelity", "analytic", "--json", "--policy", "static",
-         "--policy", "examples.my_policy:PromoteSome",
+         "--policy", "my_policy:PromoteSome",
          "--output", str(tmp_path / "out.h5"), "--plot", str(tmp_path / "out.png")]
     )  # fmt: skip
     found = json.loads(capsys.readouterr().out)["policies"]

@@ -28,7 +28,15 @@ def variables(rows, scale=1):
 
 ATTRIBUTES = {
     "config": "x = 1", "fidelity": "analytic", "peak_bandwidth_GBps": 1.0, "system": "a system",
-    "workload_title": "a workload",
+    "workload_title": "a workload", "title": "", "seed": 1, "workload_steps": 9,
+    "workload_layers": 1, "workload_sequences": 1, "workload_block_bytes": 1,
+    "workload_tokens_per_block": 1, "workload_seed": 1, "bound_method": "split",
+    "bound_variant": "text", "bound_barrier": "layer", "numba": "0", "numpy": "0",
+}  # fmt: skip
+
+FINISHED = {
+    "wall_s": 0.1, "workload_token_steps": 9, "workload_tokens": 9, "workload_demand_bytes": 1.0,
+    "bound_time_s": 1.0, "bound_bandwidth_GBps": 1.0, "bound_iterations": 0,
 }  # fmt: skip
 
 
@@ -53,7 +61,7 @@ def write(path, rows=(5, 4), policies=("static", "reactive"), finish=True):
         if finish:
             totals = dict.fromkeys(TOTALS, [float("nan")] * len(policies))
             totals["total_time_s"] = [1.5 + row for row in range(len(policies))]
-            record = Record({"wall_s": 0.1}, list(policies), totals, traits(policies))
+            record = Record(FINISHED, list(policies), totals, traits(policies))
             writer.finish(record, np.zeros((0, 3)))
 
 
@@ -114,17 +122,19 @@ def test_an_existing_file_stays_until_the_new_one_is_complete(tmp_path):
     with pytest.raises(KeyboardInterrupt), writer_of(path, ["static"], 9):
         raise KeyboardInterrupt
     assert path.read_bytes() == before
-    check(tmp_path / "r.h5.partial")
+    (partial,) = tmp_path.glob("r.h5.*.partial")
+    with h5py.File(partial) as file:
+        assert file.attrs["complete"] == 0
     write(path, rows=(3,))
     with h5py.File(path) as file:
         assert file["time_s"].shape == (2, 3)
 
 
 def test_other_files_are_refused_in_one_line(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="No such file"):
         check(tmp_path / "none.h5")
     (tmp_path / "empty.h5").write_bytes(b"")
-    with pytest.raises(InputError, match="not an HDF5 file"):
+    with pytest.raises(InputError, match="not a readable HDF5 file"):
         check(tmp_path / "empty.h5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file.attrs["format"] = "hmsim-trace"
@@ -136,7 +146,7 @@ def test_other_files_are_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match="version 99 is newer"):
         check(tmp_path / "r.h5")
     with pytest.raises(InputError, match="cannot be written"):
-        writer_of(tmp_path / "no" / "folder.h5", ["static"], 9)
+        writer_of(tmp_path / "r.h5" / "folder.h5", ["static"], 9)
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
@@ -145,7 +155,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     assert record.policies == ["static", "reactive"]
     assert record.totals["total_time_s"] == [1.5, 2.5]
     assert record.traits == traits(record.policies)
-    assert record.attributes.items() >= (ATTRIBUTES | {"wall_s": 0.1, "complete": 1}).items()
+    assert record.attributes.items() >= (ATTRIBUTES | FINISHED | {"complete": 1}).items()
 
 
 @pytest.mark.parametrize("lacking", ["is_schedule", "aggregate_bandwidth_GBps"])

@@ -11,7 +11,7 @@ from hmsim.simulate import certify, ran
 from hmsim.simulate.estimate import Estimate
 from tests.oracles import made
 
-BOUNDS = certify.Bounds(4.0, 3.0, 2.0, 1.0)
+BOUNDS = certify.Bounds(4.0, 3.0, 2.0, 1.0, 1.5)
 
 
 def outcome(**changes):
@@ -25,7 +25,7 @@ def outcome(**changes):
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"), [("variant", (4.0, 2.0)), ("own", (5.0, 2.0)), ("pooled", (3.0, 1.0))]
+    ("kind", "expected"), [("variant", (4.0, 2.0)), ("own", (5.0, 1.5)), ("pooled", (3.0, 1.0))]
 )
 def test_a_policy_is_held_against_the_bound_that_it_names(kind, expected):
     assert ran.bounds_of(BOUNDS, outcome(bound_kind=kind)) == expected

@@ -155,9 +155,9 @@ def test_appends_add_up_over_the_whole_file(tmp_path):
     [
         ({"format": "other"}, "format 'other': expected 'hmsim-trace'"),
         ({"version": 2}, "version 2: this reads version 1"),
-        ({"block_bytes": 0}, "block_bytes: must be 1 or more"),
+        ({"block_bytes": 0}, "block_bytes: from 1 to"),
         ({"block_bytes": "big"}, "block_bytes 'big': not a number"),
-        ({"resident_bytes": -1.0}, "resident_bytes: must not be negative"),
+        ({"resident_bytes": -1.0}, "resident_bytes: must be finite, not negative"),
     ],
 )
 def test_bad_attributes_are_named(tmp_path, attributes, complaint):
@@ -166,7 +166,7 @@ def test_bad_attributes_are_named(tmp_path, attributes, complaint):
 
 
 def test_files_that_are_no_trace(tmp_path):
-    with pytest.raises(InputError, match="no such trace file"):
+    with pytest.raises(InputError, match="No such file"):
         TraceFile(tmp_path / "none.h5")
     legal = make(tmp_path / "t.h5").read_bytes()
     for content in (b"", b"n,l,tokens\n", legal[: len(legal) // 2]):
@@ -251,4 +251,4 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_an_unwritable_place_is_an_input_error(tmp_path):
     file = TraceFile(make(tmp_path / "t.h5"))
     with pytest.raises(InputError, match="cannot be written"):
-        write_trace(tmp_path / "none" / "t.h5", HEADER, file.blocks, [])
+        write_trace(tmp_path / "t.h5" / "t.h5", HEADER, file.blocks, [])

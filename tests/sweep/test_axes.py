@@ -30,9 +30,13 @@ def test_range_by_step_includes_its_end():
     assert values(range={"from": 1, "to": 2.5, "step": 1}) == [1, 2]
 
 
-def test_quantities_become_base_units():
-    assert values(range={"from": "1 GB", "to": "2 GB", "count": 3}) == [10**9, 1.5e9, 2 * 10**9]
-    assert values(log={"from": "100 GB/s", "to": "400 GB/s", "count": 3}) == [1e11, 2e11, 4e11]
+def test_quantities_keep_their_unit_for_the_key_to_check():
+    assert values(range={"from": "1 GB", "to": "2 GB", "count": 3}) == [
+        "1000000000 B", "1500000000 B", "2000000000 B",
+    ]  # fmt: skip
+    assert values(log={"from": "100 GB/s", "to": "400 GB/s", "count": 3}) == [
+        "100000000000 B/s", "200000000000 B/s", "400000000000 B/s",
+    ]  # fmt: skip
 
 
 def test_rounded_range_has_each_number_once():
@@ -105,3 +109,23 @@ def test_two_axes_over_one_key():
 def test_names_that_a_dataset_needs():
     with pytest.raises(InputError, match="taken"):
         axis("gap", key="x.y", values=[1])
+
+
+@pytest.mark.parametrize("name", [".", "", "a/b", "..", "a.", "a b", "gap", "workload_steps", "$"])
+def test_names_that_no_axis_can_have(name):
+    with pytest.raises(InputError, match="axes"):
+        expand({name: AxisSpec(key="workload.seed", values=[1, 2])}, "s")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"range": {"from": "17 GB/s", "to": "30 GHz", "count": 2}}, "do not measure the same"),
+        ({"range": {"from": 0, "to": 1e300, "step": 1e-300}}, "at most"),
+        ({"range": {"from": 0, "to": "inf GB", "count": 2}}, "no number"),
+        ({"log": {"from": "1 s", "to": "2 GB", "count": 2}}, "do not measure the same"),
+    ],
+)
+def test_ranges_that_make_no_sense(spec, said):
+    with pytest.raises(InputError, match=said):
+        expand({"a": AxisSpec.model_validate({"key": "k"} | spec)}, "s")

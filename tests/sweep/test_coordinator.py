@@ -195,3 +195,25 @@ def test_journal_is_plain_json_lines(tmp_path):
     sweep(tmp_path, Answering())
     lines = (tmp_path / "out/points.jsonl").read_text().splitlines()
     assert [set(json.loads(line)) for line in lines] == [{"hash", "changes", "report"}] * 4
+
+
+def test_a_journal_is_read_up_to_what_is_no_entry(tmp_path):
+    """By every command that reads one; a sweep goes on from there."""
+    sweep(tmp_path, Answering())
+    journal = tmp_path / "out/points.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for torn in (b'{"hash": 3}\n', b"[" * 5000 + b"\n", b"\x00\xff\n", b'{"hash": "a", "cha'):
+        journal.write_bytes(b"".join(lines[:2]) + torn + b"".join(lines[2:]))
+        assert hmsim.open_sweep(tmp_path / "out").attrs["missing"] > 0
+        pool = Answering()
+        sweep(tmp_path, pool, resume=True)
+        assert pool.ran == 2
+        assert sorted(journal.read_bytes().splitlines(keepends=True)) == sorted(lines)
+
+
+def test_a_sweep_file_of_the_users_own_is_no_sweeps_directory(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/sweep.toml").write_text(TEXT)
+    with pytest.raises(InputError, match="that no sweep has made"):
+        sweep(tmp_path, Answering(), resume=True)
+    assert (tmp_path / "out/sweep.toml").read_text() == TEXT

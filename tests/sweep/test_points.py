@@ -86,6 +86,13 @@ values = ["overlap", "serial"]
         ('[axes.a]\nkey = "workload.kind.x"\nvalues = [1]', "not a table"),
         ('[axes.a]\nkey = "system"\nvalues = ["gh2000"]', "gh200"),
         ("[axes]", "axes"),
+        (
+            '[axes.a]\nkey = "system.hbm.capacity"\nrange = {from="17 GB/s", to="18 GB/s", count=2}',
+            "does not measure bytes",
+        ),
+        ('[axes.a]\nkey = "workload.sparsity"\nvalues = [true]', "true is not a number"),
+        ('[axes.a]\nkey = "policies.names"\nvalues = ["statc"]', "did you mean 'static'"),
+        ('[axes.a]\nkey = "policies.options.reactive.window"\nvalues = [3]', "unknown option"),
     ],
 )
 def test_wrong_keys_are_found_before_anything_runs(tmp_path, axes, said):

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+import tomli_w
 
-from hmsim.config import toml
 from hmsim.config.base import load, read_toml
 from hmsim.config.calibration import CalibrationSpec
 from hmsim.errors import InputError
@@ -29,7 +29,7 @@ SMALL = {
 
 def write(folder, **changes):
     path = folder / "targets.toml"
-    path.write_text(toml.dumps(SMALL | changes))
+    path.write_text(tomli_w.dumps(SMALL | changes))
     return path
 
 

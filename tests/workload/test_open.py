@@ -82,7 +82,7 @@ def test_bad_matrices_are_refused(tmp_path, scores, complaint):
 
 def test_files_that_are_no_matrix(tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"nothing")
-    for name, complaint in (("bad.npz", "neither a readable"), ("none.h5", "no such file")):
+    for name, complaint in (("bad.npz", "not a readable"), ("none.h5", "No such file")):
         with pytest.raises(InputError, match=complaint):
             open_matrix(tmp_path / name, budget=8)
     np.savez(tmp_path / "other.npz", score=np.zeros(3))

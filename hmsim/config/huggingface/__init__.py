@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hmsim import files
 from hmsim.config.base import load
 from hmsim.config.huggingface.attention import (
     BOTH,
@@ -75,12 +76,7 @@ def from_hf(path: Path) -> LlmModel:
 
 def read_config(path: Path) -> Read:
     """The model of a `config.json`, and what of it is in doubt. Raises as `from_hf`."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from None
+    config = files.read_json(path)
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected an object")
     doubts: dict[str, str] = {}

@@ -1,10 +1,16 @@
 """The policies there are, by name; users' own by `package.module:NAME`."""
 
 import importlib
+import inspect
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from hmsim.errors import InputError, did_you_mean
+from hmsim.placement.policies.plugin import Allow, check_allowed, check_made, load
+
+PLUGIN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")  # module:CLASS
 
 BUILT_IN = {
     "unlimited": f"{__name__}.unlimited:Unlimited",
@@ -30,30 +36,70 @@ BUILT_IN = {
 
 
 def make(
-    name: str, options: dict[str, Any] | None = None, known: Mapping[str, str] = BUILT_IN
+    name: str,
+    options: dict[str, Any] | None = None,
+    known: Mapping[str, str] = BUILT_IN,
+    allow: Allow = False,
 ) -> Any:
     """The policy of that name, built with its options; InputError if there is none.
 
     It is called `name` from then on, as the command called it. `known` maps names to
     `module:CLASS`. The option `policy` makes `name` an alias: one run can hold a policy with
-    several settings.
+    several settings. `allow`: which policies of users' own may be imported (all, none, or those of
+    some names).
     """
     label, options = name, dict(options or {})
-    name = options.pop("policy", name)
-    module, colon, attribute = known.get(name, name).partition(":")
-    if not colon:
-        raise InputError(f"policy {name!r} is unknown{did_you_mean(name, known)}")
-    try:
+    name = resolved(name, options, known)
+    options.pop("policy", None)
+    if name in known:
+        module, _, attribute = known[name].partition(":")
         kind = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"policy {name!r} cannot be loaded: {error}") from None
-    from hmsim.placement.policies.api import BasePolicy
-
-    if not (isinstance(kind, type) and issubclass(kind, BasePolicy)):
-        raise InputError(f"policy {name!r}: {attribute} is no subclass of hmsim.Policy")
+    else:
+        check_allowed(name, allow)
+        kind = load(name)
+    _check_options(kind, options, f"policies.options.{label}")
     try:
         policy = kind(**options)
-    except TypeError as error:
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
         raise InputError(f"policies.options.{label}: {error}") from None
+    except Exception as error:
+        if name in known:
+            raise
+        raise InputError(f"policy {name!r}: {type(error).__name__}: {error}") from None
+    if name not in known:
+        check_made(name, policy)
     policy.name = label
     return policy
+
+
+def resolved(label: str, options: Mapping[str, Any], known: Mapping[str, str] = BUILT_IN) -> str:
+    """The policy that `label` stands for: a known name, or `module:CLASS`; InputError if neither."""
+    name = options.get("policy", label)
+    if not isinstance(name, str):
+        raise InputError(f"policies.options.{label}.policy: {name!r:.60}: a policy's name")
+    if name not in known and not PLUGIN.fullmatch(name):
+        raise InputError(f"policy {name!r} is unknown{did_you_mean(name, known)}")
+    return name
+
+
+def _check_options(kind: type, options: dict[str, Any], where: str) -> None:
+    """InputError for an option that the policy does not have, or that cannot be what it asks for."""
+    known = inspect.signature(kind).parameters
+    for name, value in options.items():
+        if name not in known:
+            hint = did_you_mean(name, known) if known else "; this policy has none"
+            raise InputError(f"{where}.{name}: unknown option{hint}")
+        default = known[name].default
+        if isinstance(value, bool) and not isinstance(default, bool):
+            raise InputError(f"{where}.{name}: {str(value).lower()}: true and false are no numbers")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{where}.{name}: {value}: must be finite")
+    missing = [
+        name for name, each in known.items()
+        if each.default is each.empty and name not in options
+        and each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+    ]  # fmt: skip
+    if missing:
+        raise InputError(f"{where}.{missing[0]}: missing")

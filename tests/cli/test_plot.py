@@ -1,4 +1,4 @@
-"""`hmsim plot` and `hmsim info` as they are called."""
+"""`hmsim plot` as a user calls it."""
 
 import json
 
@@ -67,7 +67,7 @@ def test_lost_cycles_of_a_run(tmp_path, capsys):
         (["x.h5", "--kind", "bandwith", "-o", "a.png"], "did you mean 'bandwidth'"),
         (["x.h5", "-o", "a.png"], "--kind: missing"),
         (["x.h5", "--kind", "gap", "-o", "a.gif"], "figures are"),
-        (["x.h5", "--kind", "gap", "-o", "a.png"], "no such file"),
+        (["x.h5", "--kind", "gap", "-o", "a.png"], "cannot be read: No such file"),
         (["x.h5", "y.h5", "--kind", "gap", "-o", "a.png"], "draws one, not 2"),
         (["x.h5", "--kind", "gap", "--policy", "a", "-o", "a.png"], "goes with timeline"),
         (["x.json", "--kind", "lost-cycles", "-o", "a.png"], "cannot be read"),
@@ -81,21 +81,3 @@ def test_wrong_calls(tmp_path, monkeypatch, capsys, call, said):
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
-
-
-def test_info_of_a_result_and_of_a_sweep(tmp_path, capsys):
-    result = made.result(tmp_path)
-    assert main(["info", str(result.path)]) == 0
-    shown = capsys.readouterr().out
-    assert "a small run" in shown
-    assert "complete; fidelity analytic" in shown
-    assert main(["info", str(result.path), "--config"]) == 0
-    again = tmp_path / "again.toml"
-    again.write_text(capsys.readouterr().out)
-    assert main(["run", str(again), "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert main(["info", str(result.path), "--json"]) == 0
-    own = json.loads(capsys.readouterr().out)
-    assert own["policies"]["static"]["time_s"] == report["policies"]["static"]["time_s"]
-    assert main(["info", str(made.sweep(tmp_path))]) == 0
-    assert "6 points: 0 missing, 3 failed" in capsys.readouterr().out

@@ -1,0 +1,43 @@
+"""`hmsim info` as a user calls it."""
+
+import pytest
+
+from tests.cli.calls import done, refused, told
+from tests.oracles import made
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return made.result(tmp_path_factory.mktemp("info"))
+
+
+def test_a_result(result, capsys):
+    shown = done(capsys, "info", result.path)
+    assert "a small run" in shown
+    assert "complete; fidelity analytic, seed 1" in shown
+    found = told(capsys, "info", result.path)
+    assert set(found["policies"]) == set(result.policies)
+    assert found["attributes"]["complete"] == 1
+
+
+def test_its_configuration_runs_again(result, tmp_path, capsys):
+    again = tmp_path / "again.toml"
+    again.write_text(done(capsys, "info", result.path, "--config"))
+    report = told(capsys, "run", again)
+    own = told(capsys, "info", result.path)
+    assert own["policies"]["static"]["time_s"] == report["policies"]["static"]["time_s"]
+
+
+def test_a_sweeps_directory(tmp_path, capsys):
+    folder = made.sweep(tmp_path)
+    assert "6 points: 0 missing, 3 failed" in done(capsys, "info", folder)
+    assert told(capsys, "info", folder)["axes"] == {"sparsity": 3, "capacity": 2, "policy": 2}
+    assert "gh200-paper" in done(capsys, "info", folder, "--config")
+
+
+def test_mistakes(tmp_path, capsys):
+    assert "no such file" in refused(capsys, "info", tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("no HDF5")
+    assert "not an HDF5 file" in refused(capsys, "info", tmp_path / "text.h5")
+    (tmp_path / "empty").mkdir()
+    assert "no directory of a sweep" in refused(capsys, "info", tmp_path / "empty")

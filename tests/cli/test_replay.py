@@ -1,0 +1,66 @@
+"""`hmsim replay` as a user calls it."""
+
+import pytest
+
+from tests.cli.calls import done, refused, told
+
+KEYS = {"requests", "bytes", "seconds", "bandwidth_GBps", "peak_GBps", "row_hit_rate",
+        "mean_read_latency_ns", "p99_read_latency_ns", "mean_arrival_latency_ns", "wall_s"}  # fmt: skip
+
+
+@pytest.fixture
+def trace(tmp_path):
+    path = tmp_path / "a.trace"
+    path.write_text("LD 0\nLD 0x100\nST 512\n")
+    return path
+
+
+def test_what_is_achieved(trace, capsys):
+    report = told(capsys, "replay", trace, "--memory", "hbm3-6400")
+    assert set(report) >= KEYS
+    assert (report["requests"], report["bytes"]) == (3, 96)
+    assert 0 < report["bandwidth_GBps"] <= report["peak_GBps"] == 51.2
+    shown = done(capsys, "replay", trace, "--memory", "hbm3-6400")
+    assert "GB/s" in shown
+
+
+def test_options_reach_the_memory(trace, tmp_path, capsys):
+    commands = tmp_path / "c.csv"
+    report = told(
+        capsys, "replay", trace, "--memory", "lpddr5-6400", "--channels", "2", "--interleave",
+        "256 B", "--queue", "8", "--row-policy", "closed:1", "--refresh", "none", "--commands",
+        commands,
+    )  # fmt: skip
+    assert report["peak_GBps"] == 25.6
+    names = [line.split(",")[1] for line in commands.read_text().splitlines()]
+    assert names.count("ACT1") == 2  # a row of each channel
+    assert "REFab" not in names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--memory", "hbm3-640"], "did you mean 'hbm3-6400'"),
+        (["--memory", "hbm3-6400", "--interleave", "3 parsecs"], "--interleave 3 parsecs"),
+        (["--memory", "hbm3-6400", "--interleave", "48"], "power of two"),
+        (["--memory", "hbm3-6400", "--channels", "0"], "channels"),
+        (["--memory", "hbm3-6400", "--refresh", "daily"], "refresh"),
+        (["--memory", "hbm3-6400", "--row-policy", "ajar"], "row policy"),
+        (["--memory", "hbm3-6400", "--queue", "0"], "queue"),
+        (["--memory", "hbm3-6400", "--mapping", "Xx4"], "map"),
+        (["--memory", "missing.toml"], "cannot be read"),
+        ([], "--memory"),
+    ],
+)
+def test_mistakes(trace, capsys, arguments, message):
+    assert message in refused(capsys, "replay", trace, *arguments)
+
+
+def test_a_bad_line_is_named_by_its_number(trace, tmp_path, capsys):
+    trace.write_text("LD 0\nLOAD 5\n")
+    said = refused(capsys, "replay", trace, "--memory", "hbm3-6400")
+    assert "2" in said
+    assert "LOAD" in said
+    assert "none.trace" in refused(
+        capsys, "replay", tmp_path / "none.trace", "--memory", "hbm3-6400"
+    )

@@ -1,0 +1,129 @@
+"""HDF5 of strangers: what leads out of the file, and what is damaged, is refused by name."""
+
+import h5py
+import numpy as np
+import pytest
+
+from hmsim import hdf5
+from hmsim.errors import InputError
+from hmsim.store.trace import TraceFile
+from hmsim.workload.open import open_workload
+
+
+@pytest.fixture
+def trace(tmp_path):
+    """A small legal trace file."""
+    from hmsim.config.workload import WorkloadSpec
+    from hmsim.workload.trace import save
+
+    spec = WorkloadSpec(model="gpt2", layers=2, block_tokens=4, tokens=(40, 47))
+    save(open_workload(spec), tmp_path / "t.h5")
+    return tmp_path / "t.h5"
+
+
+def put(path, name, make):
+    with h5py.File(path, "a") as file:
+        del file[name]
+        make(file)
+
+
+def test_nothing_outside_the_file_is_read(trace, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(range(200)) * 100)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["position"] = np.zeros(22, "u4")
+    shape = (22,)
+
+    def external_link(file):
+        file["block/position"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "position")
+
+    def external_storage(file):
+        file.create_dataset(
+            "block/position", shape, "u4", external=[(str(secret), 0, 4 * shape[0])]
+        )
+
+    def virtual(file):
+        layout = h5py.VirtualLayout(shape, "u4")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "position", shape)
+        file.create_virtual_dataset("block/position", layout)
+
+    def dangling(file):
+        file["block/position"] = h5py.SoftLink("/nowhere")
+
+    for make, said in (
+        (external_link, "a link to another file"),
+        (external_storage, "its data lie in another file"),
+        (virtual, "its data lie in another file"),
+        (dangling, "a link that leads nowhere"),
+    ):
+        put(trace, "block/position", make)
+        with pytest.raises(InputError, match=f"/block/position.*{said}"):
+            TraceFile(trace)
+        with hdf5.reading(trace) as file, pytest.raises(InputError, match=said):
+            hdf5.check_inside(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("block_bytes", [16, 16], "not a number"),
+        ("layers", "two", "not a number"),
+        ("layers", 1.5, "not a number"),
+        ("layers", 2**40, "from 1 to"),
+        ("title", 3, "not text"),
+        ("title", ["a", "b"], "not text"),
+        ("format", np.arange(3), "not text"),
+        ("version", h5py.Empty("i4"), "not a number"),
+        ("resident_bytes", np.inf, "must be finite"),
+        ("seed", -1, "seed"),
+        ("sequences", 0, "from 1 to"),
+    ],
+)
+def test_attributes_are_single_values_of_their_kind(trace, name, value, said):
+    with h5py.File(trace, "a") as file:
+        file.attrs[name] = value
+    with pytest.raises(InputError, match=said):
+        TraceFile(trace)
+
+
+def test_sequence_and_position_are_in_range(trace):
+    with h5py.File(trace, "a") as file:
+        file["block/sequence"][3] = 7
+    with pytest.raises(InputError, match="block 3: sequence is not below"):
+        TraceFile(trace)
+    put(trace, "block/position", lambda file: file.create_dataset(
+        "block/position", data=np.full(file["block/layer"].shape, -1, "i8")))  # fmt: skip
+    with pytest.raises(InputError, match="block 0: position is not from 0"):
+        TraceFile(trace)
+
+
+def test_a_dataset_larger_than_the_memory_is_refused_before_it_is_read(trace):
+    put(trace, "read/block", lambda file: file.create_dataset(
+        "read/block", (1 << 50,), "u4", chunks=(1024,)))  # fmt: skip
+    with h5py.File(trace) as file, pytest.raises(InputError, match="of memory"):
+        hdf5.part(file, "read/block")
+
+
+def test_flipped_bits_are_one_line_or_harmless(trace):
+    """Every kind of damage is an InputError, or changes nothing that is read."""
+    whole = trace.read_bytes()
+    rng = np.random.default_rng(3)
+    said = []
+    for place in rng.integers(0, len(whole), 60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(0, 8)
+        trace.write_bytes(damaged)
+        try:
+            workload = open_workload_of(trace)
+            for _ in workload.chunks():
+                pass
+        except InputError as error:
+            said.append(str(error))
+    assert len(said) > 5
+    assert "\n" not in "".join(said)
+
+
+def open_workload_of(path):
+    from hmsim.workload.trace import TraceWorkload
+
+    return TraceWorkload(path)
