@@ -26,7 +26,14 @@ UNITS: dict[str, dict[str, float]] = {
     "hertz": {f"{p}Hz": f for p, f in _DECIMAL.items()},
 }
 _EXAMPLE = {"bytes": "24 GB", "bytes/s": "450 GB/s", "seconds": "18.75 ns", "hertz": "1.6 GHz"}
-_QUANTITY = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?inf)\s*(\S*)\s*")
+_NUMBER = r"[-+]?(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?inf"
+_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*(\S*)\s*")
+
+
+def pattern(kind: str) -> str:
+    """The regular expression of what `parse` takes for `kind`, as in a JSON Schema."""
+    known = "|".join(map(re.escape, UNITS[kind]))
+    return rf"^\s*({_NUMBER})\s*({known})?\s*$"
 
 
 def parse(value: object, kind: str) -> float:

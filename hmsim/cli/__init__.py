@@ -8,24 +8,56 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from hmsim import __version__
+from hmsim.cli.common import help_of
 from hmsim.errors import InputError, InputWarning, ProgramError, SolverError, did_you_mean
 
 TRACEBACK = "--traceback"  # anywhere in a call: show where an unexpected error came from
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors of the call are InputErrors, so that they read like all others."""
+    """Errors of the call are InputErrors, so that they read like all others; help has examples."""
+
+    def format_help(self) -> str:
+        from hmsim.cli.examples import EXAMPLES
+
+        lines = [f"  {call}" for call in EXAMPLES.get(self.prog, ())]
+        return "\n".join([super().format_help(), "examples:", *lines]) + "\n"
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise InputError(f"{self.prog}: {message}")
 
 
+class _PrintCompletion(argparse.Action):
+    """`--print-completion SHELL`, by shtab."""
+
+    def __call__(self, parser: Any, namespace: Any, shell: Any, option: str | None = None) -> None:
+        try:
+            import shtab
+        except ImportError:
+            raise InputError(f"{option}: needs shtab: pip install 'hmsim[completion]'") from None
+        if shell not in shtab.SUPPORTED_SHELLS:
+            raise InputError(f"{option}: {shell!r}{did_you_mean(shell, shtab.SUPPORTED_SHELLS)}")
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from hmsim.cli import bound, info, plot, presets, replay, report, run, sweep, workload
+    from hmsim.cli import (
+        bound,
+        info,
+        plot,
+        presets,
+        replay,
+        report,
+        run,
+        schema,
+        sweep,
+        workload,
+    )
 
     root = _Parser(
         prog="hmsim",
@@ -33,8 +65,13 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     root.add_argument("--version", action="version", version=f"hmsim {__version__}")
-    commands = root.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in (run, replay, workload, bound, sweep, plot, report, presets, info):
+    root.add_argument(
+        "--print-completion", action=_PrintCompletion, metavar="SHELL",
+        help="print a completion script for bash, zsh and others, and exit",
+    )  # fmt: skip
+    root.set_defaults(command=help_of(root))
+    commands = root.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+    for module in (run, replay, workload, bound, sweep, plot, report, presets, info, schema):
         module.add(commands)
     return root
 

@@ -1,12 +1,13 @@
 """What several commands share: progress, and JSON on standard output."""
 
+import argparse
 import contextlib
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 QUIET_SECONDS = 2.0  # work that takes less shows no progress
@@ -50,6 +51,16 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def help_of(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """The command of a call that names none: its help, on standard error, and exit code 2."""
+
+    def command(_: argparse.Namespace) -> int:
+        parser.print_help(sys.stderr)
+        return 2
+
+    return command
 
 
 @contextlib.contextmanager

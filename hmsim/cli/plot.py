@@ -17,7 +17,6 @@ def add(commands: Any) -> None:
         help="draw a figure from results",
         description="Draw a figure from result files (of hmsim run), a sweep's directory, a trace "
         "or a workload's spec, or what `hmsim replay --json` printed, as the kind needs.",
-        epilog="`hmsim plot --kinds` lists the kinds.",
         allow_abbrev=False,
     )
     parser.add_argument("data", nargs="*", metavar="RESULT.h5")

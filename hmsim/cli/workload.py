@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hmsim.cli.common import help_of
 from hmsim.errors import InputError
 
 
@@ -15,7 +16,8 @@ def add(commands: Any) -> None:
         description="The workload generator, for hmsim and for other tools.",
         allow_abbrev=False,
     )
-    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=type(parser))
+    parser.set_defaults(command=help_of(parser))
+    verbs = parser.add_subparsers(metavar="VERB", parser_class=type(parser))
 
     generate = verbs.add_parser("generate", help="write a spec's trace file", allow_abbrev=False)
     generate.add_argument("spec", metavar="SPEC.toml")

@@ -25,6 +25,9 @@ PRESETS = Path(__file__).parent / "presets"
 class Strict(BaseModel):
     """A frozen model that refuses unknown keys; `load` turns every failure into an InputError.
 
+    The string under a field is its description, for people who read the file, and for
+    `hmsim schema` and docs/configuration.md, which are made from it.
+
     Truth values are no numbers, numbers are finite and fit 64 bits, text is text in UTF-8.
     """
 
@@ -86,16 +89,44 @@ def _quantity(kind: str) -> BeforeValidator:
     return BeforeValidator(lambda value: units.parse(value, kind))
 
 
-Bytes = Annotated[float, _quantity("bytes"), AfterValidator(_positive)]
+class _Written:
+    """The JSON Schema of a quantity: a number in base units, or a string with its unit."""
+
+    def __init__(self, kind: str, **limit: int):
+        self._kind, self._limit = kind, limit
+
+    def __get_pydantic_json_schema__(self, _core: Any, _handler: Any) -> dict[str, Any]:
+        kinds = {"type": ["number", "string"], "pattern": units.pattern(self._kind)}
+        return kinds | {"unit": self._kind} | self._limit
+
+
+_ABOVE, _FROM = AfterValidator(_positive), AfterValidator(_not_negative)
+Bytes = Annotated[float, _quantity("bytes"), _ABOVE, _Written("bytes", exclusiveMinimum=0)]
 # A capacity may be unlimited.
 Capacity = Annotated[
-    float, Field(allow_inf_nan=True), _quantity("bytes"), AfterValidator(_positive)
+    float,
+    Field(allow_inf_nan=True),
+    _quantity("bytes"),
+    _ABOVE,
+    _Written("bytes", exclusiveMinimum=0),
 ]
-BytesOrZero = Annotated[float, _quantity("bytes"), AfterValidator(_not_negative)]
-Bandwidth = Annotated[float, _quantity("bytes/s"), AfterValidator(_positive)]
-Seconds = Annotated[float, _quantity("seconds"), AfterValidator(_positive)]
-SecondsOrZero = Annotated[float, _quantity("seconds"), AfterValidator(_not_negative)]
-Hertz = Annotated[float, _quantity("hertz"), AfterValidator(_positive)]
+BytesOrZero = Annotated[float, _quantity("bytes"), _FROM, _Written("bytes", minimum=0)]
+Bandwidth = Annotated[float, _quantity("bytes/s"), _ABOVE, _Written("bytes/s", exclusiveMinimum=0)]
+Seconds = Annotated[float, _quantity("seconds"), _ABOVE, _Written("seconds", exclusiveMinimum=0)]
+SecondsOrZero = Annotated[float, _quantity("seconds"), _FROM, _Written("seconds", minimum=0)]
+
+
+def counted(unit: str, least: int = 1, most: int | None = None) -> Any:
+    """What `Annotated[int, ...]` takes to count in `unit` from `least` (to `most`)."""
+    return Field(ge=least, le=most, json_schema_extra={"unit": unit})
+
+
+MOST = 10**12  # of anything that a workload counts
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Tokens = Annotated[int, counted("tokens", 1, MOST)]
+TokensOrZero = Annotated[int, counted("tokens", 0, MOST)]
+Layers = Annotated[int, counted("layers", 1, MOST)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from hmsim.config.base import Strict
+from hmsim.config.base import Count, Layers, Strict, counted
 from hmsim.config.workload import WorkloadSpec
 
 Range = Annotated[tuple[float, float], Field(min_length=2)]
@@ -14,9 +14,13 @@ class FitSpec(Strict):
     """A search: ranges by key of `[workload]` (dotted), and the size of the trials."""
 
     parameters: dict[str, Range]
-    layers: int = Field(default=2, ge=1)  # of a trial
-    steps: int = Field(default=150, ge=2)  # token steps of a trial
-    evaluations: int = Field(default=120, ge=1)  # at most
+    """Least and greatest value to try, by dotted key of `[workload]`."""
+    layers: Layers = 2
+    """Layers of a trial."""
+    steps: Annotated[int, counted("tokens", 2)] = 150
+    """Token steps of a trial."""
+    evaluations: Count = 120
+    """Trials, at most."""
 
     @model_validator(mode="after")
     def _rising(self) -> "FitSpec":
@@ -34,5 +38,8 @@ class CalibrationSpec(Strict):
     """
 
     workload: WorkloadSpec
+    """Where the search starts."""
     fit: FitSpec
+    """What may be changed, and how long to search."""
     targets: dict[str, float | Range]
+    """A value, to be met to 1 %, or a range, for each statistic."""

@@ -6,7 +6,7 @@ tables with `n` for "number of clocks"; `nREFI` and the like follow the same rul
 """
 
 from functools import cache
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,25 +16,36 @@ from hmsim.config.base import (
     Seconds,
     SecondsOrZero,
     Strict,
+    counted,
     load,
     preset,
 )
 from hmsim.units import show_seconds
 
 MOST_CYCLES = 10**6  # of any timing
+Clocks = Annotated[int, counted("clock cycles", 1, MOST_CYCLES)]
+ClocksOrZero = Annotated[int, counted("clock cycles", 0, MOST_CYCLES)]
 
 
 class Organization(Strict):
     """One channel: `pseudo_channels` data buses, each with ranks (HBM: stack IDs) of banks."""
 
     source: str
+    """Where these numbers come from."""
     pseudo_channels: int = Field(ge=1, le=8)
+    """Data buses of a channel, which share its command bus; 1 for LPDDR."""
     ranks: int = Field(ge=1, le=8)
+    """Ranks (HBM: stack IDs) on a data bus."""
     bank_groups: int = Field(ge=1, le=16)
-    banks: int = Field(ge=1, le=16)  # per bank group
-    rows: int = Field(ge=1, le=2**24)
-    columns: int = Field(ge=1, le=2**16)  # bursts in a row
-    burst_bytes: int = Field(ge=8, le=512)
+    """Bank groups of a rank."""
+    banks: int = Field(ge=1, le=16)
+    """Banks of a bank group."""
+    rows: Annotated[int, Field(ge=1, le=2**24)]
+    """Rows of a bank."""
+    columns: Annotated[int, counted("bursts", 1, 2**16)]
+    """Bursts in a row."""
+    burst_bytes: Annotated[int, counted("bytes", 8, 512)]
+    """Bytes of a burst: the unit in which data are read and written."""
 
     @model_validator(mode="after")
     def _powers_of_two(self) -> "Organization":
@@ -52,33 +63,58 @@ class Organization(Strict):
 
 
 class Timing(Strict):
-    """Minimum distances in CK. Keys with a default of 0 concern one protocol only."""
+    """Minimum distances between commands. Keys with a default of 0 concern one protocol only."""
 
     source: str
-    nBL: int = Field(ge=1, le=MOST_CYCLES)  # a burst on the data bus
-    nBLmax: int = Field(default=0, ge=0, le=MOST_CYCLES)  # LPDDR: column cycle within a bank group
-    nCL: int = Field(ge=1, le=MOST_CYCLES)
-    nCWL: int = Field(ge=1, le=MOST_CYCLES)
-    nRCDRD: int = Field(ge=1, le=MOST_CYCLES)
-    nRCDWR: int = Field(ge=1, le=MOST_CYCLES)
-    nRP: int = Field(ge=1, le=MOST_CYCLES)
-    nRPab: int = Field(ge=1, le=MOST_CYCLES)
-    nRAS: int = Field(ge=1, le=MOST_CYCLES)
-    nRC: int = Field(ge=1, le=MOST_CYCLES)
-    nRTP: int = Field(ge=1, le=MOST_CYCLES)
-    nWR: int = Field(ge=1, le=MOST_CYCLES)
-    nCCDS: int = Field(ge=1, le=MOST_CYCLES)
-    nCCDL: int = Field(ge=1, le=MOST_CYCLES)
-    nCCDR: int = Field(ge=1, le=MOST_CYCLES)  # across ranks or stack IDs
-    nRRDS: int = Field(ge=1, le=MOST_CYCLES)
-    nRRDL: int = Field(ge=1, le=MOST_CYCLES)
-    nFAW: int = Field(ge=1, le=MOST_CYCLES)
-    nWTRS: int = Field(ge=0, le=MOST_CYCLES)
-    nWTRL: int = Field(ge=0, le=MOST_CYCLES)
-    nRTW: int = Field(ge=1, le=MOST_CYCLES)  # read to write command
-    nPPD: int = Field(ge=1, le=MOST_CYCLES)
-    nAAD: int = Field(default=0, ge=0, le=MOST_CYCLES)  # LPDDR: ACT-1 to ACT-2, at most
-    nWCKPST: int = Field(default=0, ge=0, le=MOST_CYCLES)  # LPDDR: WCK keeps running after a burst
+    """Where these numbers come from, and which of them are inferred."""
+    nBL: Clocks
+    """Time that a burst takes on the data bus."""
+    nBLmax: ClocksOrZero = 0
+    """LPDDR only: column cycle within a bank group."""
+    nCL: Clocks
+    """Read latency: from RD to the first beat of data."""
+    nCWL: Clocks
+    """Write latency: from WR to the first beat of data."""
+    nRCDRD: Clocks
+    """From ACT to RD of the same bank."""
+    nRCDWR: Clocks
+    """From ACT to WR of the same bank."""
+    nRP: Clocks
+    """From a bank's precharge to its ACT."""
+    nRPab: Clocks
+    """From a precharge of all banks to an ACT."""
+    nRAS: Clocks
+    """From ACT to the precharge of the same bank."""
+    nRC: Clocks
+    """Row cycle: from ACT to ACT of the same bank."""
+    nRTP: Clocks
+    """From RD to the precharge of the same bank."""
+    nWR: Clocks
+    """Write recovery: from the end of the data to the precharge of the same bank."""
+    nCCDS: Clocks
+    """From column command to column command in another bank group."""
+    nCCDL: Clocks
+    """From column command to column command in the same bank group."""
+    nCCDR: Clocks
+    """From column command to column command in another rank or stack ID."""
+    nRRDS: Clocks
+    """From ACT to ACT in another bank group."""
+    nRRDL: Clocks
+    """From ACT to ACT in the same bank group."""
+    nFAW: Clocks
+    """Window in which a pseudo channel (LPDDR: a rank) takes four ACTs at most."""
+    nWTRS: ClocksOrZero
+    """From the end of written data to RD in another bank group."""
+    nWTRL: ClocksOrZero
+    """From the end of written data to RD in the same bank group."""
+    nRTW: Clocks
+    """From RD to WR."""
+    nPPD: Clocks
+    """From precharge to precharge."""
+    nAAD: ClocksOrZero = 0
+    """LPDDR only: from ACT-1 to ACT-2, at most."""
+    nWCKPST: ClocksOrZero = 0
+    """LPDDR only: how long WCK keeps running after a burst."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Timing":
@@ -100,15 +136,22 @@ class Timing(Strict):
 
 
 class Refresh(Strict):
-    """Refresh intervals and durations in CK; `scope` is what one all-bank refresh covers."""
+    """Refresh intervals and durations."""
 
     source: str
-    nREFI: int = Field(ge=1, le=MOST_CYCLES)
-    nREFIpb: int = Field(ge=1, le=MOST_CYCLES)
-    nRFCab: int = Field(ge=1, le=MOST_CYCLES)
-    nRFCpb: int = Field(ge=1, le=MOST_CYCLES)
-    nPBR2PBR: int = Field(ge=1, le=MOST_CYCLES)  # REFpb to REFpb of another bank (HBM: tRREFD)
-    nPBR2ACT: int = Field(ge=1, le=MOST_CYCLES)  # REFpb to ACT of another bank
+    """Where these numbers come from."""
+    nREFI: Clocks
+    """Interval between refreshes of all banks."""
+    nREFIpb: Clocks
+    """Interval between refreshes of single banks."""
+    nRFCab: Clocks
+    """Duration of a refresh of all banks."""
+    nRFCpb: Clocks
+    """Duration of a refresh of one bank."""
+    nPBR2PBR: Clocks
+    """From a bank's refresh to that of another bank (HBM: tRREFD)."""
+    nPBR2ACT: Clocks
+    """From a bank's refresh to an ACT of another bank."""
 
     @model_validator(mode="after")
     def _leaves_time(self) -> "Refresh":
@@ -121,14 +164,23 @@ class MemorySpec(Strict):
     """A memory standard at one speed grade, as one channel sees it."""
 
     title: str
+    """A name for people."""
     standard: str
+    """The standard, such as HBM3."""
     protocol: Literal["hbm", "lpddr"]
+    """The command protocol: which buses there are, and how a row is opened."""
     source: str
+    """Where the speed grade comes from."""
     tCK: Seconds
-    mapping: str  # default address map, see hmsim.memory.mapping
+    """Clock period, in which all timings count."""
+    mapping: str
+    """Address map unless the system gives one, bit fields from the least significant up."""
     organization: Organization
+    """What a channel consists of."""
     timing: Timing
+    """Minimum distances between commands."""
     refresh: Refresh
+    """Refresh intervals and durations."""
 
     @model_validator(mode="after")
     def _protocol_keys(self) -> "MemorySpec":
@@ -158,13 +210,21 @@ class LinkSpec(Strict):
     """
 
     source: str
-    read_bandwidth: Bandwidth  # raw, bytes/s
+    """Where these numbers come from, and which of them are fitted."""
+    read_bandwidth: Bandwidth
+    """Raw rate towards the requester."""
     write_bandwidth: Bandwidth
-    payload_bytes: int = Field(default=128, ge=32, le=4096)
-    header_bytes: int = Field(default=16, ge=0, le=256)
-    write_header_bytes: int | None = Field(default=None, ge=0, le=256)
-    latency: SecondsOrZero = 0.0  # round trip without the memory behind it
-    credits: BytesOrZero = 0.0  # bytes in flight at most; 0 = no limit but the requester's
+    """Raw rate away from the requester."""
+    payload_bytes: Annotated[int, counted("bytes", 32, 4096)] = 128
+    """Payload of a packet."""
+    header_bytes: Annotated[int, counted("bytes", 0, 256)] = 16
+    """Header of a packet."""
+    write_header_bytes: Annotated[int, counted("bytes", 0, 256)] | None = None
+    """Header of a packet that writes; `header_bytes` unless given."""
+    latency: SecondsOrZero = 0.0
+    """Round trip without the memory behind the link."""
+    credits: BytesOrZero = 0.0
+    """Bytes in flight at most; 0: the requester's limit alone counts."""
 
 
 @cache

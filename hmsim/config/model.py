@@ -16,12 +16,25 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 import tomli_w
 from pydantic import Field, model_validator
 
-from hmsim.config.base import Bytes, BytesOrZero, Strict, load, preset, preset_names, read_toml
+from hmsim.config.base import (
+    Bytes,
+    BytesOrZero,
+    Strict,
+    counted,
+    load,
+    preset,
+    preset_names,
+    read_toml,
+)
 from hmsim.errors import InputError, did_you_mean
 
-Count = Annotated[int, Field(ge=1, lt=2**48)]
-CountOrZero = Annotated[int, Field(ge=0, lt=2**48)]
-ElementBytes = Annotated[float, Field(gt=0, le=16)]
+MOST = 2**48 - 1  # of anything that is counted
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Elements = Annotated[int, counted("elements", 1, MOST)]
+ElementsOrZero = Annotated[int, counted("elements", 0, MOST)]
+Parameters = Annotated[int, counted("parameters", 0, MOST)]
+LayersOrZero = Annotated[int, counted("layers", 0, MOST)]
+ElementBytes = Annotated[float, Field(gt=0, le=16, json_schema_extra={"unit": "bytes"})]
 
 OTHER_BYTES = 2.0  # of a parameter that no quantisation touches: routers, norms, biases
 PLAIN = "plain"  # in a pattern: a layer that is as the model's own keys say
@@ -32,14 +45,23 @@ class Experts(Strict):
     """The mixture-of-experts part of a model: `active` of `count` experts serve each token."""
 
     count: Count
+    """Routed experts of a layer."""
     active: Count
-    ffn: Count  # inner width of one expert
-    shared_ffn: CountOrZero = 0  # inner width of what every token passes through
-    dense_layers: CountOrZero = 0  # layers (the first ones) with the plain `ffn`
-    router_parameters: CountOrZero = 0  # a layer, of what chooses the experts: 2 B each
-    hidden: Count | None = None  # width that experts work at, where not the model's
-    element_bytes: ElementBytes | None = None  # of an expert's weight; the model's unless given
+    """Routed experts that serve a token."""
+    ffn: Elements
+    """Inner width of one expert."""
+    shared_ffn: ElementsOrZero = 0
+    """Inner width of what every token passes through."""
+    dense_layers: LayersOrZero = 0
+    """Layers, from the first, with the plain `ffn` instead of experts."""
+    router_parameters: Parameters = 0
+    """Parameters a layer of what chooses the experts; 2 bytes each, however weights are quantised."""
+    hidden: Elements | None = None
+    """Width that the experts work at; the model's unless given."""
+    element_bytes: ElementBytes | None = None
+    """Size of an expert's weight; the model's unless given."""
     shared_element_bytes: ElementBytes | None = None
+    """Size of a weight of what every token passes through; the model's unless given."""
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
@@ -52,20 +74,35 @@ class LayerKeys(Strict):
     """What may differ from layer to layer. Widths in elements, sizes in bytes."""
 
     heads: Count | None = None
-    kv_heads: CountOrZero | None = None  # 0: the layer keeps no KV
-    head_dim: Count | None = None
-    value_dim: Count | None = None  # of a head's V, where it is not `head_dim`
-    latent: Count | None = None  # multi-head latent attention: elements kept a token
-    attention_parameters: CountOrZero | None = None  # where they are not those of q, k, v, o
-    window: CountOrZero | None = None  # tokens that the layer can see; 0: all of them
-    state_bytes: BytesOrZero | None = None  # kept a sequence, whatever its length (Mamba and kin)
-    ffn: CountOrZero | None = None
-    sparse: bool | None = None  # false: the plain `ffn` instead of the experts
+    """Query heads of a layer."""
+    kv_heads: Annotated[int, Field(ge=0, le=MOST)] | None = None
+    """Key and value heads of a layer, as many as query heads unless given; 0: the layer keeps no KV."""
+    head_dim: Elements | None = None
+    """Width of a head; `hidden / heads` unless given."""
+    value_dim: Elements | None = None
+    """Width of a head's V, where it is not `head_dim`."""
+    latent: Elements | None = None
+    """Multi-head latent attention: elements kept for each token and layer."""
+    attention_parameters: Parameters | None = None
+    """Parameters of a layer's attention, where they are not those of q, k, v and o."""
+    window: Annotated[int, counted("tokens", 0, MOST)] | None = None
+    """Tokens that a windowed layer can see; 0: all of them."""
+    state_bytes: BytesOrZero | None = None
+    """What a layer keeps for each sequence, whatever its length (Mamba and its kin)."""
+    ffn: ElementsOrZero | None = None
+    """Inner width of the feed-forward block."""
+    sparse: bool | None = None
+    """Whether experts serve the layer where the model has some; false: the plain `ffn`."""
     experts: Experts | None = None
-    other_parameters: CountOrZero | None = None  # norms, biases and the like: 2 B each
-    element_bytes: ElementBytes | None = None  # of a weight
-    attention_element_bytes: ElementBytes | None = None  # where not as the rest
+    """Experts of each layer, in a mixture-of-experts model."""
+    other_parameters: Parameters | None = None
+    """Parameters of norms, biases and the like; 2 bytes each, however weights are quantised."""
+    element_bytes: ElementBytes | None = None
+    """Size of a weight."""
+    attention_element_bytes: ElementBytes | None = None
+    """Size of a weight of attention, where it is not that of the rest."""
     kv_bytes_per_token_layer: BytesOrZero | None = None
+    """KV of one token in one layer, instead of what the shape says."""
 
 
 class Layer(NamedTuple):
@@ -102,25 +139,43 @@ class LlmModel(LayerKeys):
     """Architecture and sizes of one model. Widths in elements, sizes in bytes."""
 
     title: str = ""
+    """A name for people."""
     source: str = ""
-    layers: Annotated[int, Field(ge=1, le=100_000)]
-    hidden: Count | None = None
-    gated: bool = True  # three matrices a feed-forward block, else two
-    vocab: Count | None = None
+    """Where the numbers come from."""
+    layers: Annotated[int, counted("layers", 1, 100_000)]
+    """Number of layers."""
+    hidden: Elements | None = None
+    """Width of the hidden state."""
+    gated: bool = True
+    """Whether a feed-forward block has three matrices, or two."""
+    vocab: Annotated[int, counted("tokens", 1, MOST)] | None = None
+    """Size of the vocabulary."""
     tied_embeddings: bool = False
-    positions: CountOrZero = 0  # learned position embeddings
-    extra_parameters: CountOrZero = 0  # resident and not read in full: tables of embeddings
+    """Whether the output projection is the input embedding."""
+    positions: Annotated[int, counted("tokens", 0, MOST)] = 0
+    """Positions that have a learned embedding."""
+    extra_parameters: Parameters = 0
+    """Parameters that are resident and not read at every step, such as further tables of embeddings."""
     window_layers: Literal["none", "all", "alternate"] = "none"
-    embedding_element_bytes: ElementBytes | None = None  # embeddings and output projection
+    """Which layers are windowed: the model's own `window` goes with this key, a kind's does not."""
+    embedding_element_bytes: ElementBytes | None = None
+    """Size of a weight of the embeddings and the output projection; `element_bytes` unless given."""
     element_bytes: ElementBytes = 2.0
+    """Size of a weight."""
     kv_element_bytes: ElementBytes = 2.0
+    """Size of an element of the KV cache."""
 
-    kinds: dict[str, LayerKeys] = {}  # by name: what is different in a layer of that kind
-    pattern: str | None = None  # "5 local, global": kinds in order, repeated up to `layers`
+    kinds: dict[str, LayerKeys] = {}
+    """What is different in each kind of layer, in a table for each kind's name."""
+    pattern: str | None = None
+    """Kinds in order, repeated up to `layers`, such as "5 local, global"; `plain` is no kind's."""
 
     kv_bytes_per_token_layer: Bytes | None = None
-    weight_bytes_step: Bytes | None = None  # read once a layer step, whatever the batch
-    resident_bytes: Bytes | None = None  # weights that occupy HBM throughout
+    """KV of one token in one layer, instead of what the shape says."""
+    weight_bytes_step: Bytes | None = None
+    """Weights read once a layer step, whatever the batch, instead of what the shape says."""
+    resident_bytes: Bytes | None = None
+    """Weights that occupy HBM throughout, instead of what the shape says."""
 
     @model_validator(mode="after")
     def _sizes_can_be_told(self) -> Self:

@@ -36,7 +36,9 @@ class PoliciesSpec(Strict):
     """Which policies run, and their parameters by name."""
 
     names: list[str] = Field(default=["unlimited", "static", "reactive"], min_length=1)
+    """Built-in policies by name, or one's own as `package.module:NAME`."""
     options: dict[str, dict[str, Any]] = {}
+    """Parameters, in a table for each policy's name."""
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -55,15 +57,20 @@ class LatencySpec(Strict):
     """
 
     variant: Variant = "text"
+    """Which terms a step's time is the longest of, and whether DRAM keeps copies."""
     barrier: Barrier = "layer"
+    """Where all memories wait for each other: after each layer, or after each token."""
 
 
 class ReplaySpec(Strict):
     """How steps go through the memories."""
 
     fidelity: Fidelity = "run"
-    sample: int = Field(default=0, ge=0)  # every so many steps is replayed; 0: about 16 steps
-    outstanding: Bytes | None = None  # the system's unless given
+    """Memories not modelled, learned from samples of bursts, or burst by burst."""
+    sample: int = Field(default=0, ge=0, json_schema_extra={"unit": "barrier groups"})
+    """Every so many groups one is replayed; 1: all; 0: about 16 groups in all."""
+    outstanding: Bytes | None = None
+    """Bytes that the GPU keeps in flight; the system's unless given."""
 
 
 class BoundSpec(Strict):
@@ -75,28 +82,41 @@ class BoundSpec(Strict):
     """
 
     method: Literal["split", "dual"] = "dual"
-    gap: float = Field(default=0.0, ge=0, lt=1)  # 0: the cheap bound only
+    """How the bound is found."""
+    gap: float = Field(default=0.0, ge=0, lt=1)
+    """Stop once the gap is at most this share of the time; 0: the bound of few passes alone."""
     time: Seconds | None = None
+    """Stop searching after so long."""
 
 
 class OutputSpec(Strict):
     """Files to write; relative to where the command runs."""
 
     result: str | None = None
+    """Result file (HDF5)."""
     figure: str | None = None
+    """Figure of achieved against optimal bandwidth (png, pdf or svg)."""
 
 
 class RunSpec(Strict):
     """Everything that determines a run."""
 
     title: str = ""
+    """A name for people."""
     system: SystemSpec
+    """The superchip: a preset's name, or a table of keys, over those of a `preset` if it has one."""
     workload: WorkloadSpec
+    """What is read at which step."""
     policies: PoliciesSpec = PoliciesSpec()
+    """Which policies run."""
     latency: LatencySpec = LatencySpec()
+    """The latency model of times, bounds, policies and replays."""
     replay: ReplaySpec = ReplaySpec()
+    """How steps go through the memories."""
     bound: BoundSpec = BoundSpec()
+    """How tight the bound shall be."""
     output: OutputSpec = OutputSpec()
+    """Files to write."""
 
     def as_toml(self) -> str:
         """The resolved configuration; a run of it is this run."""

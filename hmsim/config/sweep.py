@@ -17,48 +17,67 @@ MOST_VALUES = 10_000_000  # of an axis
 
 
 class Between(Strict):
-    """Values from one end to the other. Give `count`, or `step` where spacing is even."""
+    """Values from one end to the other. Give `count`, or `step` in a range."""
 
     start: Scalar = Field(alias="from")
+    """First value."""
     stop: Scalar = Field(alias="to")
+    """Last value."""
     count: int | None = Field(default=None, ge=1, le=MOST_VALUES)
+    """Number of values."""
     step: Scalar | None = None
-    round: bool = False  # to whole numbers
+    """Distance from value to value, instead of `count`."""
+    round: bool = False
+    """Whether values are rounded to whole numbers."""
 
 
 class Sides(Strict):
     """One key's interval in a design."""
 
     start: Scalar = Field(alias="from")
+    """Lower end."""
     stop: Scalar = Field(alias="to")
+    """Upper end."""
     log: bool = False
-    round: bool = False  # to whole numbers
+    """Whether values are spaced by equal ratios."""
+    round: bool = False
+    """Whether values are rounded to whole numbers."""
 
 
 class Design(Strict):
     """A quasi-random sample of a box."""
 
     points: int = Field(ge=1, le=MOST_VALUES)
+    """Number of points."""
     seed: int = Field(default=1, ge=0)
+    """The same seed gives the same points."""
     over: dict[str, Sides] = Field(min_length=1)
+    """The interval of each key."""
 
 
 KINDS = ("values", "range", "log", "zip", "latin_hypercube", "sobol")
 
 
 class AxisSpec(Strict):
-    """One axis, by exactly one of KINDS. `key` is the axis's own name unless given.
+    """One axis. Give exactly one of values, range, log, zip, latin_hypercube and sobol.
 
-    Several keys take the same value; `zip` gives each of several keys its own list.
+    Where `key` names several keys, all of them take the same value; `zip` gives each its own list.
     """
 
     key: str | list[str] | None = None
+    """The key, or keys, that the axis is over; the axis's own name unless given."""
     values: list[Any] | None = None
+    """These values."""
     range: Between | None = None
+    """Evenly spaced values."""
     log: Between | None = None
+    """Values of equal ratio."""
     zip: dict[str, list[Any]] | None = None
+    """A list of values for each of several keys, which are taken together."""
     latin_hypercube: Design | None = None
+    """A Latin hypercube over several keys."""
     sobol: Design | None = None
+    """A Sobol sequence over several keys."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -78,9 +97,13 @@ class SweepSpec(Strict):
     """The file of a sweep. `set` changes the base before the axes do."""
 
     title: str = ""
-    base: str | dict[str, Any]  # a run's file, relative to the sweep's; or its tables
+    """A name for people."""
+    base: str | dict[str, Any]
+    """A run's file, relative to the sweep's; or its tables."""
     set: dict[str, Any] = {}
+    """Changes to the base by dotted key, made before those of the axes."""
     axes: dict[str, AxisSpec] = Field(min_length=1)
+    """The axes, by name."""
 
 
 class Sweep(NamedTuple):

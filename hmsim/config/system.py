@@ -3,9 +3,18 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
-from hmsim.config.base import Bandwidth, Bytes, Capacity, SecondsOrZero, Strict, load, preset
+from hmsim.config.base import (
+    Bandwidth,
+    Bytes,
+    Capacity,
+    SecondsOrZero,
+    Strict,
+    counted,
+    load,
+    preset,
+)
 from hmsim.config.memory import LinkSpec, MemorySpec, load_memory
 
 
@@ -44,17 +53,29 @@ class MemorySide(Strict):
     """
 
     source: str = ""
+    """Where these numbers come from."""
     memory: Annotated[str | MemorySpec, AfterValidator(_known_memory)]
-    channels: int = Field(ge=1, le=4096)
+    """The standard: a memory preset's name, or a table of the same keys."""
+    channels: Annotated[int, counted("channels", 1, 4096)]
+    """Number of channels."""
     capacity: Capacity
+    """Size, of which HBM keeps the weights and as many blocks as fit beside them."""
     bandwidth: Bandwidth | None = None
-    mapping: str | None = None  # the memory's own unless given
-    interleave: Bytes = 256.0  # bytes on one channel before the next one's turn
-    queue: int = Field(default=32, ge=1, le=4096)  # reads, and writes, that a channel holds
-    write_queue: int | None = Field(default=None, ge=1, le=4096)  # writes, where not as reads
-    row_policy: RowPolicy = "open"  # or "closed:N"
+    """What the analytic times and their bound reckon with; the pins' unless given."""
+    mapping: str | None = None
+    """Address map; the memory's own unless given."""
+    interleave: Bytes = 256.0
+    """Bytes in a row that belong to one channel."""
+    queue: Annotated[int, counted("bursts", 1, 4096)] = 32
+    """Reads, and as many writes, that a channel's controller holds."""
+    write_queue: Annotated[int, counted("bursts", 1, 4096)] | None = None
+    """Writes that a channel's controller holds; as many as reads unless given."""
+    row_policy: RowPolicy = "open"
+    """`open`, or `closed:N`: a row is closed after N column commands."""
     refresh: Refreshing = "all-bank"
-    latency: SecondsOrZero = 0.0  # requester to controller and back, without the memory's own
+    """How rows are refreshed."""
+    latency: SecondsOrZero = 0.0
+    """From the requester to the controller and back, without the memory's own latency."""
 
     @property
     def spec(self) -> MemorySpec:
@@ -74,11 +95,17 @@ class SystemSpec(Strict):
     """A superchip as the analytic formulas, the bound and the memory kernels see it."""
 
     title: str = ""
+    """A name for people."""
     source: str = ""
+    """Where these numbers come from."""
     hbm: MemorySide
+    """The memory on the package."""
     link: LinkSpec
+    """What connects the GPU to the memory off the package."""
     dram: MemorySide
-    outstanding: Bytes = 8e6  # bytes that the GPU keeps in flight
+    """The memory behind the link."""
+    outstanding: Bytes = 8e6
+    """Bytes that the GPU keeps in flight, to each memory."""
 
     def describe(self) -> str:
         """One line for people."""

@@ -4,7 +4,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from hmsim.config.base import BytesOrZero, SecondsOrZero, Strict, load
+from hmsim.config.base import (
+    BytesOrZero,
+    Count,
+    Layers,
+    SecondsOrZero,
+    Share,
+    Strict,
+    Tokens,
+    TokensOrZero,
+    counted,
+    load,
+)
 from hmsim.config.model import LlmModel, is_path, read_model
 from hmsim.errors import InputError
 
@@ -24,34 +35,48 @@ def _preset_or_table(value: object) -> object:
 
 
 ModelChoice = Annotated[str | LlmModel, BeforeValidator(_preset_or_table)]
-Count = Annotated[int, Field(ge=1, le=10**12)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class SyntheticRequests(Strict):
     """Requests from distributions: Poisson arrivals, log-normal lengths."""
 
     count: Count
-    rate: float = Field(default=1.0, gt=0)  # requests a second
-    prompt_median: Count = 2048  # tokens
-    prompt_sigma: float = Field(default=1.0, ge=0)  # of the logarithm
-    output_median: Count = 256
+    """Number of requests."""
+    rate: float = Field(default=1.0, gt=0, json_schema_extra={"unit": "1/s"})
+    """Mean rate of arrivals."""
+    prompt_median: Tokens = 2048
+    """Median length of a prompt."""
+    prompt_sigma: float = Field(default=1.0, ge=0)
+    """Standard deviation of the natural logarithm of a prompt's length."""
+    output_median: Tokens = 256
+    """Median length of an output."""
     output_sigma: float = Field(default=0.7, ge=0)
-    longest: Count = 131072  # prompt and output together are cut to this
+    """Standard deviation of the natural logarithm of an output's length."""
+    longest: Tokens = 131072
+    """Prompt and output together are cut to this length."""
 
 
 class RequestsSpec(Strict):
     """A batch of sequences from requests, decoded with continuous batching."""
 
-    path: str | None = None  # a file of real requests
-    format: Literal["mooncake", "azure", "vidur"] | None = None  # None: told from the content
-    synthetic: SyntheticRequests | None = None  # or made-up ones
-    batch: Count = 64  # sequences at once, at most
-    token_limit: Count | None = None  # of the running sequences' prompts and outputs together
-    steps: Count = 256  # decode steps (tokens of each sequence)
-    skip: int = Field(default=0, ge=0)  # requests to leave out at the start
-    step_time: SecondsOrZero = 0.0  # of one decode step; 0: every request is waiting at step 0
-    share_prefixes: bool = True  # equal hash ids are the same blocks
+    path: str | None = None
+    """A file of real requests; relative to the folder of the configuration file."""
+    format: Literal["mooncake", "azure", "vidur"] | None = None
+    """The file's format; told from its content unless given."""
+    synthetic: SyntheticRequests | None = None
+    """Requests from distributions, instead of a file."""
+    batch: Count = 64
+    """Sequences that decode at once, at most."""
+    token_limit: Tokens | None = None
+    """Limit of the running sequences' prompts and outputs together."""
+    steps: Annotated[int, counted("tokens")] = 256
+    """Decode steps, in each of which every running sequence makes a token."""
+    skip: int = Field(default=0, ge=0)
+    """Requests to leave out at the start."""
+    step_time: SecondsOrZero = 0.0
+    """Time of a decode step, by which arrivals are paced; 0: every request waits at step 0."""
+    share_prefixes: bool = True
+    """Whether equal hash ids are the same blocks."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -61,34 +86,51 @@ class RequestsSpec(Strict):
 
 
 class ScoresSpec(Strict):
-    """A latent importance score a page, and what is selected by it.
+    """A latent importance score for each block, and what is selected by it.
 
-    score = popularity + slow + flicker - recency * floor(log2(age in pages)). The popularity of a
-    page lasts, exponentially distributed; the slow part is redrawn once in `slow_steps` tokens,
+    score = popularity + slow + flicker - recency * floor(log2(age in blocks)). The popularity of a
+    block lasts, exponentially distributed; the slow part is redrawn once in `slow_steps` tokens,
     the flicker once in `flicker_steps`, both normal. Give one of budget, keep and mass.
     """
 
-    budget: Count | None = None  # tokens read, sink and window included
-    keep: float | None = Field(default=None, gt=0, le=1)  # share of the pages, likewise
-    mass: float | None = Field(
-        default=None, gt=0, le=1
-    )  # share of the mass outside sink and window
-    spread: float = Field(default=1.0, gt=0)  # mass of a page is exp(spread * score)
-    sink: int = Field(default=0, ge=0)  # tokens at the start that are always read
-    window: int = Field(default=0, ge=0)  # tokens at the end that are always read
-    popularity: float = Field(default=1.0, ge=0)  # scale
-    slow: float = Field(default=0.0, ge=0)  # standard deviation
-    slow_steps: Count = 256
-    flicker: float = Field(default=0.0, ge=0)  # standard deviation
-    flicker_steps: Count = 8
+    budget: Tokens | None = None
+    """Tokens read in a step by each sequence, sink and window included."""
+    keep: float | None = Field(default=None, gt=0, le=1)
+    """Share of the blocks that is read, sink and window included."""
+    mass: float | None = Field(default=None, gt=0, le=1)
+    """Share of the attention mass outside sink and window that the read blocks must reach."""
+    spread: float = Field(default=1.0, gt=0)
+    """A block's attention mass is exp(spread * score)."""
+    sink: TokensOrZero = 0
+    """Tokens at the start that are always read."""
+    window: TokensOrZero = 0
+    """Tokens at the end that are always read."""
+    popularity: float = Field(default=1.0, ge=0)
+    """Scale of the part of the score that lasts."""
+    slow: float = Field(default=0.0, ge=0)
+    """Standard deviation of the part that changes slowly."""
+    slow_steps: Tokens = 256
+    """Tokens after which the slow part is redrawn."""
+    flicker: float = Field(default=0.0, ge=0)
+    """Standard deviation of the part that changes fast."""
+    flicker_steps: Tokens = 8
+    """Tokens after which the fast part is redrawn."""
     recency: float = Field(default=0.0, ge=0)
-    phase_steps: int = Field(default=0, ge=0)  # mean length of a phase in tokens; 0: one phase
-    reselect: Count = 1  # tokens between selections
-    dense_layers: int = Field(default=0, ge=0)  # layers (the first ones) that read everything
-    heads: Count = 1  # groups of heads, each of which chooses for itself
-    streaming_heads: int = Field(default=0, ge=0)  # of them, those that read sink and window only
-    layer_correlation: Share = 0.0  # of scores in two layers
-    head_correlation: Share = 0.0  # of scores in two head groups, beyond what layers share
+    """What a doubling of a block's age takes off its score."""
+    phase_steps: TokensOrZero = 0
+    """Mean length of a phase, at whose end all scores are redrawn; 0: one phase."""
+    reselect: Tokens = 1
+    """Tokens between selections."""
+    dense_layers: Annotated[int, counted("layers", 0)] = 0
+    """Layers, from the first, that read everything."""
+    heads: Count = 1
+    """Groups of heads, each of which selects for itself."""
+    streaming_heads: int = Field(default=0, ge=0)
+    """Of the head groups, those that read sink and window only."""
+    layer_correlation: Share = 0.0
+    """Correlation of a block's scores in two layers."""
+    head_correlation: Share = 0.0
+    """Correlation of scores in two head groups, beyond what layers share."""
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
@@ -102,24 +144,31 @@ class ScoresSpec(Strict):
 
 
 class StreamingSpec(Strict):
-    """Sink and local window only, in every layer. In tokens."""
+    """Sink and local window only, in every layer."""
 
-    sink: int = Field(default=4, ge=0)
-    window: Count = 1024
+    sink: TokensOrZero = 4
+    """Tokens at the start that are always read."""
+    window: Tokens = 1024
+    """Tokens at the end that are always read."""
 
 
 class MatrixSpec(Strict):
     """Attention scores from a file: an array [step, layer, past token] or [.., head, past token].
 
-    Scores of tokens that do not exist yet at a step are ignored; a head group's score of a page is
+    Scores of tokens that do not exist yet at a step are ignored; a head group's score of a block is
     the largest of its tokens', a layer reads what any head chose.
     """
 
-    path: str  # .npz, or HDF5
+    path: str
+    """An .npz or HDF5 file; relative to the folder of the configuration file."""
     dataset: str = "scores"
-    budget: Count | None = None  # tokens
-    keep: float | None = Field(default=None, gt=0, le=1)  # share of the pages
-    mass: float | None = Field(default=None, gt=0, le=1)  # share of the sum of scores
+    """Name of the array in the file."""
+    budget: Tokens | None = None
+    """Tokens read in a step."""
+    keep: float | None = Field(default=None, gt=0, le=1)
+    """Share of the blocks that is read."""
+    mass: float | None = Field(default=None, gt=0, le=1)
+    """Share of the sum of scores that the read blocks must reach."""
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
@@ -134,28 +183,44 @@ CHURN_KEYS = {"sparsity", "drift", "reach"}
 class WorkloadSpec(Strict):
     """What the generator makes. A sequence's steps are (token n, layer), n outer."""
 
-    trace: str | None = None  # a trace file instead of everything below
+    trace: str | None = None
+    """A trace file instead of everything else; relative to the configuration file's folder."""
     kind: Literal["churn", "scores", "streaming", "dense", "matrix"] = "churn"
+    """How the blocks that a step reads are selected."""
     title: str = ""
-    source: str = ""  # where the numbers come from
+    """A name for people."""
+    source: str = ""
+    """Where the numbers come from."""
     model: ModelChoice = "llama-3.1-8b"
-    layers: Count | None = None  # instead of the model's
-    block_tokens: Count = 1
-    index_bytes: BytesOrZero = 0.0  # read a past token and layer step to select, from HBM
+    """What a token leaves and a step reads: a model preset's name, or a table of the same keys."""
+    layers: Layers | None = None
+    """Number of layers; the model's unless given."""
+    block_tokens: Tokens = 1
+    """Tokens of a block."""
+    index_bytes: BytesOrZero = 0.0
+    """Bytes of an index read from HBM to select, for each past token and layer step."""
     seed: int = Field(default=1, ge=0, lt=2**63)
+    """The same seed gives the same workload, at any number of threads."""
 
-    tokens: tuple[Count, Count] | None = None  # first and last n of every sequence
-    copies: Count = 1  # sequences with those tokens, decoded together
-    requests: RequestsSpec | None = None  # or a batch of sequences
+    tokens: tuple[Tokens, Tokens] | None = None
+    """First and last token that every sequence decodes; token n has n tokens before it."""
+    copies: Count = 1
+    """Sequences with those tokens, decoded together."""
+    requests: RequestsSpec | None = None
+    """A batch of sequences from requests, instead of `tokens`."""
 
-    # kind = "churn"
-    sparsity: float = Field(default=0.6, ge=0, lt=1)  # share of the past that is not read
-    drift: Share = 0.1  # at most this share of the read set is swapped a step
-    reach: Share = 0.95  # how far back the newest part goes: 0 the read set's size, 1 everything
-    # other kinds
+    sparsity: float = Field(default=0.6, ge=0, lt=1)
+    """Kind churn: share of the past that is not read."""
+    drift: Share = 0.1
+    """Kind churn: share of the read set that is swapped in a step, at most."""
+    reach: Share = 0.95
+    """Kind churn: how far back reads go; 0 the newest blocks only, 1 the whole past."""
     scores: ScoresSpec | None = None
+    """Kind scores: the process that scores blocks."""
     streaming: StreamingSpec | None = None
+    """Kind streaming: sink and window."""
     matrix: MatrixSpec | None = None
+    """Kind matrix: a file of attention scores."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hmsim.bits import numbers
-from hmsim.config.base import load, read_toml
-from hmsim.config.run import with_model_at
 from hmsim.config.workload import WorkloadSpec
-from hmsim.workload.open import load_spec, open_workload
+from hmsim.workload.open import open_workload
 from hmsim.workload.steps import I64, U64, Steps, Workload
 
 
@@ -82,20 +80,7 @@ def steps(spec: WorkloadSpec | Mapping[str, Any] | str | Path) -> Iterator[Step]
 
     Raises InputError for what is wrong with it.
     """
-    workload = _open(spec)
+    workload = open_workload(spec)
     for chunk in workload.chunks():
         for row in range(chunk.rows):
             yield Step(chunk, row, workload)
-
-
-def _open(spec: WorkloadSpec | Mapping[str, Any] | str | Path) -> Workload:
-    if isinstance(spec, WorkloadSpec):
-        return open_workload(spec)
-    if isinstance(spec, Mapping):
-        return open_workload(load(WorkloadSpec, dict(spec), "workload"))
-    path = Path(spec)
-    if path.suffix != ".toml":
-        return open_workload(WorkloadSpec(trace=str(path)))
-    return open_workload(
-        load_spec(with_model_at(read_toml(path), path.parent), str(path)), path.parent
-    )

@@ -1,15 +1,15 @@
 """From a `[workload]` table to a Workload."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from hmsim import machine
-from hmsim.config.base import load
+from hmsim.config.base import load, read_toml
 from hmsim.config.model import LlmModel, resolve_model
-from hmsim.config.run import check_others
+from hmsim.config.run import check_others, with_model_at
 from hmsim.config.workload import RequestsSpec, ScoresSpec, StreamingSpec, WorkloadSpec
 from hmsim.errors import InputError
 from hmsim.workload.batch import Schedule, alike, schedule
@@ -32,11 +32,26 @@ from hmsim.workload.trace import TraceWorkload
 BLOCK_BYTES, SEQUENCE_BYTES, STEP_BYTES = 2, 200, 150
 
 
-def open_workload(spec: WorkloadSpec, base: Path = Path()) -> Workload:
-    """The workload that `spec` describes; its relative paths start at the folder `base`.
+def open_workload(
+    spec: WorkloadSpec | Mapping[str, Any] | str | Path, base: Path = Path()
+) -> Workload:
+    """The workload that a spec, the table of one, or a file describes.
 
-    Raises InputError for a missing or malformed file, and for a spec that asks the impossible.
+    Args:
+        spec: A validated spec; or a `[workload]` table as a dict; or the path of a TOML file with
+            such a table, whose relative paths start at its own folder; or the path of a trace file.
+        base: The folder at which relative paths start, that of `spec` among them.
+
+    Returns:
+        The workload. Its steps are made, or read, as `chunks()` is gone through.
+
+    Raises:
+        InputError: A file is missing or malformed, or the spec is, or it asks the impossible.
     """
+    if isinstance(spec, Mapping):
+        spec = load(WorkloadSpec, dict(spec), "workload")
+    if not isinstance(spec, WorkloadSpec):
+        spec, base = _spec_of_file(base / spec)
     if spec.trace is not None:
         return TraceWorkload(base / spec.trace)
     model = resolve_model(spec.model)
@@ -52,6 +67,13 @@ def open_workload(spec: WorkloadSpec, base: Path = Path()) -> Workload:
         seed=spec.seed,
         index_bytes=spec.index_bytes,
     )
+
+
+def _spec_of_file(path: Path) -> tuple[WorkloadSpec, Path]:
+    """The spec of a TOML file or of a trace, and the folder at which its relative paths start."""
+    if path.suffix != ".toml":
+        return WorkloadSpec(trace=path.name), path.parent
+    return load_spec(with_model_at(read_toml(path), path.parent), str(path)), path.parent
 
 
 def _selection(

@@ -4,12 +4,14 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import hmsim
 from hmsim.cli import main
+from hmsim.placement.policies import BUILT_IN, make
 
 ROOT = Path(__file__).parents[2]
 HMSIM = Path(sys.executable).with_name("hmsim")  # the command itself, as a reader calls it
@@ -51,6 +53,59 @@ def test_first_page_from_top_to_bottom(here):
     assert space["sweep"].sizes == {"capacity": 4, "sparsity": 2, "policy": 3}
     assert (here / "capacity.html").exists()
     assert (here / "promotions.csv").read_text().count("\n") == 1 + 8 * 32
+
+
+LIBRARIES = ["memory-library.md", "workload-library.md"]
+SLOW = pytest.param("bound-library.md", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("page", [*LIBRARIES, SLOW])
+def test_library_pages_from_top_to_bottom(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space: dict = {}
+    for language, text in blocks(page):
+        assert language == "python"
+        exec(compile(text, f"docs/{page}", "exec"), space)
+
+
+def test_policy_of_its_page(tmp_path, monkeypatch):
+    """The page quotes the example, which keeps every sequence to its buffer."""
+    source = (ROOT / "examples" / "hot_buffer.py").read_text()
+    found = blocks("policies.md")
+    assert all(text in source for language, text in found if language == "python")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "hot_buffer.py").write_text(source)
+    (config,) = [text for _, text in found if NAMED.match(text)]
+    (tmp_path / "buffers.toml").write_text(config)
+    (command,) = [text.strip() for language, text in found if language == "sh"]
+    assert main(shlex.split(command)[1:]) == 0
+    result = hmsim.Result.open("buffers.h5")
+    block_bytes = 16 * 4096  # tokens of a block, KV of a token and layer
+    resident = result.steps("resident_bytes")[result.policies.index("hot-buffer")]
+    assert resident.max() <= 3 * 4 * 16 * block_bytes  # layers, sequences, places
+    assert result.total("hot-buffer", "migrated_bytes") > 0
+
+
+def test_the_options_of_the_policies_page_are_taken():
+    (config, *_) = [text for language, text in blocks("policies.md") if language == "toml"]
+    policies = tomllib.loads(config)["policies"]
+    far = make("far", policies["options"]["far"])
+    assert (far.name, far.ahead_tokens) == ("far", 20)
+
+
+def test_every_policy_is_described():
+    text = (ROOT / "docs" / "policies.md").read_text()
+    assert all(f"`{name}`" in text for name in BUILT_IN if not name.startswith("authors-"))
+
+
+def test_links_lead_somewhere():
+    """Within the documentation, and from the texts at the top of the repository."""
+    pages = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in link:
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 def test_sweep_of_the_second_page(here, capsys):
