@@ -19,6 +19,7 @@ reference counts (`_nrt`), and none divides by a zero that should raise (`error_
 """
 
 import ast
+import builtins
 import hashlib
 import inspect
 import re
@@ -143,7 +144,9 @@ class _Cache(FunctionCache):
 
 def _cached(dispatcher: Any) -> Any:
     if not config.DISABLE_JIT:  # type: ignore[attr-defined]
-        dispatcher._cache = _Cache(dispatcher.py_func)
+        function = dispatcher.py_func
+        if Path(inspect.getfile(function)).exists() or hasattr(builtins, "__IPYTHON__"):
+            dispatcher._cache = _Cache(function)  # else made by `exec`: there is nothing to stamp
     return dispatcher
 
 

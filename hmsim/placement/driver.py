@@ -97,6 +97,7 @@ class PolicyRun:
         for name, like in zip(Own._fields, (alive, _INTS, _FLOATS), strict=True):
             found = getattr(self._own, name)
             _check_array(f"policy {policy.name}: own: {name}", found, like, any_size=True)
+        resident = resident.copy()  # the policy may have kept its own
         self._state = kernel.State(
             resident, alive, np.zeros_like(alive), np.array([used]), room, np.zeros(3, np.int64)
         )

@@ -12,11 +12,13 @@ cannot write to: then it does not compile. A block that dies at t + 1 is not mov
 free at once. A newborn that does not fit goes to DRAM. There are no moves in the last step.
 """
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numba import typeof, types
+from numba.core.errors import NumbaError
 
 from hmsim.jit import compiled_for
 from hmsim.workload.steps import I64, U64
@@ -92,5 +94,17 @@ STEP = types.void(
 
 
 def policy_step(function: Callable) -> Callable:
-    """Compile a step function for the driver; cached on disk."""
-    return compiled_for(STEP)(function)
+    """Compile a step function for the driver; cached on disk.
+
+    Raises TypeError, in one line, for a function that does not compile.
+    """
+    try:
+        return compiled_for(STEP)(function)
+    except NumbaError as error:
+        text = re.sub("\x1b\\[[0-9;]*m", "", str(error))
+        if re.search(r"setitem\(readonly array|Cannot modify readonly", text):
+            reason = "it writes to an array of `now` or `hbm`, which are read only"
+        else:
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            reason = "; ".join(lines[1:2] or lines[:1])
+        raise TypeError(f"{function.__name__} does not compile: {reason}") from None

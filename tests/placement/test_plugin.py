@@ -166,9 +166,9 @@ STRANGE = {
     "below zero": ("    moves.demote[0] = -1\n    moves.count[1] = 1\n", "moves block -1"),
     "no count": ("    moves.count[0] = -1\n", "step 0: says that it makes -1 moves"),
     "many": ("    moves.count[1] = 2**40\n", "step 0: says that it makes"),
-    "residents": ("    hbm.resident[:] = np.uint64(2**64 - 1)\n", "cannot be imported: TypingError"),
-    "reads": ("    now.bits[now.row] = np.uint64(0)\n", "cannot be imported: TypingError"),
-    "used": ("    hbm.used[0] = 0\n", "cannot be imported: TypingError"),
+    "residents": ("    hbm.resident[:] = np.uint64(2**64 - 1)\n", "which are read only"),
+    "reads": ("    now.bits[now.row] = np.uint64(0)\n", "which are read only"),
+    "used": ("    hbm.used[0] = 0\n", "which are read only"),
 }  # fmt: skip
 
 
