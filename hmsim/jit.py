@@ -19,6 +19,7 @@ reference counts (`_nrt`), and none divides by a zero that should raise (`error_
 """
 
 import ast
+import builtins
 import hashlib
 import inspect
 import re
@@ -118,6 +119,12 @@ class _CacheFile(IndexDataCacheFile):
         except (ImportError, AttributeError):
             return {}
 
+    def load(self, key: Any) -> Any:
+        try:
+            return super().load(key)
+        except (ImportError, AttributeError):  # the file was imported by another name then
+            return None
+
 
 class _Cache(FunctionCache):
     """Numba's cache on disk, stamped with all sources that the machine code can depend on."""
@@ -137,7 +144,9 @@ class _Cache(FunctionCache):
 
 def _cached(dispatcher: Any) -> Any:
     if not config.DISABLE_JIT:  # type: ignore[attr-defined]
-        dispatcher._cache = _Cache(dispatcher.py_func)
+        function = dispatcher.py_func
+        if Path(inspect.getfile(function)).exists() or hasattr(builtins, "__IPYTHON__"):
+            dispatcher._cache = _Cache(function)  # else made by `exec`: there is nothing to stamp
     return dispatcher
 
 

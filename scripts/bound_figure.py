@@ -41,7 +41,7 @@ def main() -> None:
 
     problem = collect(workload, capacity)
     timeline, _ = gather(workload, 1)
-    setting = Setting(timeline, RATES, "text", "layer", geometry.block_bytes, problem.room)
+    setting = Setting(timeline, RATES, "text", "layer", geometry.block_bytes, problem.capacity)
     schedule = Schedule(problem, setting)
     times = [schedule.time_s]
     warm = 0.1 * schedule.time_s / problem.steps

@@ -65,10 +65,10 @@ def rows() -> Iterator[tuple]:
         timeline, grid = gather(workload, 1)
         for system, variant, barrier in itertools.product(RATES, VARIANTS, BARRIERS):
             rates, size = RATES[system], geometry.block_bytes
-            setting = Setting(timeline, rates, variant, barrier, size, problem.room)
+            setting = Setting(timeline, rates, variant, barrier, size, problem.capacity)
             lagrangian = Lagrangian(setting, grid)
             numbers = compare(problem, lagrangian)
-            yield name, share, system, variant, barrier, problem.cells, *numbers
+            yield name, share, system, variant, barrier, problem.pairs, *numbers
 
 
 def main() -> None:

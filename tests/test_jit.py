@@ -14,7 +14,7 @@ from hmsim import jit
 PACKAGE = Path(jit.__file__).parent
 TOY = {
     "__init__.py": "",
-    "numbers.py": """
+    "leaf.py": """
 from hmsim import jit
 
 @jit.kernel
@@ -32,9 +32,9 @@ def call():
     "apart.py": "x = 1",
 }
 IMPORTS = [
-    "from toy.numbers import step",
-    "from .numbers import step",
-    "from . import numbers\nstep = numbers.step",
+    "from toy.leaf import step",
+    "from .leaf import step",
+    "from . import leaf\nstep = leaf.step",
 ]
 
 
@@ -102,7 +102,7 @@ def test_an_edit_in_an_imported_file_makes_the_caller_stale_and_no_other_does(to
     assert python(toy.parent, CALL) == "10 0"
     edit(toy / "apart.py", "x = 1", "x = 2")
     assert python(toy.parent, CALL) == "10 1"  # from the disk
-    edit(toy / "numbers.py", "return 1", "return 2")
+    edit(toy / "leaf.py", "return 1", "return 2")
     assert python(toy.parent, CALL) == "20 0"
 
 
@@ -113,8 +113,14 @@ def test_the_fingerprint_follows_every_way_to_import(toy, monkeypatch, line):
     before = jit.source_fingerprint(toy / "caller.py")
     edit(toy / "apart.py", "x = 1", "x = 2")
     assert jit.source_fingerprint(toy / "caller.py") == before
-    edit(toy / "numbers.py", "return 1", "return 2")
+    edit(toy / "leaf.py", "return 1", "return 2")
     assert jit.source_fingerprint(toy / "caller.py") != before
+
+
+def test_a_file_that_is_imported_by_another_name_is_compiled_anew(toy):
+    """As `examples.my_policy` and, from its own folder, `my_policy`."""
+    for folder, module in ((toy.parent, "toy.leaf"), (toy, "leaf"), (toy.parent, "toy.leaf")):
+        assert python(folder, f"from {module} import step; print(step())") == "1"
 
 
 POLICY = """

@@ -13,14 +13,14 @@ from hmsim.bound.prices import Dual, Setting
 from hmsim.jit import in_threads
 from hmsim.workload.steps import Geometry, Steps
 
-FEW_CHANGES = 1 / 64  # of a block's cells: below, runs of reads are cheaper than the cells
+FEW_CHANGES = 1 / 64  # of a block's stretches: below, runs of reads are cheaper than the stretches
 
 
 class Certificate:
     """Feed it every chunk of a workload, in order; `value()` is then a lower bound on its time.
 
     Whatever the prices, no schedule of the setting's variant and barrier takes less. Memory: two
-    numbers a block, and tables of prices. Blocks are taken cell by cell, all in step, or, where
+    numbers a block, and tables of prices. Blocks are taken stretch by stretch, all in step, or, where
     their reads change seldom, by runs of reads; the first chunk decides.
     """
 
@@ -32,7 +32,7 @@ class Certificate:
     def feed(self, steps: Steps) -> None:
         """Take every block through these steps."""
         if self._pass is None:
-            kind = _Runs if _changes(steps) < FEW_CHANGES else _Cells
+            kind = _Runs if _changes(steps) < FEW_CHANGES else _Stretches
             self._pass = kind(self._setting, self._geometry, self._dual, self._parts)
         self._pass.feed(steps)
 
@@ -50,8 +50,8 @@ class _Pass(Protocol):
         ...
 
 
-class _Cells:
-    """Cell by cell. A lane's last one waits for the next chunk: blocks may yet die in it."""
+class _Stretches:
+    """Stretch by stretch. A lane's last one waits for the next chunk: blocks may yet die in it."""
 
     def __init__(self, setting: Setting, geometry: Geometry, dual: Dual, parts: int) -> None:
         self._setting, self._geometry = setting, geometry
@@ -60,12 +60,12 @@ class _Cells:
         timeline = setting.timeline
         self._tables = []
         for lane in range(timeline.lanes):
-            cells = timeline.cells_of(lane)
-            self._tables.append(new_tables(1, len(cells), 1).of(0))
-            build(cells, timeline.steps, self._prices, self._tables[-1])
+            stretches = timeline.stretches_of(lane)
+            self._tables.append(new_tables(1, len(stretches), 1).of(0))
+            build(stretches, timeline.steps, self._prices, self._tables[-1])
         self._ahead, self._dram = np.zeros((2, geometry.lanes, geometry.slots))
         self._waiting = np.zeros((geometry.lanes, geometry.words), np.uint64)
-        self._done = np.zeros(geometry.lanes, np.int64)  # cells
+        self._done = np.zeros(geometry.lanes, np.int64)  # stretches
         self._events = new_events()
 
     def feed(self, steps: Steps) -> None:
@@ -74,32 +74,35 @@ class _Cells:
         events = [self._events, events_of(steps, self._geometry.slots, timeline)]
         own = [np.flatnonzero(steps.lane == lane) for lane in range(timeline.lanes)]
         upto = np.array(
-            [np.searchsorted(timeline.cells_of(lane), end) - 1 for lane in range(timeline.lanes)]
+            [
+                np.searchsorted(timeline.stretches_of(lane), end) - 1
+                for lane in range(timeline.lanes)
+            ]
         )
         joined = Events(*(np.concatenate(column) for column in zip(*events, strict=True)))
-        ripe = joined.cell < upto[joined.block // self._geometry.slots]
+        ripe = joined.stretch < upto[joined.block // self._geometry.slots]
         self._advance(steps, own, upto, Events(*(column[ripe] for column in joined)))
         self._events = Events(*(column[~ripe] for column in joined))
 
     def cost(self) -> float:
         none = np.zeros(0, np.int64)
-        upto = np.diff(self._setting.timeline.cell_offset)
+        upto = np.diff(self._setting.timeline.stretch_offset)
         empty = Steps.empty(self._geometry.words)
         self._advance(empty, [none] * len(upto), upto, self._events)
         return float((self._dram + np.minimum(self._ahead, 0.0)).sum())
 
     def _advance(self, steps: Steps, own: list, upto: np.ndarray, events: Events) -> None:
-        """All lanes up to, without, cells `upto`; of a lane's `own` rows the last one waits."""
+        """All lanes up to, without, stretches `upto`; of a lane's `own` rows the last one waits."""
         geometry, timeline = self._geometry, self._setting.timeline
         lane_of = events.block // geometry.slots
         sources, ordered = [], []
         for lane in range(geometry.lanes):
-            # Row of each cell; -1 for the one that has waited.
-            cells = np.arange(self._done[lane], upto[lane])
+            # Row of each stretch; -1 for the one that has waited.
+            stretches = np.arange(self._done[lane], upto[lane])
             first = upto[lane] + 1 - len(own[lane]) if len(own[lane]) else upto[lane]
-            source = np.full(len(cells), -1)
-            known = cells >= first
-            source[known] = own[lane][cells[known] - first]
+            source = np.full(len(stretches), -1)
+            known = stretches >= first
+            source[known] = own[lane][stretches[known] - first]
             sources.append(source)
             mine = lane_of == lane
             ordered.append(
@@ -111,7 +114,7 @@ class _Cells:
             for lane in range(part.first_lane, part.last_lane):
                 stream(
                     part.first_word, part.last_word, sources[lane], int(self._done[lane]),
-                    self._waiting[lane], steps.bits, ordered[lane], timeline.cells_of(lane),
+                    self._waiting[lane], steps.bits, ordered[lane], timeline.stretches_of(lane),
                     self._prices, self._tables[lane], self._ahead[lane], self._dram[lane],
                 )  # fmt: skip
 
@@ -123,7 +126,7 @@ class _Cells:
 
 
 class _Runs:
-    """By runs of reads, with tables of the next SPAN cells of each lane."""
+    """By runs of reads, with tables of the next SPAN stretches of each lane."""
 
     def __init__(self, setting: Setting, geometry: Geometry, dual: Dual, parts: int) -> None:
         self._setting = setting
@@ -131,8 +134,10 @@ class _Runs:
         self._parts = parts_of(geometry, parts)
         timeline = setting.timeline
         self._base = [np.zeros(timeline.lanes, np.int64) for _ in self._parts]
-        cells = min(SPAN, int(np.diff(timeline.cell_offset).max()))
-        self._tables = [new_tables(part.last_lane - part.first_lane, cells) for part in self._parts]
+        stretches = min(SPAN, int(np.diff(timeline.stretch_offset).max()))
+        self._tables = [
+            new_tables(part.last_lane - part.first_lane, stretches) for part in self._parts
+        ]
         for i, part in enumerate(self._parts):
             for lane in range(part.first_lane, part.last_lane):
                 self._build(i, lane)
@@ -157,17 +162,17 @@ class _Runs:
     def _forward(self, i: int, segments: Segments) -> None:
         timeline = self._setting.timeline
         forward(
-            segments, self._parts[i].first_lane, self._base[i], timeline.cell_offset,
-            timeline.cell_step, self._prices, self._tables[i], self._ahead, self._dram,
+            segments, self._parts[i].first_lane, self._base[i], timeline.stretch_offset,
+            timeline.stretch_step, self._prices, self._tables[i], self._ahead, self._dram,
         )  # fmt: skip
 
     def _build(self, i: int, lane: int) -> None:
         """Tables of a lane from its base on."""
         timeline = self._setting.timeline
-        cells, base = timeline.cells_of(lane), self._base[i][lane]
-        end = cells[base + SPAN] if base + SPAN < len(cells) else timeline.steps
+        stretches, base = timeline.stretches_of(lane), self._base[i][lane]
+        end = stretches[base + SPAN] if base + SPAN < len(stretches) else timeline.steps
         tables = self._tables[i].of(lane - self._parts[i].first_lane)
-        build(cells[base : base + SPAN], int(end), self._prices, tables)
+        build(stretches[base : base + SPAN], int(end), self._prices, tables)
 
 
 def _changes(steps: Steps) -> float:

@@ -56,24 +56,24 @@ class Dual(Policy):
     def prompt(self, workload, capacity, rates):
         """Solve; the prompt blocks that the schedule has in HBM at step 0."""
         from hmsim.bound import bound
-        from hmsim.bound.exact.anneal import MAX_CELLS, Schedule, improve
+        from hmsim.bound.exact.anneal import MAX_PAIRS, Schedule, improve
         from hmsim.bound.exact.problem import collect
         from hmsim.bound.paths.words import gather
         from hmsim.bound.prices import Setting
 
         shape = workload.geometry
-        cells = shape.lanes * shape.slots * shape.steps
-        if cells > MAX_CELLS:
+        pairs = shape.lanes * shape.slots * shape.steps
+        if pairs > MAX_PAIRS:
             raise InputError(
-                f"policy dual: {cells:,} pairs of a block and a step are too many for a dense "
-                f"schedule ({MAX_CELLS:,}); take fewer steps or larger blocks"
+                f"policy dual: {pairs:,} pairs of a block and a step are too many for a dense "
+                f"schedule ({MAX_PAIRS:,}); take fewer steps or larger blocks"
             )
-        room = capacity * float(shape.block_bytes) + shape.resident_bytes
+        capacity_bytes = capacity * float(shape.block_bytes) + shape.resident_bytes
         how = (self.variant, self.barrier)
-        prices = bound(workload, rates, room, *how, method="anneal").prices
+        prices = bound(workload, rates, capacity_bytes, *how, method="anneal").prices
         assert prices is not None  # only `milp` has none
-        problem = collect(workload, room)
-        setting = Setting(gather(workload, 1)[0], rates, *how, shape.block_bytes, problem.room)
+        problem = collect(workload, capacity_bytes)
+        setting = Setting(gather(workload, 1)[0], rates, *how, shape.block_bytes, problem.capacity)
         schedule = Schedule(problem, setting)
         improve(schedule, [prices], workload.seed, self._moves)
         self._problem, self._x = problem, schedule.x

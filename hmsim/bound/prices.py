@@ -1,8 +1,9 @@
 """The Lagrangian of the placement problem, its gradient, and prices that raise it.
 
-Each barrier group splits one second's worth of price over the arms of its time (HBM, the arms of
-t_e, the compute floor); each step prices a block's room in HBM. Whatever the prices, each block's
-cheapest path alone, less what all the room costs, cannot exceed the time of any schedule.
+Each barrier group splits one second's worth of price over the terms of its time (HBM, the terms of
+t_e, the compute floor); each step prices a block's share of HBM's capacity. Whatever the prices,
+each block's cheapest path alone, less what all the capacity costs, cannot exceed the time of any
+schedule.
 """
 
 import time
@@ -24,10 +25,11 @@ THREAD_WORDS = 20_000  # of a pass that is worth more than one thread
 
 
 class Dual(NamedTuple):
-    """Prices: of arms [G, arms + floor], >= 0, rows that sum to 1; of room [T], s a block, >= 0."""
+    """Prices, all >= 0: of terms [G, terms + floor], rows that sum to 1; of capacity [T], seconds
+    a block."""
 
-    arm: F64
-    room: F64
+    term: F64
+    capacity: F64
 
 
 class Demand(NamedTuple):
@@ -40,7 +42,7 @@ class Demand(NamedTuple):
 
 
 class Setting:
-    """The problem but for its blocks: what turns prices of arms into prices of what blocks do."""
+    """The problem but for its blocks: what turns prices of terms into prices of what blocks do."""
 
     def __init__(
         self,
@@ -49,9 +51,14 @@ class Setting:
         variant: str,
         barrier: str,
         block_bytes: int,
-        room: int,
+        capacity: int,
     ) -> None:
-        self.timeline, self.rates, self.block_bytes, self.room = timeline, rates, block_bytes, room
+        self.timeline, self.rates, self.block_bytes, self.capacity = (
+            timeline,
+            rates,
+            block_bytes,
+            capacity,
+        )
         self.variant, self.barrier = variant, barrier
         self.latency = latency_of(variant, rates)
         self.start: I64 = group_starts(timeline.table.token, barrier)
@@ -59,7 +66,7 @@ class Setting:
         self.group: I64 = np.repeat(
             np.arange(groups), np.diff(self.start, append=timeline.steps)
         ).astype(np.int64)
-        # Seconds of each arm if every block stays in DRAM: the costs of paths are relative to it.
+        # Seconds of each term if every block stays in DRAM: the costs of paths are relative to it.
         steps, grown = timeline.table, timeline.append_bytes
         reads = block_bytes * steps.reads.astype(float)
         columns = [steps.hbm_bytes / rates.hbm]
@@ -74,11 +81,11 @@ class Setting:
         return values if len(self.start) == len(values) else np.add.reduceat(values, self.start)
 
     def prices(self, dual: Dual) -> Prices:
-        """What the prices of arms and room make a block's deeds cost."""
+        """What the prices of terms and capacity make a block's deeds cost."""
         size = float(self.block_bytes)
-        arm = np.ascontiguousarray(dual.arm.T)
-        hbm = arm[0] / self.rates.hbm
-        er, ew, mi, mo = self.latency.term.T @ arm[1:-1]
+        term = np.ascontiguousarray(dual.term.T)
+        hbm = term[0] / self.rates.hbm
+        er, ew, mi, mo = self.latency.term.T @ term[1:-1]
         copies = self.latency.copies
         read = hbm - er
         if copies.either_side:
@@ -88,14 +95,14 @@ class Setting:
             size * (hbm + copies.fill * mi), copies.demote * size * (hbm + mo),
         )  # fmt: skip
         read, append, promote, fill, demote = (column[self.group] for column in columns)
-        return Prices(read, append, dual.room, promote, fill, demote)
+        return Prices(read, append, dual.capacity, promote, fill, demote)
 
     def constant(self, dual: Dual) -> float:
         """The Lagrangian without its blocks."""
-        return float((dual.arm * self.all_in_dram).sum() - self.room * dual.room.sum())
+        return float((dual.term * self.all_in_dram).sum() - self.capacity * dual.capacity.sum())
 
     def gradient(self, dual: Dual, use: Use, weight: float) -> Dual:
-        """Seconds of each arm and occupancy less room if blocks do as in `use`, `weight` times."""
+        """Seconds of each term, and occupancy less capacity, where blocks do `weight` times `use`."""
         size = self.block_bytes * weight
         steps = self.timeline.steps
         hits, promoted, filled, demoted = (
@@ -103,19 +110,19 @@ class Setting:
             for each in (use.hit, use.promote, use.fill, use.demote)
         )
         grown = weight * self.by_group(use.append[:steps])
-        arm = self.all_in_dram.copy()
-        copies, terms = self.latency.copies, self.latency.term
+        term = self.all_in_dram.copy()
+        copies, dram = self.latency.copies, self.latency.term
         if copies.either_side:
-            hbm = dual.arm[:, 0] / self.rates.hbm
-            er = dual.arm[:, 1:-1] @ terms[:, READ]
+            hbm = dual.term[:, 0] / self.rates.hbm
+            er = dual.term[:, 1:-1] @ dram[:, READ]
             hits = np.where(hbm < er, hits, np.where(hbm > er, 0.0, hits / 2))
         fetched, demoted = promoted + copies.fill * filled, copies.demote * demoted
-        arm[:, 0] += (hits + promoted + filled + demoted + grown) / self.rates.hbm
+        term[:, 0] += (hits + promoted + filled + demoted + grown) / self.rates.hbm
         spared = (1 - copies.append) * grown  # of DRAM: appends that it does not get
-        for k, (er, ew, mi, mo) in enumerate(terms):
-            arm[:, 1 + k] += mi * fetched + mo * demoted - er * hits - ew * spared
+        for k, (er, ew, mi, mo) in enumerate(dram):
+            term[:, 1 + k] += mi * fetched + mo * demoted - er * hits - ew * spared
         occupied = use.occupied().astype(np.float64)
-        return Dual(arm, weight * occupied - float(self.room))
+        return Dual(term, weight * occupied - float(self.capacity))
 
 
 class Lagrangian:
@@ -125,9 +132,9 @@ class Lagrangian:
         self.setting, self.weight, self.grid = setting, weight, grid
         threads = min(grid.pages, numba.get_num_threads()) if grid.bits.size > THREAD_WORDS else 1
         self._cuts = [grid.pages * i // threads for i in range(threads + 1)]
-        cells = int(np.diff(setting.timeline.cell_offset).max())
-        self._tables = [new_tables(1, cells, 1).of(0) for _ in range(threads)]
-        self._scratch = [new_scratch(cells) for _ in range(threads)]
+        longest = int(np.diff(setting.timeline.stretch_offset).max())
+        self._tables = [new_tables(1, longest, 1).of(0) for _ in range(threads)]
+        self._scratch = [new_scratch(longest) for _ in range(threads)]
         self._cost = np.empty(grid.pages)
         self.taken: list[float] = []  # `time.perf_counter()` after each pass
 
@@ -136,8 +143,8 @@ class Lagrangian:
         return len(self.taken)
 
     @property
-    def cells(self) -> int:
-        """Pairs of a block and a cell that a pass goes through."""
+    def pairs(self) -> int:
+        """Pairs of a block and a stretch that a pass goes through."""
         return 64 * self.grid.bits.size
 
     def __call__(self, dual: Dual) -> tuple[float, Dual]:
@@ -148,8 +155,8 @@ class Lagrangian:
 
         def work(i: int) -> None:
             sweep(
-                self._cuts[i], self._cuts[i + 1], self.grid, timeline.cell_offset,
-                timeline.cell_step, prices, self._tables[i], self._scratch[i], uses[i], self._cost,
+                self._cuts[i], self._cuts[i + 1], self.grid, timeline.stretch_offset,
+                timeline.stretch_step, prices, self._tables[i], self._scratch[i], uses[i], self._cost,
             )  # fmt: skip
 
         in_threads(work, len(uses))

@@ -2,7 +2,7 @@
 
 Blocks choose one after another, a few at a time: each takes its cheapest path at prices that answer
 to what the others have taken so far. Room that runs short becomes dearer, and is closed where there
-is none left; an arm that grows longer than the others of its group gains weight. No block ever
+is none left; a term that grows longer than the others of its group gains weight. No block ever
 chooses again, so all that is kept is what the schedule does at each step.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from hmsim.bits import pack
 from hmsim.bound import rounding_kernel as kernel
-from hmsim.bound.ascent import room_unit
+from hmsim.bound.ascent import capacity_unit
 from hmsim.bound.paths.tables_kernel import new_tables
 from hmsim.bound.paths.words import Grid
 from hmsim.bound.paths.words_kernel import Use, add_uses, new_scratch, new_use
@@ -34,14 +34,23 @@ from hmsim.placement.latency import (
 )
 from hmsim.workload.steps import I64, U64
 
-BATCH, BATCHES = 2048, 500  # blocks that choose together, at most; batches at least
-LAST = 16  # batches to which what is left would amount; they shrink towards the end
-LEAST_ROOM = 1e-4  # reads from DRAM, a block and step; free room would go to whoever comes first
-LEAST_SHARE = 5e-5  # of the room, of the smallest batch
-GAIN = 3.0  # of the arms' prices when half of the blocks have chosen
-POWER = 16.0  # by which room is dearer where it is short, for batches of
-POWER_SHARE = 2e-3  # of all blocks; less for larger ones, or prices would swing
-GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
+# How schedules follow prices. By trial on the workloads of scripts/bound_scale.py, of which no sweep is
+# kept: they change how short a schedule is found, not whether it is one.
+MOST_IN_A_BATCH = 2048  # blocks that choose together at the same prices
+LEAST_BATCHES = 500  # so that prices have time to answer; fewer blocks make smaller batches
+LAST_BATCHES = 16  # to which what is left would always amount: batches shrink towards the end
+LEAST_BATCH = 5e-5  # share of the capacity, in blocks
+LEAST_CAPACITY_PRICE = 1e-4  # reads from DRAM, a block and step: what is free is taken by anybody
+TERM_GAIN = (
+    3.0  # exponent by which a term that is relatively longer gains price, at half the blocks
+)
+SHORTAGE_POWER = 16.0  # of how much less is left than should be, by which capacity becomes dearer
+SHORTAGE_BATCH = (
+    2e-3  # share of the blocks in a batch above which that power falls: or prices swing
+)
+GOLDEN_RATIO = (
+    np.sqrt(5.0) - 1.0
+) / 2.0  # its multiples modulo 1 spread batches evenly over a lane
 
 
 def rounded(
@@ -52,34 +61,36 @@ def rounded(
     `grid` holds all blocks of the workload. Blocks that have not chosen when it is `late` stay in
     DRAM.
     """
-    dual = Dual(dual.arm, np.maximum(dual.room, LEAST_ROOM * room_unit(setting)))
+    dual = Dual(dual.term, np.maximum(dual.capacity, LEAST_CAPACITY_PRICE * capacity_unit(setting)))
     blocks = int((grid.slot >= 0).sum())
-    most = min(BATCH, max(1, blocks // BATCHES))
+    most = min(MOST_IN_A_BATCH, max(1, blocks // LEAST_BATCHES))
     rounding = _Rounding(setting, grid, dual, most / max(1, blocks))
-    arm, room = np.zeros_like(dual.arm), np.zeros_like(dual.room)
-    least = max(1, int(LEAST_SHARE * setting.room))
+    term, capacity = np.zeros_like(dual.term), np.zeros_like(dual.capacity)
+    least = max(1, int(LEAST_BATCH * setting.capacity))
     for pages, masks in _batches(grid, blocks, min(least, most), most):
         count = int(np.bitwise_count(masks).sum())
         followed = rounding.steer(rounding.settled / blocks, count)
         rounding.settle(pages, masks, followed)
         rounding.settled += count
-        arm += count * followed.arm
-        closed = np.isinf(followed.room)
-        room += count * np.where(closed, kernel.MOST_CHANGE * dual.room, followed.room)
+        term += count * followed.term
+        closed = np.isinf(followed.capacity)
+        capacity += count * np.where(
+            closed, kernel.MOST_PRICE_CHANGE * dual.capacity, followed.capacity
+        )
         if late():
             break
     settled = max(1, rounding.settled)
-    return rounding.use(), Dual(arm / settled, room / settled)
+    return rounding.use(), Dual(term / settled, capacity / settled)
 
 
 class _Rounding:
-    """What the blocks that have chosen do, and room to work in for each thread."""
+    """What the blocks that have chosen do, and arrays for each thread to work in."""
 
     def __init__(self, setting: Setting, grid: Grid, dual: Dual, step: float) -> None:
         self._setting, self._grid, self._dual = setting, grid, dual
         self._step = step  # share of the blocks in a batch
         self._threads = numba.get_num_threads()
-        longest = int(np.diff(setting.timeline.cell_offset).max())
+        longest = int(np.diff(setting.timeline.stretch_offset).max())
         threads = range(self._threads)
         self._tables = [new_tables(1, longest, 1).of(0) for _ in threads]
         self._scratch = [new_scratch(longest) for _ in threads]
@@ -92,23 +103,25 @@ class _Rounding:
     def steer(self, share: float, count: int) -> Dual:
         """Prices for the next `count` blocks, after a `share` of all."""
         setting, dual, use = self._setting, self._dual, self.use()
-        room = np.empty_like(dual.room)
-        power = POWER * min(1.0, POWER_SHARE / self._step)
-        kernel.price_room(1.0 - share, count, power, setting.room, use.occupied(), dual.room, room)
+        capacity = np.empty_like(dual.capacity)
+        power = SHORTAGE_POWER * min(1.0, SHORTAGE_BATCH / self._step)
+        kernel.price_capacity(
+            1.0 - share, count, power, setting.capacity, use.occupied(), dual.capacity, capacity
+        )
         if share == 0.0:
-            return Dual(dual.arm, room)
-        arm, groups = np.empty_like(dual.arm), len(dual.arm)
-        gain = GAIN * share / (1.05 - share)
+            return Dual(dual.term, capacity)
+        term, groups = np.empty_like(dual.term), len(dual.term)
+        gain = TERM_GAIN * share / (1.05 - share)
 
         def work(i: int) -> None:
             first, last = (groups * k // self._threads for k in (i, i + 1))
             kernel.steer(
-                first, last, setting.start, share, gain, dual.arm, float(setting.block_bytes),
-                setting.demand, setting.latency, use, arm,
+                first, last, setting.start, share, gain, dual.term, float(setting.block_bytes),
+                setting.demand, setting.latency, use, term,
             )  # fmt: skip
 
         in_threads(work, self._threads)
-        return Dual(arm, room)
+        return Dual(term, capacity)
 
     def settle(self, pages: I64, masks: U64, dual: Dual) -> None:
         """Blocks in `masks` of `pages` choose."""
@@ -117,7 +130,7 @@ class _Rounding:
         def work(i: int) -> None:
             mine = slice(len(pages) * i // self._threads, len(pages) * (i + 1) // self._threads)
             kernel.settle(
-                pages[mine], masks[mine], self._grid, timeline.cell_offset, timeline.cell_step,
+                pages[mine], masks[mine], self._grid, timeline.stretch_offset, timeline.stretch_step,
                 prices, self._tables[i], self._scratch[i], self._uses[i],
             )  # fmt: skip
 
@@ -129,7 +142,7 @@ def time_of(setting: Setting, use: Use) -> float:
     timeline, steps = setting.timeline, setting.timeline.steps
     occupied = use.occupied()
     assert occupied.min() >= 0, "a schedule takes out of HBM what is not there"
-    assert occupied.max() <= setting.room, "a schedule breaks capacity"
+    assert occupied.max() <= setting.capacity, "a schedule breaks capacity"
     counts = np.zeros((steps, len(COUNTS)), np.int64)
     counts[:, READS], counts[:, HITS] = timeline.table.reads, use.hit[:steps]
     counts[:, APPEND], counts[:, APPEND_HBM] = timeline.append_bytes, use.append[:steps]
@@ -146,7 +159,7 @@ def _batches(grid: Grid, blocks: int, least: int, most: int) -> list[tuple[I64, 
     members = pack(grid.slot >= 0)[:, 0]
     width = int((grid.lane == grid.lane[0]).sum())
     lanes = len(grid.lane) // width
-    golden = np.argsort(np.arange(width) * GOLDEN % 1.0)
+    golden = np.argsort(np.arange(width) * GOLDEN_RATIO % 1.0)
     turn = np.arange(lanes) * width // lanes  # each lane begins elsewhere
     order = golden[(np.arange(width)[:, None] + turn) % width] + np.arange(lanes) * width
     batches: list[tuple[I64, U64]] = []
@@ -166,7 +179,7 @@ def _batches(grid: Grid, blocks: int, least: int, most: int) -> list[tuple[I64, 
     for page in order.ravel():
         word = int(members[page])
         while word:
-            size = min(most, max(least, left // LAST))
+            size = min(most, max(least, left // LAST_BATCHES))
             taken = _lowest(word, size - count)
             word ^= taken
             pages.append(int(page))

@@ -10,8 +10,8 @@ from hmsim.jit import kernel
 from hmsim.placement.latency_kernel import Latency, term_seconds
 from hmsim.workload.steps import F64, I64, U64
 
-LEAST_PRICE = 1e-3  # of an arm: so that one which the dual thought idle can gain weight
-MOST_CHANGE = 20.0  # of the price of room, up or down
+LEAST_TERM_PRICE = 1e-3  # so that a term which the dual thought idle can gain weight. By trial
+MOST_PRICE_CHANGE = 20.0  # factor on the price of capacity, up or down. By trial
 
 
 @kernel
@@ -21,18 +21,18 @@ def steer(
     group_start: I64,
     share: float,
     gain: float,
-    arm: F64,
+    term: F64,
     size: float,
     demand: Demand,
     latency: Latency,
     use: Use,
     steered: F64,
 ) -> None:
-    """Prices of arms [G, arms + floor] that lean towards the arms that are longer than they should.
+    """Prices of terms [G, terms + floor] that lean towards the terms that are longer than they should.
 
-    `use` is that of a `share` of the blocks, `arm` the prices to start from.
+    `use` is that of a `share` of the blocks, `term` the prices to start from.
     """
-    count = arm.shape[1]
+    count = term.shape[1]
     steps = len(use.hit) - 1
     times = np.empty(count)
     copies = latency.copies
@@ -59,37 +59,37 @@ def steer(
         )
         mean = 0.0
         for k in range(count):
-            mean += arm[g, k] * times[k]
+            mean += term[g, k] * times[k]
         total = 0.0
         for k in range(count):
             lead = gain * (times[k] - mean) / mean if mean > 0.0 else 0.0
-            steered[g, k] = max(arm[g, k], LEAST_PRICE) * np.exp(min(max(lead, -20.0), 20.0))
+            steered[g, k] = max(term[g, k], LEAST_TERM_PRICE) * np.exp(min(max(lead, -20.0), 20.0))
             total += steered[g, k]
         for k in range(count):
             steered[g, k] /= total
 
 
 @kernel
-def price_room(
+def price_capacity(
     left: float,
     most: int,
     power: float,
     capacity: int,
     occupied: I64,
-    room: F64,
+    price: F64,
     steered: F64,
 ) -> None:
-    """Prices of room [T] that rise where less is left than a share `left` of the capacity.
+    """Prices of capacity [T] that rise where less is left than a share `left` of the capacity.
 
     As that power of how much less. Infinite where `most` blocks more would not fit.
     """
-    for t in range(len(room)):
+    for t in range(len(price)):
         free = capacity - occupied[t]
         if free < most:
             steered[t] = np.inf
         else:
             change = (left * capacity / free) ** power
-            steered[t] = room[t] * min(max(change, 1 / MOST_CHANGE), MOST_CHANGE)
+            steered[t] = price[t] * min(max(change, 1 / MOST_PRICE_CHANGE), MOST_PRICE_CHANGE)
 
 
 @kernel
@@ -97,8 +97,8 @@ def settle(
     pages: I64,
     masks: U64,
     grid: Grid,
-    cell_offset: I64,
-    cell_step: I64,
+    stretch_offset: I64,
+    stretch_step: I64,
     prices: Prices,
     tables: Tables,
     scratch: Scratch,
@@ -108,11 +108,11 @@ def settle(
     for k in range(len(pages)):
         page, mask = pages[k], masks[k]
         lane = grid.lane[page]
-        cells = cell_step[cell_offset[lane] : cell_offset[lane + 1]]
+        stretches = stretch_step[stretch_offset[lane] : stretch_offset[lane + 1]]
         if k == 0 or grid.lane[pages[k - 1]] != lane:
-            build(cells, len(prices.room), prices, tables)
-        forward(page, grid, cells, prices, tables, scratch)
-        trace(page, len(cells), grid, scratch)
-        for j in range(len(cells) + 1):
+            build(stretches, len(prices.capacity), prices, tables)
+        forward(page, grid, stretches, prices, tables, scratch)
+        trace(page, len(stretches), grid, scratch)
+        for j in range(len(stretches) + 1):
             scratch.state[j] &= mask
-        tally(page, scratch.state, grid, cells, prices, tables, use)
+        tally(page, scratch.state, grid, stretches, prices, tables, use)

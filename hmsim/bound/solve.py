@@ -18,7 +18,7 @@ from hmsim import units
 from hmsim.bound.ascent import Ascent, ascend, coarse_start
 from hmsim.bound.certificate import Certificate
 from hmsim.bound.exact import anneal, lp
-from hmsim.bound.exact.problem import Problem, check_setting, collect, room_for_blocks
+from hmsim.bound.exact.problem import Problem, capacity_in_blocks, check_setting, collect
 from hmsim.bound.paths.runs import Timeline
 from hmsim.bound.paths.words import Grid, gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
@@ -29,21 +29,28 @@ from hmsim.workload.steps import F64, Workload, group_starts
 from hmsim.workload.windows import windows
 
 METHODS = ("lp", "milp", "dual", "anneal")
-STORED_CELLS = 1e8  # blocks x steps of their lane that all passes go through
-SAMPLE_CELLS = 5e8  # of a sample, where there are more
-GRID_CELLS = 3.2e10  # at which all blocks' reads, a bit each, still go into memory: 4 GB
-QUICK_CELLS, QUICK_LANES = 3e7, 4  # of a quick bound's sample, and lanes to take it from
-QUICK_PASSES, QUICK_RATES, QUICK_ROOM = 80, (1.0, 3e-3), 0.25  # where the sample is everything
-FIRST_PASSES, LEAST_PASSES, MOST_PASSES = 200, 1000, 4000  # of the first and the second stage
-PASSED_CELLS = 2e9  # to go through in the second stage, within those limits
-PIECES, PIECE_PASSES = 32, 15  # of time, between which a sample's prices differ at first
-SAMPLED_PASSES, SAMPLED_RATES = 200, (0.3, 1e-3)  # fewer passes, shorter steps
-SAMPLE_TIME = 0.4  # share of the time to spend, where there is one
-THIN_PASSES = 50  # over a quick bound's sample
-FULL_PASSES, FULL_RATES = 8, (0.03, 3e-3)  # over all blocks after those over a sample
-FULL_ROUNDS = 4
-FAR = 0.05  # a gap at which prices were no guide, and policies may do better than following them
-MOVES = 500_000  # of the first stage's annealing
+# Sizes are pairs of a block and a stretch of its lane: a pass takes half a nanosecond a pair. Where a
+# number was found by trial, on the workloads of scripts/bound_tightness.py and bound_scale.py, no
+# sweep of it is kept; all of them trade time for tightness, none can make a bound invalid.
+WHOLE_PAIRS = 1e8  # up to here every pass takes all blocks: 50 ms a pass. By trial
+SAMPLE_PAIRS = 5e8  # of the sample that stands for more blocks than that. By trial
+GRID_PAIRS = 3.2e10  # above this not even one bit a pair fits in memory: 4 GB
+QUICK_PAIRS = 3e7  # of a quick bound's sample: 15 ms a pass. By trial
+QUICK_LANES = 4  # lanes that sample comes from, as tables are by lane. By trial
+
+# Passes, and the step's length in `ascend`: at first, at last. All by trial.
+FIRST_PASSES = 200  # first stage of a whole search
+LEAST_PASSES, MOST_PASSES = 1000, 4000  # second stage: within these as many as
+SECOND_STAGE_PAIRS = 2e9  # go through so many pairs, a second
+QUICK_PASSES, QUICK_STEPS, QUICK_CAPACITY_STEP = 80, (1.0, 3e-3), 0.25  # quick, of all blocks
+PIECES, PIECE_PASSES = 32, 15  # a sample's prices first differ between so many pieces of time only
+SAMPLED_PASSES, SAMPLED_STEPS = 200, (0.3, 1e-3)  # then from step to step
+THIN_PASSES = 50  # the same of a quick bound, from token to token
+FULL_PASSES, FULL_STEPS = 8, (0.03, 3e-3)  # over all blocks, from where the sample's prices are
+FULL_ROUNDS = 4  # of a schedule and such passes, at most
+SAMPLE_TIME_SHARE = 0.4  # of the time to spend, for the sample. By trial
+GAP_WHERE_PRICES_MISLEAD = 0.05  # above it policies may beat following prices, and are tried
+FIRST_MOVES = 500_000  # flips of the first stage's annealing: about 0.2 s. By trial
 # Policies that stand for a schedule where there are too many blocks to anneal.
 CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("static", {}),
@@ -109,7 +116,7 @@ def bound(
     if method in ("lp", "milp"):
         return search.exact(method)
     geometry = workload.geometry
-    small = geometry.slots * geometry.steps <= STORED_CELLS
+    small = geometry.slots * geometry.steps <= WHOLE_PAIRS
     return search.whole(method) if small else search.sampled()
 
 
@@ -130,7 +137,7 @@ def quick_sample(workload: Workload) -> Sample:
     Tables are by lane, and would take longer than the blocks.
     """
     geometry = workload.geometry
-    every = _thinning(workload, QUICK_CELLS)
+    every = _thinning(workload, QUICK_PAIRS)
     lanes_every = min(every, max(1, geometry.lanes // QUICK_LANES))
     timeline, grid = gather(workload, every // lanes_every, lanes_every)
     weight = _weight(timeline.lanes, every // lanes_every, lanes_every)
@@ -191,7 +198,7 @@ class _Search:
         self.progress = progress
         self._clocks: list[list[float]] = []  # of each Lagrangian
         geometry = workload.geometry
-        self.room = room_for_blocks(
+        self.capacity_blocks = capacity_in_blocks(
             capacity, geometry.resident_bytes, geometry.block_bytes, geometry.lanes * geometry.slots
         )
 
@@ -215,7 +222,7 @@ class _Search:
             return self.result(method, solved.bound_s, solved.time_s, 0, [], None)
         solved = lp.solve_lp(problem, lagrangian)
         achievable = self._schedule(
-            problem, lagrangian.setting, [solved.prices], solved.bound_s, 4 * MOVES
+            problem, lagrangian.setting, [solved.prices], solved.bound_s, 4 * FIRST_MOVES
         )
         return self.result(method, solved.bound_s, achievable, 0, [], solved.prices)
 
@@ -226,7 +233,7 @@ class _Search:
         problem = self._small_problem()
         best = coarse_start(lagrangian)
         history = list(best.history)
-        achievable, moves, passes, stage = np.inf, MOVES, FIRST_PASSES, 0
+        achievable, moves, passes, stage = np.inf, FIRST_MOVES, FIRST_PASSES, 0
         while True:
             if method != "anneal" or stage == 0:
                 found = ascend(lagrangian, best.dual, passes, stop=lambda value: self.late())
@@ -248,20 +255,20 @@ class _Search:
             moves *= 4
             passes *= 4
             if stage == 0:
-                wanted = PASSED_CELLS / max(1, lagrangian.cells)
+                wanted = SECOND_STAGE_PAIRS / max(1, lagrangian.pairs)
                 passes = int(np.clip(wanted, LEAST_PASSES, MOST_PASSES))
             stage += 1
         return self.result(method, best.value, achievable, lagrangian.passes, history, best.dual)
 
     def sampled(self) -> BoundResult:
         """Prices of a sample of blocks, then a few passes over all of them, and a schedule."""
-        lagrangian = self._lagrangian(_thinning(self.workload, SAMPLE_CELLS))
+        lagrangian = self._lagrangian(_thinning(self.workload, SAMPLE_PAIRS))
         found = self._few_passes(lagrangian, SAMPLED_PASSES)
         self.progress(f"sample: {found.value:.6g} s after {lagrangian.passes} passes")
         setting, geometry = lagrangian.setting, self.workload.geometry
         passes = lagrangian.passes
         del lagrangian
-        if geometry.slots * geometry.steps > GRID_CELLS:
+        if geometry.slots * geometry.steps > GRID_PAIRS:
             value = self._certified(setting, found.dual)
             self.progress(f"bound {value:.6g} s; looking for a schedule")
             achievable = self._policies_time()
@@ -279,7 +286,7 @@ class _Search:
                 setting, everything.grid, followed, self.late if k else lambda: False
             )
             achievable = min(achievable, time_of(setting, use))
-            if k == 0 and _gap(best.value, achievable) > FAR:
+            if k == 0 and _gap(best.value, achievable) > GAP_WHERE_PRICES_MISLEAD:
                 achievable = min(achievable, self._policies_time())
             self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
             if _gap(best.value, achievable) <= self.gap or self.late():
@@ -287,7 +294,7 @@ class _Search:
             if k > 0 and achievable > before * (1 - 1e-3):
                 break
             found = ascend(
-                everything, best.dual, FULL_PASSES, FULL_RATES, self._room_step(),
+                everything, best.dual, FULL_PASSES, FULL_STEPS, self._capacity_step(),
                 stop=lambda value: self.late(),
             )  # fmt: skip
             history += [max(best.value, value) for value in found.history]
@@ -313,7 +320,7 @@ class _Search:
             found = self._few_passes(lagrangian, THIN_PASSES, apart)
         else:
             start = coarse_start(lagrangian)
-            found = ascend(lagrangian, start.dual, QUICK_PASSES, QUICK_RATES, QUICK_ROOM)
+            found = ascend(lagrangian, start.dual, QUICK_PASSES, QUICK_STEPS, QUICK_CAPACITY_STEP)
             history = start.history + [max(start.value, value) for value in found.history]
             best = max(start, found, key=lambda ascent: ascent.value)
             found = best._replace(history=history)
@@ -342,7 +349,7 @@ class _Search:
 
     def _setting(self, timeline: Timeline) -> Setting:
         size = self.workload.geometry.block_bytes
-        return Setting(timeline, self.rates, self.variant, self.barrier, size, self.room)
+        return Setting(timeline, self.rates, self.variant, self.barrier, size, self.capacity_blocks)
 
     def _kept(self, lagrangian: Lagrangian) -> Lagrangian:
         """The same, and its clock will be read."""
@@ -359,23 +366,23 @@ class _Search:
                 lagrangian,
                 best.dual,
                 count,
-                SAMPLED_RATES,
-                self._room_step(),
+                SAMPLED_STEPS,
+                self._capacity_step(),
                 pieces,
-                lambda value: self.late(SAMPLE_TIME),
+                lambda value: self.late(SAMPLE_TIME_SHARE),
             )
             history += [max(best.value, value) for value in found.history]
             best = max(best, found, key=lambda ascent: ascent.value)
         return best._replace(history=history)
 
-    def _room_step(self) -> float:
+    def _capacity_step(self) -> float:
         """Room is worth the less a step, the more steps there are to a token."""
         return min(0.3, 3.0 / self.workload.geometry.lanes)
 
     def _small_problem(self) -> Problem | None:
         """The problem if a dense schedule of it fits in memory."""
         geometry = self.workload.geometry
-        if geometry.lanes * geometry.slots * geometry.steps > anneal.MAX_CELLS:
+        if geometry.lanes * geometry.slots * geometry.steps > anneal.MAX_PAIRS:
             return None
         return collect(self.workload, self.capacity)
 
@@ -416,10 +423,10 @@ def _weight(lanes: int, every: int, lanes_every: int) -> float:
     return float(every * lanes / kept)
 
 
-def _thinning(workload: Workload, cells: float) -> int:
-    """One block in how many (a power of two) to keep for at most about `cells` cells."""
+def _thinning(workload: Workload, pairs: float) -> int:
+    """One block in how many (a power of two) to keep for at most about so many pairs."""
     geometry = workload.geometry
-    every = geometry.slots * geometry.steps / cells
+    every = geometry.slots * geometry.steps / pairs
     return 1 if every <= 1 else 1 << int(np.ceil(np.log2(every)))
 
 

@@ -6,7 +6,7 @@ policy with a step function.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -83,14 +83,21 @@ class PolicyRun:
         self._block_bytes = geometry.block_bytes
         alive = workload.prompt.copy()
         policy.variant, policy.barrier = variant, barrier
-        resident = policy.prompt(workload, room, rates)
+        resident = _asked(policy, "prompt", workload, room, rates)
+        _check_array(f"policy {policy.name}: prompt", resident, alive)
         used = int(np.bitwise_count(resident).sum())
         if used > room or (resident & ~alive).any():
             raise InputError(
                 f"policy {policy.name}: places {used} prompt blocks in HBM, which holds {room}, "
                 "or blocks that are not in the prompt"
             )
-        self._own = policy.own(geometry, room, rates, resident)
+        self._own = _asked(policy, "own", geometry, room, rates, resident)
+        if not isinstance(self._own, Own):
+            raise InputError(f"policy {policy.name}: own: {type(self._own).__name__}, not an Own")
+        for name, like in zip(Own._fields, (alive, _INTS, _FLOATS), strict=True):
+            found = getattr(self._own, name)
+            _check_array(f"policy {policy.name}: own: {name}", found, like, any_size=True)
+        resident = resident.copy()  # the policy may have kept its own
         self._state = kernel.State(
             resident, alive, np.zeros_like(alive), np.array([used]), room, np.zeros(3, np.int64)
         )
@@ -110,14 +117,43 @@ class PolicyRun:
         wanted = sampled_rows(window, wanted)
         capture = kernel.Capture(wanted, *snapshots(wanted, self._state.resident))
         kernel.advance(
-            self._policy.step, window, self._state, self._own, self._moves, capture, counts
-        )
+            self._policy.step, window, self._state, kernel.seen_of(window.steps, self._state),
+            self._own, self._moves, capture, counts,
+        )  # fmt: skip
         if self._state.error[0] != kernel.OK:
             raise InputError(f"policy {self._policy.name}: {kernel.error_text(self._state)}")
         return counts, [Sample(*pair) for pair in zip(capture.before, capture.after, strict=True)]
 
     def traffic(self, counts: I64, groups: Groups) -> Traffic:
         return variant_traffic(counts, groups, self._block_bytes, self._rates, self._variant)
+
+
+_INTS, _FLOATS = np.zeros(1, np.int64), np.zeros(1)
+
+
+def _asked(policy: Any, name: str, *arguments: Any) -> Any:
+    """What a policy's method answers; InputError, where a user's own raises anything else."""
+    try:
+        return getattr(policy, name)(*arguments)
+    except InputError:
+        raise
+    except Exception as error:
+        if type(policy).__module__.partition(".")[0] == "hmsim":
+            raise
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"policy {policy.name}: {name}: {text:.200}") from None
+
+
+def _check_array(where: str, found: Any, like: np.ndarray, any_size: bool = False) -> None:
+    """InputError unless a policy's array is of the type and shape that kernels take."""
+    good = isinstance(found, np.ndarray) and found.dtype == like.dtype and found.ndim == like.ndim
+    good = good and found.flags.c_contiguous and found.flags.writeable
+    if not good or not (any_size or found.shape == like.shape):
+        shape = "" if any_size else f" of shape {like.shape}"
+        raise InputError(
+            f"{where}: must be a writable, C-contiguous {like.ndim}-dimensional array of "
+            f"{like.dtype}{shape}"
+        )
 
 
 def sampled_rows(window: Window, wanted: I64 | None) -> I64:

@@ -17,12 +17,12 @@ from hmsim.placement.latency import (
     READS,
     RESIDENT,
 )
-from hmsim.placement.step import STEP, Hbm, Moves, Now, Own
+from hmsim.placement.step import STEP, Hbm, Moves, Now, Own, read_only
 from hmsim.workload.steps import I64, U64, Steps
 from hmsim.workload.windows import Window
 
 # What `advance` returns in `error`: [code, step, block]
-OK, NOT_ALIVE, ALREADY_IN_HBM, NOT_IN_HBM, OVER_CAPACITY = range(5)
+OK, NOT_ALIVE, ALREADY_IN_HBM, NOT_IN_HBM, OVER_CAPACITY, NO_BLOCK, NO_COUNT = range(7)
 
 
 class State(NamedTuple):
@@ -34,6 +34,27 @@ class State(NamedTuple):
     used: I64  # [1]
     capacity: int
     error: I64  # [3]
+
+
+class Seen(NamedTuple):
+    """What the policy may look at, read-only: steps as in `Steps`, a placement as in `State`."""
+
+    lane: I64
+    bits: U64
+    append_slot: I64
+    append_bytes: I64
+    resident: U64
+    alive: U64
+    used: I64
+
+
+def seen_of(steps: Steps, state: State) -> Seen:
+    """The policy's view of the steps and the placement."""
+    arrays = (
+        steps.lane, steps.bits, steps.append_slot, steps.append_bytes,
+        state.resident, state.alive, state.used,
+    )  # fmt: skip
+    return Seen(*map(read_only, arrays))
 
 
 class Capture(NamedTuple):
@@ -95,9 +116,17 @@ def _move(steps, k, state, moves, out):
     slots = read.size * 64
     first_read = steps.lane[k] * slots
     dead = steps.death_block[steps.death_offset[k + 1] : steps.death_offset[k + 2]]
+    blocks = resident.size * 64
+    for count in moves.count:
+        if count < 0 or count > blocks:
+            _fail(state, NO_COUNT, step, count)
+            return
     for block in dead:
         add(dying, block)
     for block in moves.demote[: moves.count[1]]:
+        if block < 0 or block >= blocks:
+            _fail(state, NO_BLOCK, step, block)
+            return
         if not has(resident, block):
             _fail(state, NOT_IN_HBM, step, block)
             return
@@ -110,6 +139,9 @@ def _move(steps, k, state, moves, out):
             remove(resident, block)
             state.used[0] -= 1
     for block in moves.promote[: moves.count[0]]:
+        if block < 0 or block >= blocks:
+            _fail(state, NO_BLOCK, step, block)
+            return
         if not has(alive, block):
             _fail(state, NOT_ALIVE, step, block)
             return
@@ -132,7 +164,7 @@ def _move(steps, k, state, moves, out):
 
 
 @inlined
-def _now(steps, k):
+def _now(steps, seen, k):
     """What the policy sees at row k, which is not the last."""
     before, first, last = (
         steps.append_offset[k],
@@ -145,11 +177,11 @@ def _now(steps, k):
         rows=steps.lane.size,
         lane=steps.lane[k],
         next_lane=steps.lane[k + 1],
-        lanes_of=steps.lane,
-        bits=steps.bits,
-        appended=steps.append_slot[before:first],
-        appended_bytes=steps.append_bytes[before:first],
-        coming=steps.append_slot[first:last],
+        lanes_of=seen.lane,
+        bits=seen.bits,
+        appended=seen.append_slot[before:first],
+        appended_bytes=seen.append_bytes[before:first],
+        coming=seen.append_slot[first:last],
         hbm_bytes=steps.hbm_bytes[k],
         compute_s=steps.compute_s[k],
     )
@@ -160,6 +192,7 @@ _SIGNATURE = types.void(
     types.FunctionType(STEP),
     typeof(Window(Steps.empty(1), 0)),
     typeof(State(_two, _two, _two, _one, 0, _one)),
+    typeof(seen_of(Steps.empty(1), State(_two, _two, _two, _one, 0, _one))),
     typeof(Own(_two, _one, np.zeros(1))),
     typeof(Moves(_one, _one, _one, _one)),
     typeof(Capture(_one, _three, _three)),
@@ -168,7 +201,7 @@ _SIGNATURE = types.void(
 
 
 @compiled_for(_SIGNATURE)
-def advance(step, window, state, own, moves, capture, counts):
+def advance(step, window, state, seen, own, moves, capture, counts):
     """Take `step` through the window's own rows; counts[k] describes row k.
 
     Stops at the first illegal move with `state.error` set.
@@ -182,10 +215,10 @@ def advance(step, window, state, own, moves, capture, counts):
         if sample >= 0:
             capture.before[sample] = state.resident
         if k + 1 < total:  # there is a next step to move for
-            now = _now(steps, k)
+            now = _now(steps, seen, k)
             moves.count[:] = 0
             moves.place[: now.coming.size] = 1
-            hbm = Hbm(state.resident, state.alive, state.used, state.capacity)
+            hbm = Hbm(seen.resident, seen.alive, seen.used, state.capacity)
             step(now, hbm, own, moves)
             _move(steps, k, state, moves, out)
             if state.error[0] != OK:
@@ -201,6 +234,11 @@ def error_text(state: State) -> str:
     code, step, block = (int(part) for part in state.error)
     if code == OVER_CAPACITY:
         return f"step {step}: leaves {block} blocks in HBM, which holds {state.capacity}"
+    if code == NO_COUNT:
+        return f"step {step}: says that it makes {block} moves"
+    if code == NO_BLOCK:
+        most = state.resident.size * 64 - 1
+        return f"step {step}: moves block {block}: blocks are numbered from 0 to {most}"
     lane, slot = divmod(block, state.resident.shape[1] * 64)
     what = {
         NOT_ALIVE: "promotes a block that does not exist",

@@ -5,17 +5,20 @@ At every step t the driver calls
     step(now, hbm, own, moves)
 
 after the reads of step t, to decide where blocks live at step t + 1. The driver, not the policy,
-carries the moves out and checks each one: promoting a block that is in HBM already or does not
-exist, demoting one that is not in HBM, or more residents than HBM holds is an error that names step
-and block. A block that dies at t + 1 is not moved, and its room is free at once. A newborn that
-does not fit goes to DRAM. There are no moves in the last step.
+carries the moves out and checks each one: a number that is no block's, promoting a block that is in
+HBM already or does not exist, demoting one that is not in HBM, a count of moves that cannot be, or
+more residents than HBM holds is an error that names step and block. What the function sees it
+cannot write to: then it does not compile. A block that dies at t + 1 is not moved, and its room is
+free at once. A newborn that does not fit goes to DRAM. There are no moves in the last step.
 """
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numba import typeof, types
+from numba.core.errors import NumbaError
 
 from hmsim.jit import compiled_for
 from hmsim.workload.steps import I64, U64
@@ -73,17 +76,35 @@ class Moves(NamedTuple):
     count: I64  # type: ignore[assignment]  # over tuple.count
 
 
-_I1 = types.Array(types.int64, 1, "C")
-_U2 = types.Array(types.uint64, 2, "C")
+def read_only(array: np.ndarray) -> np.ndarray:
+    """The same memory as an array that cannot be written through, by compiled code either."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
 _one, _two = np.zeros(1, np.int64), np.zeros((1, 1), np.uint64)
+_seen, _seen_two = read_only(_one), read_only(_two)
 STEP = types.void(
-    typeof(Now(0, 0, 0, 0, 0, _one, _two, _one, _one, _one, 0.0, 0.0)),
-    typeof(Hbm(_two, _two, _one, 0)),
+    typeof(Now(0, 0, 0, 0, 0, _seen, _seen_two, _seen, _seen, _seen, 0.0, 0.0)),
+    typeof(Hbm(_seen_two, _seen_two, _seen, 0)),
     typeof(Own(_two, _one, np.zeros(1))),
     typeof(Moves(_one, _one, _one, _one)),
 )
 
 
 def policy_step(function: Callable) -> Callable:
-    """Compile a step function for the driver; cached on disk."""
-    return compiled_for(STEP)(function)
+    """Compile a step function for the driver; cached on disk.
+
+    Raises TypeError, in one line, for a function that does not compile.
+    """
+    try:
+        return compiled_for(STEP)(function)
+    except NumbaError as error:
+        text = re.sub("\x1b\\[[0-9;]*m", "", str(error))
+        if re.search(r"setitem\(readonly array|Cannot modify readonly", text):
+            reason = "it writes to an array of `now` or `hbm`, which are read only"
+        else:
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            reason = "; ".join(lines[1:2] or lines[:1])
+        raise TypeError(f"{function.__name__} does not compile: {reason}") from None

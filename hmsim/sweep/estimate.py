@@ -10,7 +10,7 @@ from hmsim.workload.open import open_workload
 # One core of a desktop machine, to within a factor of two or three: Python's share of a run, a
 # step's own cost, and a word of a bitset generated, and seen by a policy.
 RUN_SECONDS, STEP_SECONDS, WORD_SECONDS = 4e-3, 2e-6, 2.5e-9
-BOUND_SECONDS, CELL_SECONDS, MOST_CELLS = 0.03, 1e-7, 1e7  # of the dual bound; cell: block x step
+BOUND_SECONDS, PAIR_SECONDS, MOST_PAIRS = 0.03, 1e-7, 1e7  # of a dual bound; pair: block x step
 REPLAY_BYTES_PER_SECOND = {"analytic": np.inf, "run": 150e9, "burst": 0.5e9}
 SAMPLED_GROUPS = 32  # replayed where the configuration does not say, warm-up included
 POINT_BYTES, POLICY_BYTES = 900, 800  # of the journal, the dataset and the table
@@ -30,8 +30,9 @@ def estimate(spec: RunSpec) -> Estimate:
     words = geometry.steps * geometry.words * (1 + policies)
     seconds = RUN_SECONDS + geometry.steps * STEP_SECONDS * policies + words * WORD_SECONDS
     if spec.bound.method == "dual":
-        cells = min(geometry.steps * geometry.slots, MOST_CELLS)
-        seconds += BOUND_SECONDS + CELL_SECONDS * cells
+        pairs = min(geometry.steps * geometry.slots, MOST_PAIRS)
+        bounds = 1 if spec.replay.fidelity == "analytic" else 2  # of replays, one of their own
+        seconds += bounds * (BOUND_SECONDS + PAIR_SECONDS * pairs)
     group = 1 if spec.latency.barrier == "layer" else geometry.lanes
     taken = SAMPLED_GROUPS * group
     if spec.replay.sample:

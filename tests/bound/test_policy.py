@@ -12,8 +12,8 @@ from hmsim.placement.latency import VARIANTS, Groups, variant_traffic
 from hmsim.simulate.policies import make_policy
 from hmsim.workload import open_workload
 from hmsim.workload.steps import Steps
-from tests.oracles.bound_cases import random_blocks, random_rates
-from tests.placement.test_policies import RATES, take
+from tests.oracles.random_workloads import random_blocks, random_rates
+from tests.placement.taken import RATES, take
 
 
 @settings(max_examples=5, deadline=None)

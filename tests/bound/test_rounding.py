@@ -13,17 +13,17 @@ from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.placement.latency import Rates
-from tests.bound.test_dual import random_prices
-from tests.oracles.bound_cases import random_blocks, random_rates
+from tests.bound.test_prices import random_prices
+from tests.oracles.random_workloads import random_blocks, random_rates
 from tests.oracles.schedules import schedule_time
 
 
-def an_instance(rng, variant, barrier, room=None, **sizes):
+def an_instance(rng, variant, barrier, capacity=None, **sizes):
     blocks, rates = random_blocks(rng, **sizes), random_rates(rng)
-    room = int(rng.integers(0, 4)) if room is None else room
-    problem = collect(blocks, float(blocks.block_bytes * room))
+    capacity = int(rng.integers(0, 4)) if capacity is None else capacity
+    problem = collect(blocks, float(blocks.block_bytes * capacity))
     timeline, grid = gather(blocks, 1)
-    setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.room)
+    setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.capacity)
     return problem, rates, setting, grid
 
 
@@ -55,7 +55,7 @@ def test_the_evaluator_finds_the_same_time(seed, variant, barrier):
     monkeypatch = pytest.MonkeyPatch()
     with monkeypatch.context() as patch:
         patch.setattr(rounding.kernel, "settle", watched)
-        patch.setattr(rounding, "BATCH", 1)
+        patch.setattr(rounding, "MOST_IN_A_BATCH", 1)
         use, _ = rounding.rounded(setting, grid, random_prices(rng, setting))
     assert ((schedule == 0) | (schedule == 1)).all()
     # `schedule_time` also refuses what is over capacity or not alive.
@@ -91,7 +91,7 @@ def test_good_prices_make_good_schedules_of_many_blocks(variant, barrier):
     use, mean = rounding.rounded(setting, grid, found.dual)
     assert lagrangian(mean)[0] <= rounding.time_of(setting, use)
     assert found.value <= rounding.time_of(setting, use) <= 1.1 * found.value
-    everything_far, _ = rounding.rounded(setting, grid, Dual(found.dual.arm, np.full(60, np.inf)))
+    everything_far, _ = rounding.rounded(setting, grid, Dual(found.dual.term, np.full(60, np.inf)))
     assert rounding.time_of(setting, use) < rounding.time_of(setting, everything_far)
     assert capacity / blocks.block_bytes >= use.occupied().max()
 

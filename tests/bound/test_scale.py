@@ -18,10 +18,10 @@ from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.errors import SolverError
 from hmsim.placement.latency import Rates
 from hmsim.simulate.policies import make_policy
-from tests.bound.test_lp import brute_force
-from tests.oracles.bound_cases import posed, random_blocks, random_rates
+from tests.bound.exact.test_lp import brute_force
+from tests.oracles.random_workloads import posed, random_blocks, random_rates
 from tests.oracles.schedules import schedule_time
-from tests.placement.test_policies import take
+from tests.placement.taken import take
 
 GH200 = Rates(4.9e12, 4.5e11, 4.5e11, 5e11)
 LOPSIDED = Rates(4e12, 4e11, 1.3e11, 4.8e11)
@@ -74,9 +74,11 @@ def test_the_exact_methods_are_exact_at_the_speed_of_a_superchip(variant, rates)
 def test_lp_and_milp_do_not_depend_on_the_scale(seed, variant, barrier, order):
     rng = np.random.default_rng(seed)
     blocks, rates = random_blocks(rng, steps=6, blocks=4), random_rates(rng)
-    room = int(rng.integers(0, 4))
+    capacity = int(rng.integers(0, 4))
     other, faster, unit = scaled(blocks, rates, *order)
-    one, two = (posed(*case, room, variant, barrier) for case in ((blocks, rates), (other, faster)))
+    one, two = (
+        posed(*case, capacity, variant, barrier) for case in ((blocks, rates), (other, faster))
+    )
     if not one[0].blocks:
         return
     for method, options in ((solve_lp, ()), (solve_milp, (0.0, None))):
@@ -110,13 +112,13 @@ def test_bandwidths_may_be_twelve_orders_apart(seed, variant, barrier, powers):
 def test_prices_and_annealing_do_the_same_at_every_scale(seed, variant, barrier, order):
     rng = np.random.default_rng(seed)
     blocks, rates = random_blocks(rng, steps=20, blocks=9), random_rates(rng)
-    room = int(rng.integers(0, 4))
+    capacity = int(rng.integers(0, 4))
     other, faster, unit = scaled(blocks, rates, *order)
-    size, larger = (float(room * each.block_bytes) for each in (blocks, other))
+    size, larger = (float(capacity * each.block_bytes) for each in (blocks, other))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(solve, "LEAST_PASSES", 100)
         patch.setattr(solve, "MOST_PASSES", 100)
-        patch.setattr(solve, "MOVES", 2_000)
+        patch.setattr(solve, "FIRST_MOVES", 2_000)
         for method in ("dual", "anneal"):
             small = bound(blocks, rates, size, variant, barrier, method, gap=0.0)
             large = bound(other, faster, larger, variant, barrier, method, gap=0.0)
@@ -137,15 +139,17 @@ def test_prices_and_annealing_do_the_same_at_every_scale(seed, variant, barrier,
         ("dual", {"moves": 500}),
     ],
 )
-def test_policies_that_reckon_do_the_same_at_every_scale(name, options, seed, variant, order, room):
+def test_policies_that_reckon_do_the_same_at_every_scale(
+    name, options, seed, variant, order, capacity
+):
     rng = np.random.default_rng(seed)
     blocks, rates = random_blocks(rng, steps=24, blocks=14), random_rates(rng)
     other, faster, unit = scaled(blocks, rates, *order)
     counts, traffic, _ = take(
-        make_policy(name, options), blocks, float(room * blocks.block_bytes), rates, variant
+        make_policy(name, options), blocks, float(capacity * blocks.block_bytes), rates, variant
     )
     same, slower, _ = take(
-        make_policy(name, options), other, float(room * other.block_bytes), faster, variant
+        make_policy(name, options), other, float(capacity * other.block_bytes), faster, variant
     )
     in_bytes = [3, 4]
     np.testing.assert_array_equal(np.delete(counts, in_bytes, 1), np.delete(same, in_bytes, 1))

@@ -15,7 +15,7 @@ from hmsim.errors import InputError
 from hmsim.placement.latency import Rates
 from hmsim.workload import open_workload
 from hmsim.workload.open import load_spec
-from tests.oracles.bound_cases import random_blocks, random_rates
+from tests.oracles.random_workloads import random_blocks, random_rates
 from tests.oracles.schedules import schedule_time
 
 
@@ -23,7 +23,7 @@ from tests.oracles.schedules import schedule_time
 def _short(monkeypatch):
     """Fewer passes and moves than users get."""
     monkeypatch.setattr(solve, "MOST_PASSES", 1000)
-    monkeypatch.setattr(solve, "MOVES", 5_000)
+    monkeypatch.setattr(solve, "FIRST_MOVES", 5_000)
 
 
 @settings(max_examples=60, deadline=None)
@@ -33,7 +33,7 @@ def test_annealing_keeps_its_books(seed, variant, barrier):
     blocks, rates = random_blocks(rng), random_rates(rng)
     problem = collect(blocks, float(blocks.block_bytes * rng.integers(0, 4)))
     timeline, _ = gather(blocks, 1)
-    setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.room)
+    setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.capacity)
     schedule = Schedule(problem, setting)
     for warm in (10.0, 0.1):
         schedule.anneal(2000, warm, warm / 100, seed % 1000)
@@ -71,7 +71,7 @@ def test_more_of_anything_never_makes_the_bound_worse():
         for variant in VARIANTS:
             base = bound(blocks, rates, capacity, variant, method="lp").bound_s
             more = [(rates, capacity + blocks.block_bytes), (rates, np.inf)]
-            if variant != "code":  # its second arm runs at dram - link_read
+            if variant != "code":  # its second term runs at dram - link_read
                 for name in Rates._fields:
                     more.append((rates._replace(**{name: 2 * getattr(rates, name)}), capacity))
             for better, room in more:
@@ -84,11 +84,11 @@ def test_a_sample_is_certified_on_every_block(monkeypatch):
     blocks = random_blocks(rng, steps=60, blocks=120, lanes=2, births=False)
     rates, capacity = Rates(20.0, 4.0, 4.0, 5.0), float(20 * blocks.block_bytes)
     optimum = bound(blocks, rates, capacity, "text", method="lp").bound_s
-    monkeypatch.setattr(solve, "STORED_CELLS", blocks.slots * 60 / 4)
-    monkeypatch.setattr(solve, "SAMPLE_CELLS", blocks.slots * 60 / 4)
-    monkeypatch.setattr(solve, "QUICK_CELLS", blocks.slots * 60 / 8)
+    monkeypatch.setattr(solve, "WHOLE_PAIRS", blocks.slots * 60 / 4)
+    monkeypatch.setattr(solve, "SAMPLE_PAIRS", blocks.slots * 60 / 4)
+    monkeypatch.setattr(solve, "QUICK_PAIRS", blocks.slots * 60 / 8)
     sampled, quick = bound(blocks, rates, capacity), quick_bound(blocks, rates, capacity)
-    monkeypatch.setattr(solve, "GRID_CELLS", 0)  # not even bits fit in memory
+    monkeypatch.setattr(solve, "GRID_PAIRS", 0)  # not even bits fit in memory
     streamed = bound(blocks, rates, capacity)
     for result in (sampled, quick, streamed):
         assert 0.5 * optimum <= result.bound_s <= optimum * (1 + 1e-9)
@@ -107,7 +107,7 @@ def test_a_quick_bound_of_few_lanes_knows_the_others(monkeypatch):
     room = 0.05 * geometry.lanes * 2000 * geometry.block_bytes
     call = (workload, rates, geometry.resident_bytes + room)
     whole = quick_bound(*call).bound_s
-    monkeypatch.setattr(solve, "QUICK_CELLS", geometry.slots * geometry.steps / 16)
+    monkeypatch.setattr(solve, "QUICK_PAIRS", geometry.slots * geometry.steps / 16)
     assert quick_bound(*call).bound_s >= 0.9 * whole
 
 
@@ -116,7 +116,7 @@ def test_what_is_too_large_to_anneal_is_rounded(monkeypatch):
     blocks = random_blocks(rng, steps=60, blocks=1200, lanes=2, births=False)
     call = (blocks, Rates(20.0, 4.0, 4.0, 5.0), float(200 * blocks.block_bytes))
     annealed = bound(*call)
-    monkeypatch.setattr(solve.anneal, "MAX_CELLS", 0)
+    monkeypatch.setattr(solve.anneal, "MAX_PAIRS", 0)
     followed = bound(*call)
     assert followed.bound_s <= min(followed.achievable_s, annealed.achievable_s)
     assert followed.achievable_s <= 1.05 * annealed.achievable_s
@@ -184,7 +184,7 @@ def test_bad_arguments_are_refused(change, message):
 
 def test_an_lp_too_large_names_the_way_out(monkeypatch):
     blocks = random_blocks(np.random.default_rng(0), steps=30, blocks=9)
-    monkeypatch.setitem(solve.lp.MAX_CELLS, "milp", 10)
+    monkeypatch.setitem(solve.lp.MAX_PAIRS, "milp", 10)
     with pytest.raises(InputError, match="use method dual"):
         bound(blocks, Rates(1, 1, 1, 1), 1e6, method="milp")
 
@@ -194,7 +194,7 @@ def test_improving_never_returns_a_worse_schedule():
     blocks, rates = random_blocks(rng, steps=40, blocks=30), random_rates(rng)
     problem = collect(blocks, 5.0 * blocks.block_bytes)
     timeline, _ = gather(blocks, 1)
-    setting = Setting(timeline, rates, "text", "layer", blocks.block_bytes, problem.room)
+    setting = Setting(timeline, rates, "text", "layer", blocks.block_bytes, problem.capacity)
     schedule = Schedule(problem, setting)
     all_in_dram = schedule.time_s
     assert improve(schedule, [], 0, 20_000) <= all_in_dram

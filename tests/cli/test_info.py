@@ -3,12 +3,12 @@
 import pytest
 
 from tests.cli.calls import done, refused, told
-from tests.oracles import made
+from tests.oracles import small_results
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
-    return made.result(tmp_path_factory.mktemp("info"))
+    return small_results.result(tmp_path_factory.mktemp("info"))
 
 
 def test_a_result(result, capsys):
@@ -29,7 +29,7 @@ def test_its_configuration_runs_again(result, tmp_path, capsys):
 
 
 def test_a_sweeps_directory(tmp_path, capsys):
-    folder = made.sweep(tmp_path)
+    folder = small_results.sweep(tmp_path)
     assert "6 points: 0 missing, 3 failed" in done(capsys, "info", folder)
     assert told(capsys, "info", folder)["axes"] == {"sparsity": 3, "capacity": 2, "policy": 2}
     assert "gh200-paper" in done(capsys, "info", folder, "--config")

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from hmsim.cli import main
-from tests.oracles import made
+from tests.oracles import small_results
 
 
 def test_plot_every_source(tmp_path, capsys):
-    result = made.result(tmp_path)
-    sweep = made.sweep(tmp_path)
+    result = small_results.result(tmp_path)
+    sweep = small_results.sweep(tmp_path)
     replay = tmp_path / "slow.json"
-    replay.write_text(json.dumps(made.replay(0.5)))
+    replay.write_text(json.dumps(small_results.replay(0.5)))
     spec = tmp_path / "spec.toml"
     spec.write_text('[workload]\ntokens = [40, 55]\nlayers = 2\nmodel = "llama-3.1-8b-paper"\n')
     for source, kind, *options in (
@@ -40,7 +40,7 @@ def test_plot_every_source(tmp_path, capsys):
 
 
 def test_lost_cycles_of_a_run(tmp_path, capsys):
-    result = made.result(tmp_path, **{"replay.fidelity": "burst", "replay.sample": "16"})
+    result = small_results.result(tmp_path, **{"replay.fidelity": "burst", "replay.sample": "16"})
     figure = tmp_path / "lost.svg"
     call = ["plot", str(result.path), "--kind", "lost-cycles", "-o", str(figure)]
     assert main(call) == 0, capsys.readouterr().err
@@ -55,7 +55,7 @@ def test_lost_cycles_of_a_run(tmp_path, capsys):
         tick, buses = (result.attributes[f"{side}_{key}"] for key in ("tick_s", "data_buses"))
         assert (whole[:, m] % buses == 0).all()
         assert whole[:, m] / buses * tick == pytest.approx(seconds[replayed], rel=1e-4)
-    analytic = made.result(tmp_path, "analytic.h5")
+    analytic = small_results.result(tmp_path, "analytic.h5")
     call = ["plot", str(analytic.path), "--kind", "lost-cycles", "-o", str(figure)]
     assert main(call) == 2
     assert "no step went through the memory kernels" in capsys.readouterr().err

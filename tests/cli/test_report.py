@@ -3,13 +3,13 @@
 import pytest
 
 from tests.cli.calls import done, refused
-from tests.oracles import made
+from tests.oracles import small_results
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    made.result(folder)
+    small_results.result(folder)
     return folder
 
 

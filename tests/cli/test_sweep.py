@@ -4,7 +4,7 @@ import pytest
 
 from hmsim.cli import main
 from tests.cli.calls import done, refused
-from tests.sweep.small_sweeps import TEXT, write
+from tests.sweep.toy_sweep import TEXT, write
 
 GOOD = TEXT.replace('["8 GB", "16.001 GB"]', '["16.001 GB"]')
 

@@ -17,8 +17,8 @@ from hmsim.config.run import resolve
 from hmsim.memory.device import Extents, MemoryConfig
 from hmsim.memory.superchip import Superchip
 from tests.oracles import extents, rules, times
+from tests.oracles.authors import Authors
 from tests.oracles.job import Job
-from tests.oracles.policies import Authors
 
 MEMORIES = ("hbm", "dram")
 

@@ -26,11 +26,11 @@ def schedule_time(
     if (x & ~alive).any():
         block, step = np.argwhere(x & ~alive)[0]
         raise InputError(f"schedule: block {block} is in HBM at step {step}, where it is not alive")
-    if (x.sum(axis=0) > problem.room).any():
-        step = int(np.argmax(x.sum(axis=0) > problem.room))
+    if (x.sum(axis=0) > problem.capacity).any():
+        step = int(np.argmax(x.sum(axis=0) > problem.capacity))
         raise InputError(
-            f"schedule: {int(x[:, step].sum())} blocks in HBM at step {step}, room for "
-            f"{problem.room}"
+            f"schedule: {int(x[:, step].sum())} blocks in HBM at step {step}, HBM holds "
+            f"{problem.capacity}"
         )
     size = float(problem.block_bytes)
     owner = np.repeat(np.arange(problem.blocks), np.diff(problem.read_offset))

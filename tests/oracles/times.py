@@ -84,21 +84,30 @@ def moved(variant: str, count: Count, size: int, weights: float) -> Bytes:
     )
 
 
-def dram_paths(variant: str, rates: Rates, er, ew, mi, mo) -> list[tuple[bool, float]]:
-    """The terms of t_e, and whether reads load them."""
+def terms(variant: str, rates: Rates) -> list[tuple[float, float, float, float]]:
+    """The terms of t_e, whose largest it is: seconds a byte of Er, Ew, Mi and Mo."""
     _, bk_read, bk_write, bd = rates
     if variant == "text":
-        moves = max((ew + mo) / bk_write, mi / bk_read, (ew + mi + mo) / bd)
-        return [(True, er / min(bk_read, bd) + moves)]
+        read = 1 / min(bk_read, bd)  # and, one after the other, the longest of the moves
+        return [
+            (read, 1 / bk_write, 0, 1 / bk_write),
+            (read, 0, 1 / bk_read, 0),
+            (read, 1 / bd, 1 / bd, 1 / bd),
+        ]
     if variant == "code":
         if bk_read >= bd:
-            return [(True, (er + mi + ew) / bd), (False, ew / bk_write)]
-        return [(True, (er + mi) / bk_read), (False, ew / min(bk_write, bd - bk_read))]
+            return [(1 / bd, 1 / bd, 1 / bd, 0), (0, 1 / bk_write, 0, 0)]
+        return [(1 / bk_read, 0, 1 / bk_read, 0), (0, 1 / min(bk_write, bd - bk_read), 0, 0)]
     return [
-        (True, (er + mi) / bk_read),
-        (False, (ew + mo) / bk_write),
-        (True, (er + ew + mi + mo) / bd),
+        (1 / bk_read, 0, 1 / bk_read, 0),
+        (0, 1 / bk_write, 0, 1 / bk_write),
+        (1 / bd, 1 / bd, 1 / bd, 1 / bd),
     ]
+
+
+def dram_paths(variant: str, rates: Rates, er, ew, mi, mo) -> list[tuple[bool, float]]:
+    """Seconds of each term, and whether reads load it."""
+    return [(a > 0, a * er + b * ew + c * mi + d * mo) for a, b, c, d in terms(variant, rates)]
 
 
 def group(

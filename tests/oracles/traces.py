@@ -5,8 +5,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tests.oracles.bound_cases import Blocks
 from tests.oracles.job import Job, Step
+from tests.oracles.random_workloads import Blocks
 
 SCALE = 64  # of the bytes of `random_blocks`, so that a block is some bursts long
 SECONDS = 2e-8  # of its compute floors: some come above the memories' times, some below

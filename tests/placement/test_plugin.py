@@ -153,3 +153,48 @@ def test_options_are_checked(name, options, said):
     with pytest.raises(InputError) as error:
         policies.make(name, options)
     assert said in str(error.value)
+
+
+def with_step(text: str) -> str:
+    return GOOD.replace("    pass\n", text)
+
+
+STRANGE = {
+    "one past the end": ("    moves.promote[0] = hbm.resident.size * 64\n    moves.count[0] = 1\n",
+                         "step 0: moves block 128: blocks are numbered from 0 to 127"),
+    "far away": ("    moves.promote[0] = 2**62\n    moves.count[0] = 1\n", "moves block 4611686"),
+    "below zero": ("    moves.demote[0] = -1\n    moves.count[1] = 1\n", "moves block -1"),
+    "no count": ("    moves.count[0] = -1\n", "step 0: says that it makes -1 moves"),
+    "many": ("    moves.count[1] = 2**40\n", "step 0: says that it makes"),
+    "residents": ("    hbm.resident[:] = np.uint64(2**64 - 1)\n", "which are read only"),
+    "reads": ("    now.bits[now.row] = np.uint64(0)\n", "which are read only"),
+    "used": ("    hbm.used[0] = 0\n", "which are read only"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_what_a_policy_answers_is_checked_and_what_it_sees_is_read_only(here, kind, capsys):
+    text, said = STRANGE[kind]
+    (here / "bad.py").write_text(f"import numpy as np\n{with_step(text)}")
+    assert main(["run", "run.toml", "--policy", "bad:Mine", "-o", "r.h5"]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("prompt(self, w, c, r): return None", "prompt: must be a writable"),
+        ("prompt(self, w, c, r): return w.prompt[:1]", "prompt: must be a writable"),
+        ("prompt(self, w, c, r): return w.prompt.astype(float)", "prompt: must be"),
+        ("prompt(self, w, c, r): 1 / 0", "prompt: ZeroDivisionError"),
+        ("own(self, g, c, r, x): return 3", "own: int, not an Own"),
+        ("own(self, g, c, r, x): return Own(np.zeros(1), np.zeros(1), np.zeros(1))", "own: bits"),
+    ],
+)
+def test_what_a_policy_brings_is_checked(here, method, said, capsys):
+    head = "import numpy as np\nfrom hmsim.placement.step import Own\n"
+    (here / "bad.py").write_text(f"{head}{GOOD}    def {method}\n")
+    assert main(["run", "run.toml", "--policy", "bad:Mine"]) == 2
+    assert said in capsys.readouterr().err

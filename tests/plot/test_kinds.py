@@ -12,7 +12,7 @@ from hmsim.errors import InputError
 from hmsim.plot import style
 from hmsim.workload.open import open_workload
 from hmsim.workload.statistics import measure
-from tests.oracles import made
+from tests.oracles import small_results
 
 plt = pytest.importorskip("matplotlib.pyplot")
 
@@ -21,14 +21,14 @@ plt = pytest.importorskip("matplotlib.pyplot")
 def data(tmp_path_factory):
     """By what kinds are drawn of."""
     folder = tmp_path_factory.mktemp("results")
-    run = made.result(folder)
-    other = made.result(folder, "other.h5", **{"workload.sparsity": "0.8"})
+    run = small_results.result(folder)
+    other = small_results.result(folder, "other.h5", **{"workload.sparsity": "0.8"})
     return {
         "run": run,
         "runs": [run, other],
-        "sweep": hmsim.open_sweep(made.sweep(folder)),
+        "sweep": hmsim.open_sweep(small_results.sweep(folder)),
         "workload": measure(open_workload(run.spec.workload)),
-        "replays": {str(load): made.replay(load) for load in (0.3, 0.9)},
+        "replays": {str(load): small_results.replay(load) for load in (0.3, 0.9)},
     }
 
 
@@ -119,7 +119,7 @@ def test_bandwidth_bars_are_the_results(data):
 
 
 def test_gap_shows_how_the_bound_was_found_where_the_result_tells(data, tmp_path):
-    run = made.result(tmp_path, **{"workload.seed": "3"})
+    run = small_results.result(tmp_path, **{"workload.seed": "3"})
     assert len(run.bound_history()) == 0
     assert len(plot.gap(run).get_figure().axes) == 1
     values = float(run.attributes["bound_time_s"]) * np.array([0.5, 0.9, 1.0])
@@ -133,7 +133,7 @@ def test_gap_shows_how_the_bound_was_found_where_the_result_tells(data, tmp_path
 
 
 def test_lost_cycles_of_a_run_are_its_replayed_steps(tmp_path):
-    run = made.result(tmp_path, **{"replay.fidelity": "burst", "replay.sample": "32"})
+    run = small_results.result(tmp_path, **{"replay.fidelity": "burst", "replay.sample": "32"})
     ax = run.plot.lost_cycles()
     assert "static, HBM" in [label.get_text() for label in ax.get_yticklabels()]
     ends = {}

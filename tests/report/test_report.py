@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from hmsim.cli import main
-from tests.oracles import made
+from tests.oracles import small_results
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -18,10 +18,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 def results(tmp_path_factory):
     """A directory with two runs and two replays."""
     folder = tmp_path_factory.mktemp("results")
-    made.result(folder, "one.h5")
-    made.result(folder, "two.h5", **{"workload.sparsity": "0.8"})
+    small_results.result(folder, "one.h5")
+    small_results.result(folder, "two.h5", **{"workload.sparsity": "0.8"})
     for load in (0.3, 0.9):
-        (folder / f"load-{load}.json").write_text(json.dumps(made.replay(load)))
+        (folder / f"load-{load}.json").write_text(json.dumps(small_results.replay(load)))
     return folder
 
 
@@ -77,13 +77,13 @@ def test_page_says_what_a_reader_needs(page):
 
 
 def test_markup_in_titles_stays_text(tmp_path):
-    made.result(tmp_path, "odd.h5", title="<b>a & b</b>")
+    small_results.result(tmp_path, "odd.h5", title="<b>a & b</b>")
     assert main(["report", str(tmp_path), "-o", str(tmp_path / "a.html"), "--quick"]) == 0
     assert "&lt;b&gt;a &amp; b&lt;/b&gt;" in (tmp_path / "a.html").read_text()
 
 
 def test_sweep_report_lists_points_failures_and_commands(tmp_path):
-    folder = made.sweep(tmp_path)
+    folder = small_results.sweep(tmp_path)
     assert main(["report", str(folder), "-o", str(tmp_path / "sweep.html")]) == 0
     text = (tmp_path / "sweep.html").read_text()
     assert "6 points, 0 missing, 3 failed" in text
@@ -116,7 +116,7 @@ def test_wrong_calls(tmp_path, monkeypatch, capsys, directory, output, said):
 def test_incomplete_result_is_refused(tmp_path, capsys):
     import h5py
 
-    with h5py.File(made.result(tmp_path).path, "a") as file:
+    with h5py.File(small_results.result(tmp_path).path, "a") as file:
         file.attrs["complete"] = 0
     assert main(["report", str(tmp_path), "-o", str(tmp_path / "a.html")]) == 2
     assert "incomplete" in capsys.readouterr().err

@@ -10,11 +10,11 @@ import hmsim
 from hmsim.errors import InputError
 from hmsim.results import summary
 from hmsim.simulate import run as engine
-from tests.oracles import made
+from tests.oracles import small_results
 
 
 def test_run_without_a_file_cleans_up_after_itself():
-    result = hmsim.run(made.CONFIG)
+    result = hmsim.run(small_results.CONFIG)
     path = result.path
     assert path.exists()
     del result
@@ -23,7 +23,7 @@ def test_run_without_a_file_cleans_up_after_itself():
 
 
 def test_result_says_what_the_run_said(tmp_path):
-    result = made.result(tmp_path)
+    result = small_results.result(tmp_path)
     spec = result.spec
     report = summary.as_dict(engine.execute(spec, None, lambda _: None).record)
     own = result.report()
@@ -31,14 +31,14 @@ def test_result_says_what_the_run_said(tmp_path):
 
 
 def test_a_result_runs_again_to_the_same_numbers(tmp_path):
-    first = made.result(tmp_path)
+    first = small_results.result(tmp_path)
     again = hmsim.run(first.spec)
     for name, values in first.totals.items():
         assert np.array_equal(values, again.totals[name], equal_nan=True), name
 
 
 def test_exports(tmp_path):
-    result = made.result(tmp_path)
+    result = small_results.result(tmp_path)
     data = result.to_xarray()
     assert data.time_s.dims == ("policy", "step")
     assert np.array_equal(data.time_s, result.steps("time_s"))
@@ -49,7 +49,7 @@ def test_exports(tmp_path):
 
 def test_bandwidth_by_memory_and_step_adds_up_to_the_run(tmp_path):
     """Reads by memory are disjoint; moves are in both memories, and only where they are asked for."""
-    result = made.result(tmp_path)
+    result = small_results.result(tmp_path)
     seconds = result.steps("time_s")[:, :, None]
     read = result.steps("attention_read_bytes") + result.steps("weight_read_bytes")
     assert np.allclose(result.bandwidth() * seconds * 1e9, read)
@@ -64,7 +64,7 @@ def test_bandwidth_by_memory_and_step_adds_up_to_the_run(tmp_path):
 
 
 def test_people_can_read_it(tmp_path):
-    result = made.result(tmp_path)
+    result = small_results.result(tmp_path)
     assert "a small run" in repr(result)
     for policy in result.policies:
         assert policy in repr(result)
@@ -72,7 +72,7 @@ def test_people_can_read_it(tmp_path):
 
 
 def test_unknown_names(tmp_path):
-    result = made.result(tmp_path)
+    result = small_results.result(tmp_path)
     with pytest.raises(InputError, match="did you mean 'static'"):
         result.total("statik", "total_time_s")
     with pytest.raises(InputError, match="did you mean 'tpot_s'"):
@@ -84,7 +84,7 @@ def test_unknown_names(tmp_path):
 
 
 def test_incomplete_and_newer_files(tmp_path):
-    result = made.result(tmp_path)
+    result = small_results.result(tmp_path)
     with h5py.File(result.path, "a") as file:
         file.attrs["complete"] = 0
     with pytest.raises(InputError, match="incomplete"):

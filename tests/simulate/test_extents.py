@@ -10,7 +10,7 @@ from hmsim.placement.latency import VARIANTS, Groups, Rates
 from hmsim.simulate.extents import AddressMap
 from hmsim.simulate.sampling import Sampling
 from hmsim.workload.windows import windows
-from tests.oracles.bound_cases import random_blocks
+from tests.oracles.random_workloads import random_blocks
 
 RATES = Rates(20.0, 5.0, 4.0, 6.0)
 

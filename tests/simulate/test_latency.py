@@ -159,4 +159,4 @@ def test_a_sample_serves_the_prices_of_several_models():
     for variant in VARIANTS:
         call = (workload, rates, spec.system.hbm.capacity, variant)
         shared, alone = quick_prices(*call, sample=sample), quick_prices(*call)
-        np.testing.assert_array_equal(shared[1].room, alone[1].room)
+        np.testing.assert_array_equal(shared[1].capacity, alone[1].capacity)

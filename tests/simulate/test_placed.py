@@ -10,7 +10,7 @@ from hmsim.simulate.placed import PolicyAddresses
 from hmsim.workload.export import DRAM, HBM, Selected
 from hmsim.workload.trace import TraceWorkload
 from tests.oracles import extents, rules, traces
-from tests.oracles.bound_cases import random_blocks
+from tests.oracles.random_workloads import random_blocks
 from tests.oracles.run import Rates
 
 RULES = {"static": rules.Rule, "reactive": rules.Lru, "balanced": rules.Balanced}

@@ -9,7 +9,7 @@ from hmsim.cli import main
 from hmsim.errors import ProgramError
 from hmsim.simulate import certify, ran
 from hmsim.simulate.estimate import Estimate
-from tests.oracles import made
+from tests.oracles import small_results
 
 BOUNDS = certify.Bounds(4.0, 3.0, 2.0, 1.0, 1.5)
 
@@ -33,7 +33,7 @@ def test_a_policy_is_held_against_the_bound_that_it_names(kind, expected):
 
 def test_aliases_are_what_they_stand_for():
     """The alias of `unlimited` used to have a gap of -580 %, and this `unlimited` none at all."""
-    config = made.CONFIG | {
+    config = small_results.CONFIG | {
         "policies": {
             "names": ["static", "free", "unlimited"],
             "options": {"free": {"policy": "unlimited"}, "unlimited": {"policy": "static"}},

@@ -14,8 +14,8 @@ from hmsim.workload import open_workload
 from tests.oracles import run as naive
 from tests.oracles import traces
 from tests.oracles.best_schedule import best_time
-from tests.oracles.bound_cases import random_blocks
 from tests.oracles.job import job_of
+from tests.oracles.random_workloads import random_blocks
 
 VARIANTS = ("text", "code", "exclusive", "inclusive")
 BARRIERS = ("layer", "token")

@@ -16,7 +16,7 @@ from hmsim.results import summary
 from hmsim.simulate import run as engine
 from hmsim.sweep.coordinator import plan_of, sweep_into
 from hmsim.sweep.folder import Folder, read_journal
-from tests.sweep.small_sweeps import TEXT, Answering, Dying, Here, Interrupting, write
+from tests.sweep.toy_sweep import TEXT, Answering, Dying, Here, Interrupting, write
 
 
 def sweep(tmp_path, pool, *, resume=False, text=TEXT):

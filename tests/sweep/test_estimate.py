@@ -35,10 +35,14 @@ def test_it_counts_steps_words_and_policies():
     assert seconds() == pytest.approx(expected + words * module.WORD_SECONDS, rel=1e-12)
 
 
-def test_a_bound_costs_what_its_cells_do_up_to_a_most():
+def test_a_bound_costs_what_its_pairs_do_up_to_a_most():
     extra = seconds("bound.method=dual") - seconds()
-    cells = min(STEPS * SLOTS, module.MOST_CELLS)
-    assert extra == pytest.approx(module.BOUND_SECONDS + module.CELL_SECONDS * cells, rel=1e-9)
+    pairs = min(STEPS * SLOTS, module.MOST_PAIRS)
+    assert extra == pytest.approx(module.BOUND_SECONDS + module.PAIR_SECONDS * pairs, rel=1e-9)
+    # Replays have a bound of their own.
+    replay = ("replay.fidelity=burst",)
+    both = seconds("bound.method=dual", *replay) - seconds(*replay)
+    assert both == pytest.approx(2 * extra, rel=1e-9)
 
 
 def test_replays_cost_what_their_bytes_do():

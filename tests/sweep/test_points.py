@@ -6,7 +6,7 @@ from hmsim.config.sweep import load_sweep
 from hmsim.errors import InputError
 from hmsim.sweep.coordinator import plan_of
 from hmsim.sweep.points import tasks
-from tests.sweep.small_sweeps import TEXT, write
+from tests.sweep.toy_sweep import TEXT, write
 
 
 def plan(tmp_path, text=TEXT):

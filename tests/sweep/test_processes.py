@@ -12,7 +12,7 @@ import pytest
 
 import hmsim
 from hmsim.sweep.folder import read_journal
-from tests.sweep.small_sweeps import write
+from tests.sweep.toy_sweep import write
 
 POINTS = 40
 TEXT = f"""

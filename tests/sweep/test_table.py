@@ -10,7 +10,7 @@ import pytest
 import hmsim
 from hmsim.cli import main
 from hmsim.errors import InputError
-from tests.sweep.small_sweeps import TEXT, write
+from tests.sweep.toy_sweep import TEXT, write
 
 
 def test_parquet_says_what_csv_says(tmp_path, capsys):

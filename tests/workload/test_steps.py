@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hmsim.workload.steps import Steps, group_starts
 from hmsim.workload.windows import windows
-from tests.oracles.bound_cases import random_blocks
+from tests.oracles.random_workloads import random_blocks
 
 pytestmark = pytest.mark.nojit
 WORDS = 2

@@ -10,8 +10,8 @@ from hmsim.bound.paths.runs_kernel import byte_count
 from hmsim.bound.prices import Dual, Setting
 from hmsim.workload.steps import F64, I64
 
-MAX_CELLS = 40_000_000  # blocks x steps, of the dense schedule
-ROUNDS = 4
+MAX_PAIRS = 40_000_000  # blocks x steps, of the dense schedule: some bytes each
+ROUNDS = 4  # of annealing, each warm again. By trial
 
 
 class Schedule:
@@ -34,7 +34,7 @@ class Schedule:
             read,
             grown,
             setting.group,
-            problem.room,
+            problem.capacity,
             problem.block_bytes,
         )
         self._setting = setting
@@ -68,7 +68,7 @@ class Schedule:
         self._settle()
 
     def _settle(self) -> None:
-        """Tallies, room and times from `x` alone."""
+        """Tallies, occupancy and times from `x` alone."""
         groups = len(self._setting.start)
         self._used: I64 = self.x.sum(axis=0, dtype=np.int64)
         self._tallies = np.zeros((groups, kernel.KINDS), np.int64)

@@ -16,9 +16,9 @@ from hmsim.placement.latency_kernel import Copies, Latency, group_seconds
 from hmsim.random import GOLDEN, mix
 from hmsim.workload.steps import F64, I64
 
-REACH = 65  # steps, of the longest flip
-TRIES = 4  # at finding a block to swap with
-COOL_EVERY = 256  # moves
+REACH = 65  # steps, of the longest flip: 32 both ways, and the one between
+TRIES = 4  # at finding a block to swap with. By trial
+COOL_EVERY = 256  # moves between two temperatures: what a power costs is then nothing
 # Columns of tallies, one row a group. Counts of blocks, but for the bytes of NEAR_BYTES.
 KINDS = 5
 NEAR_READS, NEAR_BYTES, PROMOTIONS, FETCHES, DEMOTIONS = range(KINDS)
@@ -32,7 +32,7 @@ class Instance(NamedTuple):
     read: np.ndarray  # uint8 [N, T]
     grown: np.ndarray  # [N, T] bytes appended, of a type that holds a whole block's
     group: I64  # [T]
-    room: int
+    capacity: int  # blocks
     block_bytes: int
 
 
@@ -85,10 +85,10 @@ def follow_prices(order: I64, instance: Instance, prices: Prices, used: I64, x: 
                     v1 + prices.demote[u] if out else v0,
                     v0 + rise if into else v1,
                 )
-            v1 += prices.room[t] + prices.append[t] * instance.grown[n, t]
+            v1 += prices.capacity[t] + prices.append[t] * instance.grown[n, t]
             if instance.read[n, t] == 1:
                 v1 += prices.read[t]
-            if used[t] >= instance.room:
+            if used[t] >= instance.capacity:
                 v1 = np.inf
         state = 1 if v1 < v0 else 0
         for t in range(death - 1, birth - 1, -1):
@@ -132,7 +132,7 @@ def anneal(
     # Locals, and helpers that are inlined: handing bundles of arrays to calls would cost more than
     # the moves themselves.
     births, deaths, read, grown = instance.birth, instance.death, instance.read, instance.grown
-    group, room, size = instance.group, instance.room, float(instance.block_bytes)
+    group, capacity, size = instance.group, instance.capacity, float(instance.block_bytes)
     copies = latency.copies
     blocks = len(births)
     delta = np.zeros((REACH + 2, KINDS), np.int64)
@@ -168,7 +168,7 @@ def anneal(
         if here == 0:
             full = False
             for u in range(first, last):
-                full |= used[u] >= room
+                full |= used[u] >= capacity
             if full:
                 for _try in range(TRIES):
                     state += GOLDEN

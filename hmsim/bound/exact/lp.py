@@ -19,8 +19,8 @@ from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.errors import InputError, SolverError
 from hmsim.workload.steps import F64, I64
 
-MAX_CELLS = {"lp": 2_000_000, "milp": 50_000}
-BYTES_PER_CELL = 2_000  # of HiGHS, measured
+MAX_PAIRS = {"lp": 2_000_000, "milp": 50_000}
+BYTES_PER_PAIR = 2_000  # of HiGHS, measured
 OPTIMUM = 1e3  # units of time that an optimum amounts to; HiGHS' tolerances are 1e-6 and below
 AGREEMENT = 1e-6  # relative difference by which two values of one optimum may differ
 # HiGHS' tolerances and, where its answers fail the check at one unit of time, what to try next.
@@ -46,19 +46,19 @@ class _Model(NamedTuple):
     rows: Any  # scipy.sparse.csr_array
     low: F64
     high: F64
-    first_arm_row: int
-    first_room_row: int
-    cell: I64  # [N, T] column of x, -1 where not alive
+    first_term_row: int
+    first_capacity_row: int
+    column: I64  # [N, T] of x, -1 where not alive
     unit: float  # seconds
 
 
 def check_size(problem: Problem, method: str) -> None:
     """InputError, with an estimate and a way out, where HiGHS would not cope."""
-    if problem.cells > MAX_CELLS[method]:
+    if problem.pairs > MAX_PAIRS[method]:
         raise InputError(
-            f"method {method}: {problem.cells:,} cells (blocks x steps alive) need about "
-            f"{problem.cells * BYTES_PER_CELL / 1e9:.1f} GB and hours; the limit is "
-            f"{MAX_CELLS[method]:,}; use method dual"
+            f"method {method}: {problem.pairs:,} pairs of a block and a step need about "
+            f"{problem.pairs * BYTES_PER_PAIR / 1e9:.1f} GB and hours; the limit is "
+            f"{MAX_PAIRS[method]:,}; use method dual"
         )
 
 
@@ -171,25 +171,25 @@ def _build(problem: Problem, setting: Setting, unit: float) -> _Model:
     start, group, copies = setting.start, setting.group, setting.latency.copies
     size = float(problem.block_bytes)
     life = problem.death - problem.birth
-    cells, moves, reads = int(life.sum()), int((life - 1).sum()), len(problem.read_step)
+    pairs, moves, reads = int(life.sum()), int((life - 1).sum()), len(problem.read_step)
     groups, steps = len(start), problem.steps
 
     owner = np.repeat(np.arange(problem.blocks), life)
     first = np.cumsum(life) - life
-    step = np.arange(cells) - np.repeat(first, life) + problem.birth[owner]
-    cell = np.full((problem.blocks, steps), -1, np.int64)
-    cell[owner, step] = np.arange(cells)
+    step = np.arange(pairs) - np.repeat(first, life) + problem.birth[owner]
+    column = np.full((problem.blocks, steps), -1, np.int64)
+    column[owner, step] = np.arange(pairs)
     x_of_move = np.flatnonzero(step + 1 < problem.death[owner])
     move_step = step[x_of_move]
     read_owner = np.repeat(np.arange(problem.blocks), np.diff(problem.read_offset))
-    x_of_read = cell[read_owner, problem.read_step]
+    x_of_read = column[read_owner, problem.read_step]
     read_group = group[problem.read_step]
     append_owner = np.repeat(np.arange(problem.blocks), np.diff(problem.append_offset))
-    x_of_append = cell[append_owner, problem.append_step]
+    x_of_append = column[append_owner, problem.append_step]
     append_group = group[problem.append_step]
-    is_read = np.zeros(cells, bool)
+    is_read = np.zeros(pairs, bool)
     is_read[x_of_read] = True
-    p, q = cells, cells + moves
+    p, q = pairs, pairs + moves
     y = q + moves
     tau = y + (reads if copies.either_side else 0)
     columns = tau + groups
@@ -227,7 +227,7 @@ def _build(problem: Problem, setting: Setting, unit: float) -> _Model:
         close(np.full(reads, -np.inf), np.zeros(reads))
 
     # Every term: constant + coefficients <= tau.
-    first_arm_row = count
+    first_term_row = count
     fixed = np.bincount(group, problem.hbm_bytes, groups)
     read_bytes = np.bincount(read_group, minlength=groups) * size
     append_bytes = np.bincount(append_group, problem.append_bytes, groups)
@@ -251,10 +251,10 @@ def _build(problem: Problem, setting: Setting, unit: float) -> _Model:
         add(move_group[fetched], p + move[fetched], size * mi)
         add(np.arange(groups), tau + np.arange(groups), -1.0)
         close(np.full(groups, -np.inf), -(read_bytes * er + append_bytes * ew))
-    first_room_row = count
-    if problem.room < problem.blocks:
-        add(step, np.arange(cells), 1.0)
-        close(np.full(steps, -np.inf), np.full(steps, float(problem.room)))
+    first_capacity_row = count
+    if problem.capacity < problem.blocks:
+        add(step, np.arange(pairs), 1.0)
+        close(np.full(steps, -np.inf), np.full(steps, float(problem.capacity)))
 
     matrix = coo_array(
         (np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), (count, columns)
@@ -266,25 +266,25 @@ def _build(problem: Problem, setting: Setting, unit: float) -> _Model:
     upper = np.ones(columns)
     upper[tau:] = np.inf
     integral = np.zeros(columns, np.int64)
-    integral[:cells] = 1
+    integral[:pairs] = 1
     return _Model(
         cost, lower, upper, integral, matrix, np.concatenate(low), np.concatenate(high),
-        first_arm_row, first_room_row, cell, unit,
+        first_term_row, first_capacity_row, column, unit,
     )  # fmt: skip
 
 
 def _placement(model: _Model, solution: F64) -> F64:
-    return np.where(model.cell >= 0, solution[model.cell], 0.0)
+    return np.where(model.column >= 0, solution[model.column], 0.0)
 
 
 def _prices(model: _Model, row_dual: F64, setting: Setting) -> Dual:
     """Prices from the duals of the rows: all >= 0, a group's summing to 1, the floor's the rest."""
     groups = len(setting.start)
-    arms = row_dual[model.first_arm_row : model.first_room_row].reshape(-1, groups).T
-    arms = np.maximum(arms, 0.0)
-    arms /= np.maximum(arms.sum(axis=1, keepdims=True), 1.0)
-    floor = np.maximum(1.0 - arms.sum(axis=1, keepdims=True), 0.0)
-    room = np.zeros(setting.timeline.steps)
-    if model.first_room_row < len(row_dual):
-        room = np.maximum(row_dual[model.first_room_row :], 0.0) * model.unit
-    return Dual(np.hstack([arms, floor]), room)
+    terms = row_dual[model.first_term_row : model.first_capacity_row].reshape(-1, groups).T
+    terms = np.maximum(terms, 0.0)
+    terms /= np.maximum(terms.sum(axis=1, keepdims=True), 1.0)
+    floor = np.maximum(1.0 - terms.sum(axis=1, keepdims=True), 0.0)
+    capacity = np.zeros(setting.timeline.steps)
+    if model.first_capacity_row < len(row_dual):
+        capacity = np.maximum(row_dual[model.first_capacity_row :], 0.0) * model.unit
+    return Dual(np.hstack([terms, floor]), capacity)

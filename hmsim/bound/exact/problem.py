@@ -29,7 +29,7 @@ from hmsim.placement.latency import (
 )
 from hmsim.workload.steps import F64, I64, Steps, Workload, group_starts
 
-MAX_CELLS = 50_000_000  # of a dense schedule
+MAX_READS = 50_000_000  # of a workload, held in memory
 SHARE_TOLERANCE = 1e-6  # of the capacity, by which a solver's shares may exceed it
 
 
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
     """
 
     block_bytes: int
-    room: int  # blocks that HBM holds beside what is resident
+    capacity: int  # blocks that HBM holds beside what is resident
     token: I64  # [T]
     hbm_bytes: F64  # [T] other HBM reads
     compute_s: F64  # [T]
@@ -62,7 +62,7 @@ class Problem(NamedTuple):
         return len(self.number)
 
     @property
-    def cells(self) -> int:
+    def pairs(self) -> int:
         """Pairs of a block and a step at which it is alive."""
         return int((self.death - self.birth).sum())
 
@@ -77,7 +77,9 @@ def check_setting(variant: str, barrier: str, rates: Rates) -> None:
     latency_of(variant, rates)
 
 
-def room_for_blocks(capacity: float, resident_bytes: float, block_bytes: int, blocks: int) -> int:
+def capacity_in_blocks(
+    capacity: float, resident_bytes: float, block_bytes: int, blocks: int
+) -> int:
     """Whole blocks that fit in `capacity` bytes beside `resident_bytes`; at most `blocks`."""
     free = capacity - resident_bytes
     if not free >= 0:
@@ -97,9 +99,9 @@ def collect(workload: Workload, capacity: float) -> Problem:
     total = 0
     for chunk in workload.chunks():
         total += int(chunk.reads.sum())
-        if total > MAX_CELLS:
+        if total > MAX_READS:
             raise InputError(
-                f"workload: over {MAX_CELLS:,} reads do not fit in memory; "
+                f"workload: over {MAX_READS:,} reads do not fit in memory; "
                 "use method dual, which streams them"
             )
         row, slot = np.nonzero(unpack(chunk.bits))
@@ -124,7 +126,7 @@ def collect(workload: Workload, capacity: float) -> Problem:
     every = geometry.lanes * slots
     return Problem(
         geometry.block_bytes,
-        room_for_blocks(capacity, geometry.resident_bytes, geometry.block_bytes, every),
+        capacity_in_blocks(capacity, geometry.resident_bytes, geometry.block_bytes, every),
         steps.token,
         steps.hbm_bytes,
         steps.compute_s,
@@ -156,10 +158,10 @@ def placement_time(problem: Problem, x: NDArray, rates: Rates, variant: str, bar
         raise InputError(f"placement: shape {x.shape}, expected blocks x steps")
     if x[~alive_mask(problem)].any():
         raise InputError("placement: a block is in HBM at a step where it is not alive")
-    if (held > problem.room + SHARE_TOLERANCE * max(1, problem.room)).any():
+    if (held > problem.capacity + SHARE_TOLERANCE * max(1, problem.capacity)).any():
         step = int(np.argmax(held))
         raise InputError(
-            f"placement: {held[step]:.9g} blocks at step {step}, room for {problem.room}"
+            f"placement: {held[step]:.9g} blocks at step {step}, HBM holds {problem.capacity}"
         )
     groups = Groups(problem.hbm_bytes, problem.compute_s, group_starts(problem.token, barrier))
     counts = _counts(problem, x.astype(np.float64))

@@ -16,12 +16,12 @@ MORE, CROSSING, DONE = range(3)  # why `_cut` returns
 
 
 class Timeline(NamedTuple):
-    """What every block sees alike, of a whole run. A lane's cells: see `tables_kernel`."""
+    """What every block sees alike, of a whole run. A lane's stretches: see `tables_kernel`."""
 
     table: Steps  # all T steps, without blocks
     append_bytes: I64  # [T]
-    cell_offset: I64  # [lanes + 1]
-    cell_step: I64  # first step of each cell, by lane
+    stretch_offset: I64  # [lanes + 1]
+    stretch_step: I64  # first step of each stretch, by lane
 
     @property
     def steps(self) -> int:
@@ -29,10 +29,10 @@ class Timeline(NamedTuple):
 
     @property
     def lanes(self) -> int:
-        return len(self.cell_offset) - 1
+        return len(self.stretch_offset) - 1
 
-    def cells_of(self, lane: int) -> I64:
-        return self.cell_step[self.cell_offset[lane] : self.cell_offset[lane + 1]]
+    def stretches_of(self, lane: int) -> I64:
+        return self.stretch_step[self.stretch_offset[lane] : self.stretch_offset[lane + 1]]
 
 
 class Part(NamedTuple):
@@ -49,9 +49,9 @@ class Open(NamedTuple):
 
     known: U64  # [lanes, words] blocks met and alive
     reading: U64  # [lanes, words] of those, the ones read
-    first: np.ndarray  # int32 [lanes * slots] cell at which the segment began
+    first: np.ndarray  # int32 [lanes * slots] stretch at which the segment began
     append: np.ndarray  # [lanes * slots] bytes appended there
-    cells: I64  # [lanes] cells begun
+    stretches: I64  # [lanes] stretches begun
     crossed: I64  # [lanes] multiples of SPAN crossed
 
 
@@ -77,9 +77,9 @@ def open_segments(geometry: Geometry, first_lane: int, parts: int) -> list[Open]
         np.ones(geometry.lanes, np.int64),
         np.zeros(geometry.lanes, np.int64),
     )
-    shared.cells[first_lane] = 0
+    shared.stretches[first_lane] = 0
     return [
-        shared._replace(cells=shared.cells.copy(), crossed=shared.crossed.copy())
+        shared._replace(stretches=shared.stretches.copy(), crossed=shared.crossed.copy())
         for _ in range(parts)
     ]
 
@@ -111,11 +111,11 @@ def close(part: Part, state: Open) -> Segments:
 def timeline_of(steps: Steps, lanes: int) -> Timeline:
     """The time line of a whole run, of which the bits are not needed."""
     grown = np.bincount(steps.append_row, steps.append_bytes, steps.rows).astype(np.int64)
-    return Timeline(steps.without_blocks(), grown, *_cells_by_lane(steps.lane, lanes))
+    return Timeline(steps.without_blocks(), grown, *_stretches_by_lane(steps.lane, lanes))
 
 
-def _cells_by_lane(lane: I64, lanes: int) -> tuple[I64, I64]:
-    """Offsets and first steps of cells: a lane's own steps, and step 0 if they begin later."""
+def _stretches_by_lane(lane: I64, lanes: int) -> tuple[I64, I64]:
+    """Offsets and first steps of stretches: a lane's own steps, and step 0 if they begin later."""
     by_lane = [np.flatnonzero(lane == each) for each in range(lanes)]
     by_lane = [own if len(own) and own[0] == 0 else np.append(0, own) for own in by_lane]
     offset = np.cumsum([0] + [len(own) for own in by_lane])
@@ -148,10 +148,10 @@ def _cut(steps, row, part, state, out):
                 count = _die(block, slots, steps.first + k, state, out, count)
         if not mine:
             continue
-        cell = state.cells[lane]
-        if cell // SPAN > state.crossed[lane]:
+        stretch = state.stretches[lane]
+        if stretch // SPAN > state.crossed[lane]:
             count = _close_lane(lane, part, state, out, count)
-            state.crossed[lane] = cell // SPAN
+            state.crossed[lane] = stretch // SPAN
             return k, count, lane, CROSSING
         for i in range(steps.append_offset[k], steps.append_offset[k + 1]):
             slot = steps.append_slot[i]
@@ -160,9 +160,11 @@ def _cut(steps, row, part, state, out):
                 continue
             block = lane * slots + slot
             if steps.append_born[i] == 1:
-                state.first[block] = cell
+                state.first[block] = stretch
             else:
-                count = _put(lane, block, cell, state.reading[lane, word] & bit, state, out, count)
+                count = _put(
+                    lane, block, stretch, state.reading[lane, word] & bit, state, out, count
+                )
             state.append[block] = steps.append_bytes[i]
             state.known[lane, word] |= bit
             state.reading[lane, word] &= ~bit
@@ -179,45 +181,45 @@ def _cut(steps, row, part, state, out):
                 place = lowest_bit(changed)
                 changed &= changed - np.uint64(1)
                 block = lane * slots + 64 * word + place
-                if first[block] < cell:
+                if first[block] < stretch:
                     out.lane[count] = lane
                     out.block[count] = block
                     out.first[count] = first[block]
-                    out.last[count] = cell - 1
+                    out.last[count] = stretch - 1
                     out.kind[count] = np.int64(before >> np.uint64(place)) & 1
                     out.append[count] = append[block]
                     append[block] = 0
-                    first[block] = cell
+                    first[block] = stretch
                     count += 1
-        state.cells[lane] = cell + 1
+        state.stretches[lane] = stretch + 1
     return len(steps.lane), count, -1, DONE
 
 
 @kernel
-def _put(lane, block, cell, read, state, out, count):
-    """End a block's segment before `cell`, unless it would be empty, and begin another."""
-    if state.first[block] < cell:
+def _put(lane, block, stretch, read, state, out, count):
+    """End a block's segment before `stretch`, unless it would be empty, and begin another."""
+    if state.first[block] < stretch:
         out.lane[count] = lane
         out.block[count] = block
         out.first[count] = state.first[block]
-        out.last[count] = cell - 1
+        out.last[count] = stretch - 1
         out.kind[count] = 1 if read != 0 else 0
         out.append[count] = state.append[block]
         count += 1
         state.append[block] = 0
-        state.first[block] = cell
+        state.first[block] = stretch
     return count
 
 
 @kernel
 def _die(block, slots, step, state, out, count):
-    """End a block's life at the beginning of `step`: the cell that runs is cut short."""
+    """End a block's life at the beginning of `step`: the stretch that runs is cut short."""
     lane, slot = block // slots, block % slots
     word, bit = slot >> 6, np.uint64(1) << np.uint64(slot & 63)
     if state.known[lane, word] & bit == 0:
         return count
     read = state.reading[lane, word] & bit
-    count = _put(lane, block, state.cells[lane] - 1, read, state, out, count)
+    count = _put(lane, block, state.stretches[lane] - 1, read, state, out, count)
     out.lane[count] = lane
     out.block[count] = block
     out.first[count] = state.first[block]
@@ -231,7 +233,7 @@ def _die(block, slots, step, state, out, count):
 
 @kernel
 def _close_lane(lane, part, state, out, count):
-    """End the segments of all blocks of a lane before its next cell, and begin others."""
+    """End the segments of all blocks of a lane before its next stretch, and begin others."""
     slots = 64 * state.known.shape[1]
     for word in range(part.first_word, part.last_word):
         left = state.known[lane, word]
@@ -240,5 +242,5 @@ def _close_lane(lane, part, state, out, count):
             bit = left & (~left + np.uint64(1))
             left ^= bit
             read = state.reading[lane, word] & bit
-            count = _put(lane, lane * slots + slot, state.cells[lane], read, state, out, count)
+            count = _put(lane, lane * slots + slot, state.stretches[lane], read, state, out, count)
     return count

@@ -1,9 +1,9 @@
 """Blocks whose reads seldom change: cheapest paths a run of reads at a time.
 
-A block's life is a chain of *segments*: runs of its lane's cells over which it is read throughout,
-or not at all; a new one also starts where bytes are appended. Segments come in order of their end,
-so that all blocks of a lane move through its tables together; each is two look-ups, whatever its
-length.
+A block's life is a chain of *segments*: runs of its lane's stretches over which it is read
+throughout, or not at all; a new one also starts where bytes are appended. Segments come in order of
+their end, so that all blocks of a lane move through its tables together; each is two look-ups,
+whatever its length.
 """
 
 from typing import NamedTuple
@@ -18,14 +18,14 @@ DEATH = 2  # added to a segment's kind: 0 not read, 1 read
 
 
 class Segments(NamedTuple):
-    """Segments in order of their end. Of a kind with DEATH: the cell that a death cuts short."""
+    """Segments in order of their end. Of a kind with DEATH: the stretch that a death cuts short."""
 
     lane: np.ndarray  # int16
     block: np.ndarray  # int32, global number
-    first: np.ndarray  # int32, first cell
-    last: np.ndarray  # int32, last cell; with DEATH the step of the death
+    first: np.ndarray  # int32, first stretch
+    last: np.ndarray  # int32, last stretch; with DEATH the step of the death
     kind: np.ndarray  # int8
-    append: np.ndarray  # bytes appended at the first cell's own step
+    append: np.ndarray  # bytes appended at the first stretch's own step
 
 
 def byte_count(block_bytes: int) -> type:
@@ -38,8 +38,8 @@ def forward(
     segments: Segments,
     first_lane: int,
     base: I64,
-    cell_offset: I64,
-    cell_step: I64,
+    stretch_offset: I64,
+    stretch_step: I64,
     prices: Prices,
     tables: Tables,
     ahead: F64,
@@ -47,12 +47,12 @@ def forward(
 ) -> None:
     """Take blocks through segments: `dram` and `ahead` [blocks] as in `grid_kernel.Scratch`.
 
-    `tables` hold lanes from `first_lane` on, each from cell `base[lane]` on.
+    `tables` hold lanes from `first_lane` on, each from stretch `base[lane]` on.
     """
     for k in range(len(segments.block)):
         lane, n = segments.lane[k], segments.block[k]
         a, c, kind = segments.first[k], segments.last[k], segments.kind[k]
-        step = cell_step[cell_offset[lane] + a]
+        step = stretch_step[stretch_offset[lane] + a]
         gap = ahead[n]
         if segments.append[k] != 0:
             gap += segments.append[k] * prices.append[step]

@@ -1,18 +1,18 @@
 """The price tables of a lane: what any run of steps costs a block, in constant time.
 
-A lane's time is cut into *cells*: one of its own steps and the steps of other lanes that follow it.
-For given prices, a cell takes a block from a state (0 DRAM, 1 HBM) at its first step to a state at
-the next cell's first step, at a least cost that depends only on whether the block is read: a 2 x 2
-matrix of the (min, +) algebra, moves at every single step of the cell allowed. Products of
-consecutive matrices are kept in a disjoint sparse table, so that the product over any range is two
-look-ups. All costs are relative to a block that stays in DRAM throughout.
+A lane's time is cut into *stretches*: one of its own steps and the steps of other lanes that follow
+it. For given prices, a stretch takes a block from a state (0 DRAM, 1 HBM) at its first step to a
+state at the next stretch's first step, at a least cost that depends only on whether the block is
+read: a 2 x 2 matrix of the (min, +) algebra, moves at every single step of the stretch allowed.
+Products of consecutive matrices are kept in a disjoint sparse table, so that the product over any
+range is two look-ups. All costs are relative to a block that stays in DRAM throughout.
 
-Level l >= 1 cuts the cells into spans of 2^l; an entry in the left half of a span is the product
-from its cell to the middle, one in the right half the product from the middle to its cell. Level 0
-holds the cells themselves.
+Level l >= 1 cuts the stretches into spans of 2^l; an entry in the left half of a span is the
+product from its stretch to the middle, one in the right half the product from the middle to its
+stretch. Level 0 holds the stretches themselves.
 
 Nothing can be gained by more than one trip to DRAM between two steps at which a block is read, nor
-by any trip to HBM, so a few numbers a cell recall where its moves are.
+by any trip to HBM, so a few numbers a stretch recall where its moves are.
 """
 
 from typing import NamedTuple
@@ -28,19 +28,19 @@ class Prices(NamedTuple):
 
     read: F64  # of a read from HBM, less that of the same from DRAM
     append: F64  # likewise, per byte
-    room: F64  # of staying in HBM
+    capacity: F64  # of being in HBM
     promote: F64
     fill: F64  # of a promotion of a block that is being read
     demote: F64
 
 
-SPAN = 1024  # cells; no range straddles a multiple of it
+SPAN = 1024  # stretches; no range straddles a multiple of it
 LEVELS = 1 + SPAN.bit_length() - 1
 LEVEL = np.array([n.bit_length() for n in range(SPAN)], np.int8)  # that joins a and c, at a ^ c
 
 
 class Tables(NamedTuple):
-    """Tables of lanes over J cells each; the second axis: not read, read."""
+    """Tables of lanes over J stretches each; the second axis: not read, read."""
 
     value: F64  # [lanes, 2, LEVELS, J, 4] cost from i to k at 2 i + k
     via: np.ndarray  # uint8 [lanes, 2, J] bit 2 i + k: the state after the first step's move
@@ -51,46 +51,46 @@ class Tables(NamedTuple):
         return Tables(*(array[lane] for array in self))
 
 
-def new_tables(lanes: int, cells: int, levels: int = LEVELS) -> Tables:
+def new_tables(lanes: int, stretches: int, levels: int = LEVELS) -> Tables:
     """Tables to be filled by `build`, which stops at the first `levels` levels."""
-    shape = (lanes, 2, levels, cells)
+    shape = (lanes, 2, levels, stretches)
     return Tables(
         np.empty((*shape, 4)),
-        np.empty((lanes, 2, cells), np.uint8),
-        np.empty((lanes, cells, 4), np.int32),
+        np.empty((lanes, 2, stretches), np.uint8),
+        np.empty((lanes, stretches, 4), np.int32),
     )
 
 
 @kernel
-def build(cell_step: I64, end: int, prices: Prices, tables: Tables) -> None:
-    """Fill one lane's tables for cells that start at `cell_step` [J], up to `end`."""
-    cells = len(cell_step)
-    _cells(cell_step, end, prices, tables)
+def build(stretch_step: I64, end: int, prices: Prices, tables: Tables) -> None:
+    """Fill one lane's tables for stretches that start at `stretch_step` [J], up to `end`."""
+    stretches = len(stretch_step)
+    _stretches(stretch_step, end, prices, tables)
     for read in range(2):
         value = tables.value[read]
         for level in range(1, value.shape[0]):
             half = 1 << (level - 1)
-            if half >= cells:
+            if half >= stretches:
                 break
-            _join(cells, half, value[0], value[level])
+            _join(stretches, half, value[0], value[level])
 
 
 @kernel
-def _cells(cell_step, end, prices, tables):
-    """Level 0: all that a block can do from each cell's first step to the next one's."""
-    room, promote, demote = prices.room, prices.promote, prices.demote
+def _stretches(stretch_step, end, prices, tables):
+    """Level 0: all that a block can do from each stretch's first step to the next one's."""
+    capacity, promote, demote = prices.capacity, prices.promote, prices.demote
     fill, gain = prices.fill, prices.read
     value, via, moves = tables.value, tables.via, tables.moves
-    cells = len(cell_step)
-    for j in range(cells):
-        step = cell_step[j]
-        after = cell_step[j + 1] if j + 1 < cells else end
+    stretches = len(stretch_step)
+    for j in range(stretches):
+        step = stretch_step[j]
+        after = stretch_step[j + 1] if j + 1 < stretches else end
         # Steps beyond the first, where nothing is read: least costs between states, and where to
         # move.
         up, down, trip, stay = np.inf, np.inf, np.inf, 0.0
         up_at, down_at, trip_down, trip_up = -1, -1, -1, -1
         if step + 1 < after:
-            stay = room[step + 1]
+            stay = capacity[step + 1]
         for u in range(step + 1, after):
             back = down + promote[u]
             if back < trip:
@@ -100,9 +100,9 @@ def _cells(cell_step, end, prices, tables):
             if promote[u] <= up:  # late, where it is all the same
                 up, up_at = promote[u], u
             if u + 1 < after:
-                up += room[u + 1]
-                trip += room[u + 1]
-                stay += room[u + 1]
+                up += capacity[u + 1]
+                trip += capacity[u + 1]
+                stay += capacity[u + 1]
         if trip < stay:
             stay = trip
         else:
@@ -112,7 +112,7 @@ def _cells(cell_step, end, prices, tables):
         # The first step: its read, its move, then the rest from state 0 or 1.
         for read in range(2):
             rise = fill[step] if read == 1 else promote[step]
-            own = room[step] + (gain[step] if read == 1 else 0.0)
+            own = capacity[step] + (gain[step] if read == 1 else 0.0)
             fall = own + demote[step]
             ways = 0
             rises, falls, keeps = up, fall, own + stay
@@ -130,22 +130,22 @@ def _cells(cell_step, end, prices, tables):
 
 
 @kernel
-def _join(cells, half, cell, value):
+def _join(stretches, half, stretch, value):
     """One level from level 0: products up to, and from, each odd multiple of `half`."""
-    for middle in range(half, cells, 2 * half):
-        value[middle - 1] = cell[middle - 1]
+    for middle in range(half, stretches, 2 * half):
+        value[middle - 1] = stretch[middle - 1]
         for j in range(middle - 2, middle - half - 1, -1):
             for way in range(4):
                 i, k = way >> 1, way & 1
                 value[j, way] = min(
-                    cell[j, 2 * i] + value[j + 1, k], cell[j, 2 * i + 1] + value[j + 1, 2 + k]
+                    stretch[j, 2 * i] + value[j + 1, k], stretch[j, 2 * i + 1] + value[j + 1, 2 + k]
                 )
-        value[middle] = cell[middle]
-        for j in range(middle + 1, min(middle + half, cells)):
+        value[middle] = stretch[middle]
+        for j in range(middle + 1, min(middle + half, stretches)):
             for way in range(4):
                 i, k = way >> 1, way & 1
                 value[j, way] = min(
-                    value[j - 1, 2 * i] + cell[j, k], value[j - 1, 2 * i + 1] + cell[j, 2 + k]
+                    value[j - 1, 2 * i] + stretch[j, k], value[j - 1, 2 * i + 1] + stretch[j, 2 + k]
                 )
 
 
@@ -157,16 +157,16 @@ def through(v0, v1, matrix):
 
 @kernel
 def last_stay(step, death, read, prices):
-    """Cost of being in HBM at `step`, in whose cell the block dies, at `death`.
+    """Cost of being in HBM at `step`, in whose stretch the block dies, at `death`.
 
     Also the step of its demotion, -1 if it stays to the end.
     """
-    hold = prices.room[step] + (prices.read[step] if read == 1 else 0.0)
+    hold = prices.capacity[step] + (prices.read[step] if read == 1 else 0.0)
     best, at = np.inf, -1
     for u in range(step, death - 1):
         if hold + prices.demote[u] < best:
             best, at = hold + prices.demote[u], u
-        hold += prices.room[u + 1]
+        hold += prices.capacity[u + 1]
     if hold <= best:
         return hold, -1
     return best, at

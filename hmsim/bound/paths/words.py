@@ -1,8 +1,8 @@
 """Blocks' reads as bits, in pages of 64 blocks that go through the price tables together.
 
-A *page* is 64 blocks of one lane; it has one word for each of the lane's cells, all of a page's
-next to each other. At one bit a block and cell, all of the founding paper's workload (13.6 billion)
-takes 1.7 GB.
+A *page* is 64 blocks of one lane; it has one word for each of the lane's stretches, all of a page's
+next to each other. At one bit a block and stretch, all of the founding paper's workload (13.6
+billion) takes 1.7 GB.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from hmsim.bound.paths.runs import Timeline, timeline_of
 from hmsim.jit import kernel
 from hmsim.workload.steps import I64, U64, Geometry, Steps, Workload
 
-BORN, GROWN, DIED = range(3)  # kinds of events, in this order within a cell
+BORN, GROWN, DIED = range(3)  # kinds of events, in this order within a stretch
 
 
 class Grid(NamedTuple):
@@ -23,9 +23,9 @@ class Grid(NamedTuple):
     lane: I64  # [pages]
     slot: I64  # [pages, 64] of each bit; -1 none
     offset: I64  # [pages] of the words of each page
-    bits: U64  # bit i of bits[offset[p] + j]: block i of page p is read in cell j
+    bits: U64  # bit i of bits[offset[p] + j]: block i of page p is read in stretch j
     event_offset: I64  # [pages + 1]
-    event_cell: I64  # ascending within a page
+    event_stretch: I64  # ascending within a page
     event_bit: I64
     event_kind: I64
     event_value: I64  # of BORN and DIED the step, of GROWN the bytes
@@ -39,7 +39,7 @@ class Events(NamedTuple):
     """What befalls blocks beside reads, in any order."""
 
     block: I64  # global number
-    cell: I64  # of the block's lane
+    stretch: I64  # of the block's lane
     kind: I64
     value: I64  # of BORN and DIED the step, of GROWN the bytes
 
@@ -60,19 +60,19 @@ def events_of(steps: Steps, slots: int, timeline: Timeline) -> Events:
     )
     blocks, begun, value = (np.concatenate([part[i] for part in parts]) for i in (0, 1, 3))
     kind = np.repeat([BORN, GROWN, DIED], [len(part[0]) for part in parts])
-    cell = np.empty_like(blocks)
+    stretch = np.empty_like(blocks)
     lane = blocks // slots
     for each in np.unique(lane):
         mine = lane == each
-        cell[mine] = np.searchsorted(timeline.cells_of(each), begun[mine], side="right") - 1
-    return Events(blocks, cell, kind, value)
+        stretch[mine] = np.searchsorted(timeline.stretches_of(each), begun[mine], side="right") - 1
+    return Events(blocks, stretch, kind, value)
 
 
 def sort_events(events: Events, slots: int) -> Events:
-    """Of one lane: by word, cell and kind; `block` is then the slot."""
+    """Of one lane: by word, stretch and kind; `block` is then the slot."""
     slot = events.block % slots
-    order = np.lexsort((events.kind, events.cell, slot >> 6))
-    return Events(slot[order], events.cell[order], events.kind[order], events.value[order])
+    order = np.lexsort((events.kind, events.stretch, slot >> 6))
+    return Events(slot[order], events.stretch[order], events.kind[order], events.value[order])
 
 
 def gather(
@@ -88,7 +88,7 @@ def gather(
     width = int((lane == lane[0]).sum())  # pages, the same in every lane that has any
     first_page = np.full(geometry.lanes, -1)
     first_page[lane[::width]] = np.arange(0, len(lane), width)
-    grid = None if timeline is None else _room(timeline, lane)
+    grid = None if timeline is None else _unread(timeline, lane)
     parts, packed = [], []
     for chunk in workload.chunks():
         parts.append(chunk.without_bits())
@@ -98,25 +98,25 @@ def gather(
         if timeline is None or grid is None:
             packed.append(words)
         else:
-            cells = _cells(timeline, chunk.first + rows)
-            _deal(words, first_page[chunk.lane[rows]], cells, *grid)
+            stretches = _stretches(timeline, chunk.first + rows)
+            _deal(words, first_page[chunk.lane[rows]], stretches, *grid)
     steps = Steps.join(parts)
     line = timeline_of(steps, geometry.lanes)
     if grid is None:
-        grid = _room(line, lane)
+        grid = _unread(line, lane)
         rows = np.flatnonzero(first_page[steps.lane] >= 0)
-        _deal(np.concatenate(packed), first_page[steps.lane[rows]], _cells(line, rows), *grid)
+        _deal(np.concatenate(packed), first_page[steps.lane[rows]], _stretches(line, rows), *grid)
     place = np.full(geometry.lanes * geometry.slots, -1)
     page, bit = np.nonzero(slot >= 0)
     place[lane[page] * geometry.slots + slot[page, bit]] = 64 * page + bit
     events = events_of(steps, geometry.slots, line)
     events = Events(*(column[place[events.block] >= 0] for column in events))
     page, bit = np.divmod(place[events.block], 64)
-    order = np.lexsort((events.kind, events.cell, page))
+    order = np.lexsort((events.kind, events.stretch, page))
     return line, Grid(
         lane, slot, *grid,
         np.searchsorted(page[order], np.arange(len(lane) + 1)).astype(np.int64),
-        events.cell[order], bit[order], events.kind[order], events.value[order],
+        events.stretch[order], bit[order], events.kind[order], events.value[order],
     )  # fmt: skip
 
 
@@ -134,18 +134,18 @@ def _pages(geometry: Geometry, every: int, lanes_every: int) -> tuple[I64, I64]:
     return np.repeat(lanes, slot.shape[1] // 64), slot.reshape(-1, 64)
 
 
-def _room(timeline: Timeline, lane: I64) -> tuple[I64, U64]:
+def _unread(timeline: Timeline, lane: I64) -> tuple[I64, U64]:
     """`offset` and `bits` of a Grid, nothing read yet."""
-    ends = np.cumsum(np.diff(timeline.cell_offset)[lane])
+    ends = np.cumsum(np.diff(timeline.stretch_offset)[lane])
     return np.append(0, ends[:-1]), np.zeros(ends[-1], np.uint64)
 
 
-def _cells(timeline: Timeline, rows: I64) -> I64:
-    """The cell, of its own lane, that each of these steps begins."""
+def _stretches(timeline: Timeline, rows: I64) -> I64:
+    """The stretch, of its own lane, that each of these steps begins."""
     number = np.empty(len(rows), np.int64)
     for lane in range(timeline.lanes):
         mine = timeline.table.lane[rows] == lane
-        number[mine] = np.searchsorted(timeline.cells_of(lane), rows[mine])
+        number[mine] = np.searchsorted(timeline.stretches_of(lane), rows[mine])
     return number
 
 
@@ -167,9 +167,9 @@ def _pack(bits, rows, first_page, slot, whole, words):
 
 
 @kernel
-def _deal(words, first_page, cell, offset, bits):
+def _deal(words, first_page, stretch, offset, bits):
     """Words of rows to their pages; 8 pages at a time, for the sake of the cache."""
     for p in range(0, words.shape[1], 8):
         for k in range(len(words)):
             for q in range(p, min(p + 8, words.shape[1])):
-                bits[offset[first_page[k] + q] + cell[k]] = words[k, q]
+                bits[offset[first_page[k] + q] + stretch[k]] = words[k, q]

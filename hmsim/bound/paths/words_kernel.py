@@ -1,10 +1,10 @@
 """The cheapest paths of whole pages of blocks at given prices: cost forward, use backward.
 
 A block's state is one number: how much more it costs, so far, to be in HBM than to be in DRAM. It
-goes through a cell (see `tables_kernel`) in a few additions and comparisons, 64 blocks at a time,
-which is less than half a nanosecond a block and cell. Forward, two words a cell note where the
-cheapest ways to end it in DRAM and in HBM came from; backward, popcounts of words tell what paths
-use.
+goes through a stretch (see `tables_kernel`) in a few additions and comparisons, 64 blocks at a
+time, which is less than half a nanosecond a block and stretch. Forward, two words a stretch note
+where the cheapest ways to end it in DRAM and in HBM came from; backward, popcounts of words tell
+what paths use.
 """
 
 from typing import NamedTuple
@@ -38,13 +38,13 @@ class Use(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Of one thread: of 64 blocks, and of the cells of the longest lane."""
+    """Of one thread: of 64 blocks, and of the stretches of the longest lane."""
 
     ahead: F64  # [64] seconds by which being in HBM costs more
     dram: F64  # [64] seconds to be in DRAM
-    from_dram: U64  # [cells] blocks whose way to the cell's end in DRAM began it in HBM
-    from_hbm: U64  # [cells] the same for its end in HBM
-    state: U64  # [cells + 1] blocks in HBM as the cell begins, and after the last one
+    dram_via_hbm: U64  # [stretches] blocks whose way to the stretch's end in DRAM began it in HBM
+    hbm_via_hbm: U64  # [stretches] the same for its end in HBM
+    state: U64  # [stretches + 1] blocks in HBM as the stretch begins, and after the last one
 
 
 def new_use(steps: int) -> Use:
@@ -61,44 +61,44 @@ def add_uses(uses: list[Use]) -> Use:
     )
 
 
-def new_scratch(cells: int) -> Scratch:
+def new_scratch(stretches: int) -> Scratch:
     """To be filled by `forward` and `backward`."""
-    return Scratch(np.empty(64), np.empty(64), *np.empty((3, cells + 1), np.uint64))
+    return Scratch(np.empty(64), np.empty(64), *np.empty((3, stretches + 1), np.uint64))
 
 
 @kernel
 def forward(
     page: int,
     grid: Grid,
-    cell_step: I64,
+    stretch_step: I64,
     prices: Prices,
     tables: Tables,
     scratch: Scratch,
 ) -> float:
-    """Take a page through all of its cells at level 0 of its lane's `tables`.
+    """Take a page through all of its stretches at level 0 of its lane's `tables`.
 
     Returns the cost of its blocks' cheapest paths, relative to a life in DRAM.
     """
     ahead, dram, value = scratch.ahead, scratch.dram, tables.value
-    from_dram, from_hbm = scratch.from_dram, scratch.from_hbm
-    bits, event_cell, event_bit = grid.bits, grid.event_cell, grid.event_bit
+    dram_via_hbm, hbm_via_hbm = scratch.dram_via_hbm, scratch.hbm_via_hbm
+    bits, event_stretch, event_bit = grid.bits, grid.event_stretch, grid.event_bit
     event_kind, event_value = grid.event_kind, grid.event_value
     ahead[:], dram[:] = 0.0, 0.0
     event, last_event = grid.event_offset[page], grid.event_offset[page + 1]
     base = grid.offset[page]
-    for j in range(len(cell_step)):
-        # What happens before the cell's read, and the deaths in it.
+    for j in range(len(stretch_step)):
+        # What happens before the stretch's read, and the deaths in it.
         word, died = bits[base + j], np.uint64(0)
-        while event < last_event and event_cell[event] == j:
+        while event < last_event and event_stretch[event] == j:
             i = event_bit[event]
             if event_kind[event] == BORN:
                 ahead[i], dram[i] = 0.0, 0.0
             elif event_kind[event] == GROWN:
-                ahead[i] += event_value[event] * prices.append[cell_step[j]]
+                ahead[i] += event_value[event] * prices.append[stretch_step[j]]
             else:
                 bit = ONE << np.uint64(i)
                 is_read = 1 if word & bit != 0 else 0
-                ahead[i] += last_stay(cell_step[j], event_value[event], is_read, prices)[0]
+                ahead[i] += last_stay(stretch_step[j], event_value[event], is_read, prices)[0]
                 dram[i] += min(ahead[i], 0.0)
                 if ahead[i] < 0.0:
                     died |= bit
@@ -106,7 +106,7 @@ def forward(
                 word &= ~bit  # an unread block costs nothing from here on
             event += 1
         low, high = cross(word, j, value, ahead, dram)
-        from_dram[j], from_hbm[j] = low | died, high
+        dram_via_hbm[j], hbm_via_hbm[j] = low | died, high
     total = 0.0
     for i in range(64):
         total += dram[i] + min(ahead[i], 0.0)
@@ -115,10 +115,10 @@ def forward(
 
 @inlined
 def cross(word, j, value, ahead, dram):
-    """64 blocks through cell `j`; those of `word` are read. See `Scratch` for what is returned."""
+    """64 blocks through stretch `j`; those of `word` are read. See `Scratch` for what is returned."""
     idle_up, idle_down, idle_stay = value[0, 0, j, 1], value[0, 0, j, 2], value[0, 0, j, 3]
     read_up, read_down, read_stay = value[1, 0, j, 1], value[1, 0, j, 2], value[1, 0, j, 3]
-    from_dram, from_hbm = np.uint64(0), np.uint64(0)
+    dram_via_hbm, hbm_via_hbm = np.uint64(0), np.uint64(0)
     for i in range(64):
         bit = ONE << np.uint64(i)
         is_read = (word & bit) != 0
@@ -128,26 +128,26 @@ def cross(word, j, value, ahead, dram):
         gain = min(down, 0.0)
         ahead[i] = min(stay, up) - gain
         dram[i] += gain
-        from_dram |= bit if down < 0.0 else np.uint64(0)
-        from_hbm |= bit if stay < up else np.uint64(0)
-    return from_dram, from_hbm
+        dram_via_hbm |= bit if down < 0.0 else np.uint64(0)
+        hbm_via_hbm |= bit if stay < up else np.uint64(0)
+    return dram_via_hbm, hbm_via_hbm
 
 
 @kernel
-def trace(page: int, cells: int, grid: Grid, scratch: Scratch) -> None:
+def trace(page: int, stretches: int, grid: Grid, scratch: Scratch) -> None:
     """After `forward`: `scratch.state` of the cheapest paths."""
-    from_dram, from_hbm, states = scratch.from_dram, scratch.from_hbm, scratch.state
-    event_cell, event_bit, event_kind = grid.event_cell, grid.event_bit, grid.event_kind
+    dram_via_hbm, hbm_via_hbm, states = scratch.dram_via_hbm, scratch.hbm_via_hbm, scratch.state
+    event_stretch, event_bit, event_kind = grid.event_stretch, grid.event_bit, grid.event_kind
     state = np.uint64(0)
     for i in range(64):
         if scratch.ahead[i] < 0.0:
             state |= ONE << np.uint64(i)
-    states[cells] = state
+    states[stretches] = state
     event, first = grid.event_offset[page + 1] - 1, grid.event_offset[page]
-    for j in range(cells - 1, -1, -1):
-        state = ~state & from_dram[j] | state & from_hbm[j]
+    for j in range(stretches - 1, -1, -1):
+        state = ~state & dram_via_hbm[j] | state & hbm_via_hbm[j]
         states[j] = state
-        while event >= first and event_cell[event] == j:
+        while event >= first and event_stretch[event] == j:
             if event_kind[event] == BORN:
                 state &= ~(ONE << np.uint64(event_bit[event]))
             event -= 1
@@ -158,14 +158,14 @@ def tally(
     page: int,
     states: U64,
     grid: Grid,
-    cell_step: I64,
+    stretch_step: I64,
     prices: Prices,
     tables: Tables,
     use: Use,
 ) -> None:
-    """Count what paths through `states` [cells + 1] of a page's blocks use."""
+    """Count what paths through `states` [stretches + 1] of a page's blocks use."""
     # Everything by its own name: to take an array out of a tuple costs more than to use it.
-    bits, event_cell, event_bit = grid.bits, grid.event_cell, grid.event_bit
+    bits, event_stretch, event_bit = grid.bits, grid.event_stretch, grid.event_bit
     event_kind, event_value = grid.event_kind, grid.event_value
     via, moves = tables.via, tables.moves
     promote, fill, demote, arrive = use.promote, use.fill, use.demote, use.arrive
@@ -174,18 +174,18 @@ def tally(
     base = grid.offset[page]
 
     first = states[0]
-    while event < last and event_cell[event] == 0 and event_kind[event] == BORN:
+    while event < last and event_stretch[event] == 0 and event_kind[event] == BORN:
         bit = ONE << np.uint64(event_bit[event])
         if first & bit != 0:
             arrive[event_value[event]] += 1
             first ^= bit
         event += 1
     arrive[0] += popcount(first)
-    for j in range(len(cell_step)):
+    for j in range(len(stretch_step)):
         word, begun, ended = bits[base + j], states[j], states[j + 1]
-        step = cell_step[j]
+        step = stretch_step[j]
         dead = np.uint64(0)
-        while event < last and event_cell[event] == j:
+        while event < last and event_stretch[event] == j:
             bit = ONE << np.uint64(event_bit[event])
             if begun & bit != 0:
                 if event_kind[event] == GROWN:
@@ -199,8 +199,8 @@ def tally(
                     else:
                         arrive[event_value[event]] -= 1
             event += 1
-        # Those born where the next cell begins were not there before.
-        while event < last and event_cell[event] == j + 1 and event_kind[event] == BORN:
+        # Those born where the next stretch begins were not there before.
+        while event < last and event_stretch[event] == j + 1 and event_kind[event] == BORN:
             bit = ONE << np.uint64(event_bit[event])
             if ended & bit != 0:
                 arrive[event_value[event]] += 1
@@ -238,8 +238,8 @@ def sweep(
     first: int,
     last: int,
     grid: Grid,
-    cell_offset: I64,
-    cell_step: I64,
+    stretch_offset: I64,
+    stretch_step: I64,
     prices: Prices,
     tables: Tables,
     scratch: Scratch,
@@ -248,16 +248,16 @@ def sweep(
 ) -> None:
     """Pages `first` .. `last` - 1: the `cost` of each one's cheapest paths, and their use, added.
 
-    `tables` are room for one lane's.
+    `tables` are to hold one lane's.
     """
     for page in range(first, last):
         lane = grid.lane[page]
-        cells = cell_step[cell_offset[lane] : cell_offset[lane + 1]]
+        stretches = stretch_step[stretch_offset[lane] : stretch_offset[lane + 1]]
         if page == first or grid.lane[page - 1] != lane:
-            build(cells, len(prices.room), prices, tables)
-        cost[page] = forward(page, grid, cells, prices, tables, scratch)
-        trace(page, len(cells), grid, scratch)
-        tally(page, scratch.state, grid, cells, prices, tables, use)
+            build(stretches, len(prices.capacity), prices, tables)
+        cost[page] = forward(page, grid, stretches, prices, tables, scratch)
+        trace(page, len(stretches), grid, scratch)
+        tally(page, scratch.state, grid, stretches, prices, tables, use)
 
 
 @kernel
@@ -265,40 +265,42 @@ def stream(
     first_word: int,
     last_word: int,
     source: I64,
-    first_cell: int,
+    first_stretch: int,
     waiting: U64,
     bits: U64,
     events: Events,
-    cell_step: I64,
+    stretch_step: I64,
     prices: Prices,
     tables: Tables,
     ahead: F64,
     dram: F64,
 ) -> None:
-    """Take words of a lane's blocks from cell `first_cell` on, through as many as `source` has.
+    """Take words of a lane's blocks from stretch `first_stretch` on, through as many as `source` has.
 
-    A cell's reads are row `source[j]` of `bits`, or `waiting` for -1. `events` are the lane's, as
+    A stretch's reads are row `source[j]` of `bits`, or `waiting` for -1. `events` are the lane's, as
     `sort_events` leaves them; `ahead` and `dram` [slots] as in `Scratch`.
     """
-    slot_of, event_cell = events.block, events.cell
+    slot_of, event_stretch = events.block, events.stretch
     event_kind, event_value = events.kind, events.value
     value = tables.value
     event = np.searchsorted(slot_of >> 6, first_word)
     for word_at in range(first_word, last_word):
         mine, owed = ahead[64 * word_at : 64 * word_at + 64], dram[64 * word_at : 64 * word_at + 64]
         for k in range(len(source)):
-            j = first_cell + k
+            j = first_stretch + k
             word = bits[source[k], word_at] if source[k] >= 0 else waiting[word_at]
             while (
-                event < len(slot_of) and slot_of[event] >> 6 == word_at and event_cell[event] == j
+                event < len(slot_of)
+                and slot_of[event] >> 6 == word_at
+                and event_stretch[event] == j
             ):
                 i = slot_of[event] & 63
                 if event_kind[event] == GROWN:
-                    mine[i] += event_value[event] * prices.append[cell_step[j]]
+                    mine[i] += event_value[event] * prices.append[stretch_step[j]]
                 elif event_kind[event] == DIED:
                     bit = ONE << np.uint64(i)
                     is_read = 1 if word & bit != 0 else 0
-                    mine[i] += last_stay(cell_step[j], event_value[event], is_read, prices)[0]
+                    mine[i] += last_stay(stretch_step[j], event_value[event], is_read, prices)[0]
                     owed[i] += min(mine[i], 0.0)
                     mine[i] = 0.0
                     word &= ~bit

@@ -144,9 +144,9 @@ def _promote(now, hbm, own, moves, most):
     words = hbm.resident.shape[1]
     one = np.uint64(1)
     reads, hits = _demand(now, hbm)
-    room = hbm.capacity - hbm.used[0]
-    _evict(now, hbm, own, moves, min(most, reads - hits) - room)
-    most = min(most, room + moves.count[1])
+    free = hbm.capacity - hbm.used[0]
+    _evict(now, hbm, own, moves, min(most, reads - hits) - free)
+    most = min(most, free + moves.count[1])
     count = 0
     for w in range(words):
         misses = now.bits[now.row, w] & ~hbm.resident[now.lane, w]
@@ -193,7 +193,7 @@ def slack_step(now, hbm, own, moves):
     """Promote as much as fits into the time that the step takes anyway."""
     _use(now, hbm, own)
     reads, hits = _demand(now, hbm)
-    room = max(0, hbm.capacity - hbm.used[0])
+    free = max(0, hbm.capacity - hbm.used[0])
     fixed, appended = now.hbm_bytes, 0.0
     size, latency = own.floats[BLOCK], unpacked(own.floats[MODEL:])
     for i in range(now.appended.size):
@@ -208,7 +208,7 @@ def slack_step(now, hbm, own, moves):
     most, too_many = 0, reads - hits + 1
     while too_many - most > 1:  # the time grows with the moves
         middle = (most + too_many) // 2
-        demoted = max(0, middle - room)
+        demoted = max(0, middle - free)
         taken = _seconds(now, size, latency, fixed, appended, reads, hits, middle, demoted)
         if taken <= limit:
             most = middle

@@ -99,10 +99,12 @@ class Sa(Lookahead):
         """The best (window, share) for so many blocks of HBM, by the run's latency model."""
         sample = _first(workload, self._tokens, self.ahead_tokens)
         geometry = workload.geometry
-        room = geometry.resident_bytes + (capacity + 0.5) * geometry.block_bytes
+        capacity_bytes = geometry.resident_bytes + (capacity + 0.5) * geometry.block_bytes
 
         def seconds(ahead: int, share: float) -> float:
-            run = Lookahead(ahead, share).start(workload, room, rates, self.variant, self.barrier)
+            run = Lookahead(ahead, share).start(
+                workload, capacity_bytes, rates, self.variant, self.barrier
+            )
             total = 0.0
             for window in sample:
                 counts, _ = run.advance(window)

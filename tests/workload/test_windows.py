@@ -11,7 +11,7 @@ from hmsim.simulate.policies import POLICIES, make_policy
 from hmsim.workload import open_workload
 from hmsim.workload.steps import Steps
 from hmsim.workload.windows import windows
-from tests.oracles.bound_cases import random_blocks, random_rates
+from tests.oracles.random_workloads import random_blocks, random_rates
 
 OPTIONS = {"dual": {"moves": 300}, "sa": {"longest": 3, "tokens": 4}}
 

@@ -16,7 +16,8 @@ from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.placement.latency import Rates
-from tests.oracles.bound_cases import posed, random_blocks, random_rates, slow_lagrangian
+from tests.oracles.lagrangian import slow_lagrangian
+from tests.oracles.random_workloads import posed, random_blocks, random_rates
 
 
 def an_instance(rng, variant, barrier, threads=1, **sizes):
@@ -26,31 +27,31 @@ def an_instance(rng, variant, barrier, threads=1, **sizes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prices, "THREAD_WORDS", 0)  # as if there were enough to do
         patch.setattr(prices.numba, "get_num_threads", lambda: threads)
-        room = int(rng.integers(0, 4))
-        problem, lagrangian = posed(blocks, rates, room, variant, barrier)
+        capacity = int(rng.integers(0, 4))
+        problem, lagrangian = posed(blocks, rates, capacity, variant, barrier)
     return problem, rates, lagrangian
 
 
 def random_prices(rng, setting):
     """Spiky or smooth, cheap or dear."""
-    groups, arms = setting.all_in_dram.shape
-    arm = rng.dirichlet(np.full(arms, rng.choice([0.1, 1, 10])), groups)
+    groups, terms = setting.all_in_dram.shape
+    term = rng.dirichlet(np.full(terms, rng.choice([0.1, 1, 10])), groups)
     unit = setting.block_bytes / setting.rates.off_package
-    room = unit * rng.random(setting.timeline.steps) * rng.choice([0, 0.05, 1, 10])
+    capacity = unit * rng.random(setting.timeline.steps) * rng.choice([0, 0.05, 1, 10])
     if rng.random() < 0.5:
-        room *= rng.random(len(room)) < 0.2
-    return Dual(arm, room)
+        capacity *= rng.random(len(capacity)) < 0.2
+    return Dual(term, capacity)
 
 
 def check_prices(rng, variant, barrier, **sizes):
     problem, rates, lagrangian = an_instance(rng, variant, barrier, **sizes)
     dual = random_prices(rng, lagrangian.setting)
     value, slope = lagrangian(dual)
-    slow = slow_lagrangian(problem, rates, variant, barrier, dual.arm[:, :-1], dual.room)
-    scale = max(float((dual.arm * lagrangian.setting.all_in_dram).sum()), 1e-9)
+    slow = slow_lagrangian(problem, rates, variant, barrier, dual.term[:, :-1], dual.capacity)
+    scale = max(float((dual.term * lagrangian.setting.all_in_dram).sum()), 1e-9)
     assert abs(value - slow) <= 1e-9 * scale
     # Costs are linear in the prices, so the paths found must cost just that by their own use.
-    used = float((slope.arm * dual.arm).sum() + (slope.room * dual.room).sum())
+    used = float((slope.term * dual.term).sum() + (slope.capacity * dual.capacity).sum())
     assert abs(value - used) <= 1e-9 * scale
 
 
@@ -75,20 +76,20 @@ def test_a_block_leaves_and_comes_back_between_two_reads(variant):
     problem = collect(blocks, float(blocks.block_bytes))
     timeline, grid = gather(blocks, 1)
     lagrangian = Lagrangian(
-        Setting(timeline, rates, variant, "layer", blocks.block_bytes, problem.room), grid
+        Setting(timeline, rates, variant, "layer", blocks.block_bytes, problem.capacity), grid
     )
-    arm = np.zeros_like(lagrangian.setting.all_in_dram)
-    arm[:, 0] = 0.1
-    arm[:, 1] = 0.9
-    arm[[1, 4, 7, 10]] = 0.0
-    arm[[1, 4, 7, 10], -1] = 1.0  # the compute floor: moves cost nothing
-    room = np.where(np.isin(np.arange(12), (3, 9)), 1e3, 0.0)
-    dual = Dual(arm, room)
+    term = np.zeros_like(lagrangian.setting.all_in_dram)
+    term[:, 0] = 0.1
+    term[:, 1] = 0.9
+    term[[1, 4, 7, 10]] = 0.0
+    term[[1, 4, 7, 10], -1] = 1.0  # the compute floor: moves cost nothing
+    capacity = np.where(np.isin(np.arange(12), (3, 9)), 1e3, 0.0)
+    dual = Dual(term, capacity)
     value, slope = lagrangian(dual)
     assert value == pytest.approx(
-        slow_lagrangian(problem, rates, variant, "layer", arm[:, :-1], room)
+        slow_lagrangian(problem, rates, variant, "layer", term[:, :-1], capacity)
     )
-    occupied = slope.room + problem.room
+    occupied = slope.capacity + problem.capacity
     assert occupied[:7].tolist() == [1, 1, 0, 0, 0, 1, 1]  # reads at 0 and 6
 
 
@@ -140,8 +141,8 @@ def test_neither_value_nor_gradient_depends_on_the_threads():
     (value, slope), *others = found
     for other, other_slope in others:
         assert other == value
-        assert np.array_equal(other_slope.arm, slope.arm)
-        assert np.array_equal(other_slope.room, slope.room)
+        assert np.array_equal(other_slope.term, slope.term)
+        assert np.array_equal(other_slope.capacity, slope.capacity)
 
 
 def test_more_words_than_one_thread_takes():
@@ -154,13 +155,13 @@ def test_more_words_than_one_thread_takes():
     problem = collect(blocks, 30.0 * blocks.block_bytes)
     timeline, grid = gather(blocks, 1)
     assert grid.bits.size > prices.THREAD_WORDS
-    setting = Setting(timeline, rates, "text", "layer", blocks.block_bytes, problem.room)
+    setting = Setting(timeline, rates, "text", "layer", blocks.block_bytes, problem.capacity)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prices.numba, "get_num_threads", lambda: 2)
         lagrangian = Lagrangian(setting, grid)
     dual = random_prices(rng, setting)
     value, _ = lagrangian(dual)
-    slow = slow_lagrangian(problem, rates, "text", "layer", dual.arm[:, :-1], dual.room)
+    slow = slow_lagrangian(problem, rates, "text", "layer", dual.term[:, :-1], dual.capacity)
     assert value == pytest.approx(slow, rel=1e-9)
 
 
@@ -182,16 +183,16 @@ def test_the_streamed_passes_agree_with_the_stored_one(seed, variant, barrier):
     steps = int(rng.integers(2 * SPAN, 3 * SPAN)) if seed % 10 == 0 else int(rng.integers(1, 60))
     blocks = random_blocks(rng, steps=steps)._replace(rows=int(rng.integers(1, 50)))
     timeline, grid = gather(blocks, 1)
-    room = int(rng.integers(0, 4))
-    setting = Setting(timeline, random_rates(rng), variant, barrier, blocks.block_bytes, room)
+    capacity = int(rng.integers(0, 4))
+    setting = Setting(timeline, random_rates(rng), variant, barrier, blocks.block_bytes, capacity)
     dual = random_prices(rng, setting)
     values = []
-    for few in (0.0, 2.0):  # cell by cell, and by runs of reads
+    for few in (0.0, 2.0):  # stretch by stretch, and by runs of reads
         monkeypatch.setattr(certify, "FEW_CHANGES", few)
         certificate = Certificate(setting, blocks.geometry, dual, parts=int(rng.integers(1, 4)))
         for chunk in blocks.chunks():
             certificate.feed(chunk)
         values.append(certificate.value())
     value = Lagrangian(setting, grid)(dual)[0]
-    scale = float((dual.arm * setting.all_in_dram).sum())
+    scale = float((dual.term * setting.all_in_dram).sum())
     assert values == pytest.approx([value, value], rel=1e-12, abs=1e-12 * scale)

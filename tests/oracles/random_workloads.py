@@ -1,4 +1,4 @@
-"""Small random workloads for the tests of the bounds, and a slow Lagrangian to check by."""
+"""Random workloads, few blocks over few steps, as arrays; and random bandwidths to go with them."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,8 @@ from hmsim.bits import pack
 from hmsim.bound.exact.problem import Problem, collect
 from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Lagrangian, Setting
-from hmsim.placement.latency import Rates, latency_of
-from hmsim.workload.steps import Geometry, Steps, group_starts
+from hmsim.placement.latency import Rates
+from hmsim.workload.steps import Geometry, Steps
 
 
 class Blocks(NamedTuple):
@@ -134,49 +134,13 @@ def random_rates(rng: np.random.Generator) -> Rates:
 
 
 def posed(
-    blocks: Blocks, rates: Rates, room: int, variant: str, barrier: str
+    blocks: Blocks, rates: Rates, capacity: int, variant: str, barrier: str
 ) -> tuple[Problem, Lagrangian]:
-    """The problem of these blocks where HBM holds `room` of them, and its Lagrangian."""
-    problem = collect(blocks, float(blocks.block_bytes * room))
+    """The problem of these blocks where HBM holds `capacity` of them, and its Lagrangian."""
+    problem = collect(blocks, float(blocks.block_bytes * capacity))
     timeline, grid = gather(blocks, 1)
-    setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.room)
+    setting = Setting(timeline, rates, variant, barrier, blocks.block_bytes, problem.capacity)
     return problem, Lagrangian(setting, grid)
-
-
-def slow_lagrangian(
-    problem: Problem, rates: Rates, variant: str, barrier: str, arm_price, room_price
-) -> float:
-    """The Lagrangian at given prices [G, arms] and [T], block by block and step by step."""
-    start = group_starts(problem.token, barrier)
-    group = np.repeat(np.arange(len(start)), np.diff(start, append=problem.steps))
-    inclusive = variant in ("code", "inclusive")
-    size = problem.block_bytes
-    hbm = arm_price[:, 0][group] / rates.hbm
-    er, ew, mi, mo = (arm_price[:, 1:] @ latency_of(variant, rates).term)[group].T
-    floor = 1 - arm_price.sum(axis=1)
-    value = float((floor[group] * problem.compute_s + hbm * problem.hbm_bytes).sum())
-    value -= problem.room * room_price.sum()
-    for n in range(problem.blocks):
-        first, last = problem.birth[n], problem.death[n]
-        cost = np.zeros((problem.steps, 2))
-        cost[:, 1] = room_price
-        fill = np.zeros(problem.steps, bool)
-        for t in problem.read_step[problem.read_offset[n] : problem.read_offset[n + 1]]:
-            cost[t, 0] += size * er[t]
-            cost[t, 1] += size * (min(hbm[t], er[t]) if inclusive else hbm[t])
-            fill[t] = inclusive
-        for k in range(problem.append_offset[n], problem.append_offset[n + 1]):
-            t, w = problem.append_step[k], problem.append_bytes[k]
-            cost[t, 0] += w * ew[t]
-            cost[t, 1] += w * (hbm[t] + (ew[t] if inclusive else 0.0))
-        v0, v1 = cost[first]
-        for t in range(first + 1, last):
-            u = t - 1
-            up = size * (hbm[u] + (0.0 if fill[u] else mi[u]))
-            down = 0.0 if inclusive else size * (hbm[u] + mo[u])
-            v0, v1 = min(v0, v1 + down) + cost[t, 0], min(v1, v0 + up) + cost[t, 1]
-        value += min(v0, v1)
-    return value
 
 
 def _join(parts):

@@ -7,7 +7,7 @@ from hmsim.config.sweep import load_sweep
 from hmsim.memory.address_trace import replay_trace
 from hmsim.sweep.coordinator import plan_of, sweep_into
 from hmsim.sweep.folder import Folder
-from tests.sweep.small_sweeps import TEXT, Here, write
+from tests.sweep.toy_sweep import TEXT, Here, write
 
 CONFIG = {
     "title": "a small run",

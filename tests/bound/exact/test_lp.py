@@ -10,7 +10,8 @@ from hmsim.bound.exact.problem import alive_mask, check_setting, collect
 from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.errors import InputError
 from hmsim.placement.latency import Rates
-from tests.oracles.bound_cases import posed, random_blocks, random_rates, slow_lagrangian
+from tests.oracles.lagrangian import slow_lagrangian
+from tests.oracles.random_workloads import posed, random_blocks, random_rates
 from tests.oracles.schedules import schedule_time
 
 
@@ -22,7 +23,7 @@ def brute_force(problem, rates, variant, barrier):
     for choice in itertools.product([False, True], repeat=len(cells)):
         x = np.zeros(alive.shape, bool)
         x[tuple(cells.T)] = choice
-        if (x.sum(axis=0) <= problem.room).all():
+        if (x.sum(axis=0) <= problem.capacity).all():
             best = min(best, schedule_time(problem, x, rates, variant, barrier))
     return best
 
@@ -33,8 +34,8 @@ def instances(count, seed, variant, barrier, **sizes):
     found = 0
     while found < count:
         blocks = random_blocks(rng, **{k: int(rng.integers(*v)) for k, v in sizes.items()})
-        room, rates = int(rng.integers(0, 4)), random_rates(rng)
-        problem, lagrangian = posed(blocks, rates, room, variant, barrier)
+        capacity, rates = int(rng.integers(0, 4)), random_rates(rng)
+        problem, lagrangian = posed(blocks, rates, capacity, variant, barrier)
         if problem.blocks:
             found += 1
             yield rates, problem, lagrangian
@@ -46,7 +47,7 @@ def test_the_milp_is_the_best_of_all_schedules(variant, barrier):
     for rates, problem, lagrangian in instances(
         12, 1, variant, barrier, steps=(1, 5), blocks=(1, 4)
     ):
-        assert problem.cells <= 9  # 2 ** 9 schedules to try
+        assert problem.pairs <= 9  # 2 ** 9 schedules to try
         best = brute_force(problem, rates, variant, barrier)
         lp = solve_lp(problem, lagrangian)
         milp = solve_milp(problem, lagrangian, 0.0, None)
@@ -64,8 +65,8 @@ def test_the_lagrangian_at_the_lp_prices_is_the_lp_optimum(variant, barrier):
         15, 2, variant, barrier, steps=(2, 20), blocks=(2, 12)
     ):
         lp = solve_lp(problem, lagrangian)
-        arm, room = lp.prices
-        value = slow_lagrangian(problem, rates, variant, barrier, arm[:, :-1], room)
+        term, capacity = lp.prices
+        value = slow_lagrangian(problem, rates, variant, barrier, term[:, :-1], capacity)
         assert value == pytest.approx(lp.time_s, rel=1e-6, abs=1e-9)
 
 
@@ -98,7 +99,7 @@ def test_a_schedule_that_cannot_be_is_refused():
     blocks = random_blocks(np.random.default_rng(4), steps=8, blocks=6, births=False)
     problem = collect(blocks, 2.0 * blocks.block_bytes)
     rates = Rates(4, 2, 2, 2)
-    with pytest.raises(InputError, match="room for 2"):
+    with pytest.raises(InputError, match="HBM holds 2"):
         schedule_time(problem, np.ones((problem.blocks, 8)), rates, "text", "layer")
     with pytest.raises(InputError, match="shape"):
         schedule_time(problem, np.ones((1, 1)), rates, "text", "layer")

@@ -20,8 +20,4 @@ def test_the_example_runs_from_the_command_line(tmp_path, monkeypatch, capsys):
     )  # fmt: skip
     found = json.loads(capsys.readouterr().out)["policies"]
     assert code == 0
-    assert (
-        found["examples.my_policy:PromoteSome"]["migrated_bytes"]
-        > 0
-        == found["static"]["migrated_bytes"]
-    )
+    assert found["my_policy:PromoteSome"]["migrated_bytes"] > 0 == found["static"]["migrated_bytes"]
