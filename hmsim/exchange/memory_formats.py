@@ -26,9 +26,9 @@ class Batch(NamedTuple):
     """
 
     time_ps: I64
-    write: I64  # 1 for a write
-    address: I64  # bytes
-    size: I64  # bytes
+    write: I64
+    address: I64
+    size: I64
 
 
 class Target(NamedTuple):
@@ -36,14 +36,14 @@ class Target(NamedTuple):
 
     Attributes:
         clock_hz: Frequency of its cycles.
-        decode: From byte addresses, int64 [n], to the levels of the address map, int64 [n] each, the
-            column in bursts; None where the format needs none.
+        decode: From byte addresses, int64 [n], to the levels of the address map, int64 [n] each,
+            the column in bursts; None where the format needs none.
         columns_per_burst: Device columns of a burst: 8 on HBM, 16 on LPDDR5.
     """
 
-    clock_hz: float = 1.6e9  # of its cycles
-    decode: Callable[[I64], list[I64]] | None = None  # address to its levels, column in bursts
-    columns_per_burst: int = 8  # device columns: 8 on HBM, 16 on LPDDR5
+    clock_hz: float = 1.6e9
+    decode: Callable[[I64], list[I64]] | None = None
+    columns_per_burst: int = 8
 
 
 class Format(NamedTuple):
@@ -59,9 +59,9 @@ class Format(NamedTuple):
     """
 
     tool: str
-    granule: int  # bytes of one transaction, 0: whole accesses
-    timed: bool  # whether it carries times
-    line_bytes: int  # of a typical record, for estimates
+    granule: int
+    timed: bool
+    line_bytes: int
     suffix: str
     write: Callable[[BinaryIO, Iterable[Batch], Target], int]
 

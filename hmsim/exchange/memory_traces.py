@@ -27,7 +27,7 @@ class Access(NamedTuple):
         size: Bytes.
     """
 
-    time: float | None  # cycles or picoseconds, as the format counts
+    time: float | None
     write: bool
     address: int
     size: int

@@ -79,13 +79,13 @@ class ReplayResult:
     mean_arrival_latency_ns: float
     wall_s: float
     p50_read_latency_ns: float
-    latency_histogram: list[tuple[float, int]]  # (upper edge in ns, reads), powers of two
+    latency_histogram: list[tuple[float, int]]
     row_hits: int
     row_misses: int
     row_conflicts: int
     activations: int
     refreshes: int
-    bus_ticks: dict[str, int]  # what the data buses' time went into, see REASONS
+    bus_ticks: dict[str, int]
 
     @property
     def limiter(self) -> str:
@@ -121,16 +121,18 @@ def replay_trace(
         memory: The name of a memory preset, or a MemorySpec.
         channels: Number of channels, 1 to 4096.
         mapping: Address map; the memory's own unless given.
-        interleave: Bytes in a row that belong to one channel, a power of two; one burst unless given.
+        interleave: Bytes in a row that belong to one channel, a power of two; one burst unless
+            given.
         queue: Reads that a channel's controller holds, in bursts; 32 unless given. It holds 32
             writes.
         row_policy: `open`, or `closed:N`: a row is closed after N column commands.
         refresh: `all-bank`, `per-bank`, `per-bank-blocking` or `none`; see MemoryConfig.
-        load: Requests arrive at this share of pin bandwidth. None: as soon as a channel accepts them.
+        load: Requests arrive at this share of pin bandwidth. None: as soon as a channel accepts
+            them.
         poisson: Requests arrive at exponential gaps instead of equal ones; needs `load`.
         scheduler: `FRFCFSRowHit` or `FRFCFS`; see MemoryConfig.
-        fidelity: `burst` schedules every burst; `run` simulates clusters of requests, evenly spread,
-            and scales.
+        fidelity: `burst` schedules every burst; `run` simulates clusters of requests, evenly
+            spread, and scales.
         commands: A CSV file to write every DRAM command to.
         seed: Of the exponential gaps.
 

@@ -107,7 +107,8 @@ class MemoryConfig:
         """The controller's choices as the kernel takes them.
 
         Args:
-            posted_writes: A write is complete once a queue holds it, and not only once it is in DRAM.
+            posted_writes: A write is complete once a queue holds it, and not only once it is in
+                DRAM.
 
         Returns:
             The choices, as numbers.
@@ -241,8 +242,9 @@ class Memory:
         """Counts since the last reset, summed over channels.
 
         Returns:
-            By name (`hmsim.memory.burst_state.STATISTICS`): requests, row hits, misses and conflicts,
-            commands; `latency_ticks`, summed over reads; and ticks that data buses lost, by reason.
+            By name (`hmsim.memory.burst_state.STATISTICS`): requests, row hits, misses and
+            conflicts, commands; `latency_ticks`, summed over reads; and ticks that data buses lost,
+            by reason.
         """
         counts = self._counts(list(range(self.config.channels)))
         return dict(zip(kernel.STATISTICS, counts.tolist(), strict=True))
@@ -267,8 +269,8 @@ class Memory:
 
         Returns:
             Ticks by name: `data`, and the reasons for its absence
-            (`hmsim.memory.address_trace.REASONS`). They add up to whole * buses. What follows a bus's
-            last burst counts as no request.
+            (`hmsim.memory.address_trace.REASONS`). They add up to whole * buses. What follows a
+            bus's last burst counts as no request.
         """
         lost = {
             name.removeprefix("lost_"): ticks
@@ -334,8 +336,8 @@ class Memory:
             sampled: Learn what such traffic takes from samples (`hmsim.memory.sampling`).
 
         Returns:
-            Ticks from `start` until all is complete, and what was counted meanwhile, as `statistics`
-            does.
+            Ticks from `start` until all is complete, and what was counted meanwhile, as
+            `statistics` does.
         """
         if sampled:
             seen = sampling.survey(extents, self.config.channels, *self._shifts)
@@ -359,8 +361,8 @@ class Memory:
 
         Args:
             ticks: The sample's, the mean over its channels.
-            counts: The sample's statistics, summed over its channels. The ticks lost to refresh are put
-                right in it.
+            counts: The sample's statistics, summed over its channels. The ticks lost to refresh are
+                put right in it.
             channels: How many channels the sample has.
 
         Returns:

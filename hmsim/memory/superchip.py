@@ -64,10 +64,10 @@ class StepTiming:
     hbm_write_bytes: int
     dram_read_bytes: int
     dram_write_bytes: int
-    link_read_bytes: int  # on the wire, headers included
+    link_read_bytes: int
     link_write_bytes: int
     hbm_row_hits: int
-    hbm_row_misses: int  # conflicts included
+    hbm_row_misses: int
     hbm_activations: int
     dram_row_hits: int
     dram_row_misses: int
@@ -132,10 +132,12 @@ class Superchip:
         self._now = 0.0
 
     def step(self, hbm: Extents, dram: Extents) -> StepTiming:
-        """Carry out one step's traffic. All memories start together, and the step ends when the last is done.
+        """Carry out one step's traffic. All memories start together, and the step ends when the
+        last is done.
 
         Args:
-            hbm: What is read and written in HBM, in the order of issue: demand reads before migrations.
+            hbm: What is read and written in HBM, in the order of issue: demand reads before
+                migrations.
             dram: The same in DRAM.
 
         Returns:

@@ -73,7 +73,8 @@ class Rates(NamedTuple):
 
 
 def analytic_rates(system: SystemSpec) -> Rates:
-    """What the latency model's formulas reckon with: the pins, unless the configuration says otherwise.
+    """What the latency model's formulas reckon with: the pins, unless the configuration says
+    otherwise.
 
     Args:
         system: The superchip.
@@ -130,9 +131,9 @@ class Groups(NamedTuple):
         start: int64 [groups], rows at which groups start, ascending, the first one 0.
     """
 
-    hbm_bytes: F64  # [steps] other HBM reads
-    compute_s: F64  # [steps] compute floor
-    start: I64  # [groups] rows at which groups start, ascending, first 0
+    hbm_bytes: F64
+    compute_s: F64
+    start: I64
 
     @classmethod
     def of(cls, steps: Steps, barrier: str) -> "Groups":

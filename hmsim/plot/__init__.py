@@ -22,10 +22,10 @@ class Kind(NamedTuple):
         run_too: Whether it can be drawn of one result as well.
     """
 
-    of: str  # run: one result; runs: several; sweep; workload: statistics; replays: JSON objects
+    of: str
     module: str
     shows: str
-    run_too: bool = False  # of one result as well
+    run_too: bool = False
 
     def function(self, name: str) -> Any:
         """The function that draws this kind.

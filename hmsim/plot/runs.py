@@ -105,8 +105,8 @@ def split(data: Any, ax: Any) -> Any:
 
 @style.kind(height=3.2)
 def roofline(data: Any, ax: Any) -> Any:
-    """Aggregate bandwidth (GB/s) against HBM's share of the reads: what both memories allow, and where
-    policies are.
+    """Aggregate bandwidth (GB/s) against HBM's share of the reads: what both memories allow, and
+    where policies are.
 
     Args:
         data: A `hmsim.Result`.
@@ -192,7 +192,8 @@ def gap(data: Any, ax: Any) -> Any:
 
 @style.kind(height=2.9)
 def speedup(data: Sequence[Any], ax: Any, against: str = "static") -> Any:
-    """Tokens per second relative to one policy: a group of bars for every run, a bar for each policy.
+    """Tokens per second relative to one policy: a group of bars for every run, a bar for each
+    policy.
 
     The optimum of each run is the line across its group.
 

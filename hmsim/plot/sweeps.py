@@ -91,8 +91,8 @@ def sweep_heatmap(
         x: The axis from left to right; the first one with several values unless given.
         y: The axis upwards; the second one unless given.
         value: The number: a variable of the dataset, or `speedup` over static.
-        policy: Of which policy. Unless given, the schedule that is fastest over the whole map; for a
-            speed-up, another one than static.
+        policy: Of which policy. Unless given, the schedule that is fastest over the whole map; for
+            a speed-up, another one than static.
         at: The value of every other axis, by name; its middle one unless given.
 
     Returns:

@@ -23,12 +23,13 @@ MOVES = (
 
 @style.kind(height=5.0)
 def timeline(data: Any, ax: Any, policy: str | None = None) -> Any:
-    """Bandwidth by memory and cause (GB/s), migrations (GB/s) and HBM's residents (GB), along the decode.
+    """Bandwidth by memory and cause (GB/s), migrations (GB/s) and HBM's residents (GB), along the
+    decode.
 
     Args:
         data: A `hmsim.Result`.
-        ax: One of a figure's subplots, which gives its place to three axes that share their abscissa;
-            a figure of its own unless given.
+        ax: One of a figure's subplots, which gives its place to three axes that share their
+            abscissa; a figure of its own unless given.
         policy: Of which policy; the fastest one that is a schedule unless given.
 
     Returns:

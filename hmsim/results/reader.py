@@ -47,8 +47,8 @@ class ResultFile:
             The result.
 
         Raises:
-            InputError: The file is no result, an older hmsim wrote it, or (unless `partial`) its run
-                was cut short.
+            InputError: The file is no result, an older hmsim wrote it, or (unless `partial`) its
+                run was cut short.
         """
         record = read_record(path)
         if not record.attributes["complete"] and not partial:
@@ -73,11 +73,12 @@ class ResultFile:
 
         Args:
             name: Of the variable, such as `time_s` (seconds), `promotion_bytes` (bytes) or
-                `resident_bytes`. `hmsim info FILE --json` lists them, and `to_xarray` has their units.
+                `resident_bytes`. `hmsim info FILE --json` lists them, and `to_xarray` has their
+                units.
 
         Returns:
-            An array [policies, steps], or [policies, steps, memories] with HBM first and DRAM second;
-            `token` and `layer` are [steps].
+            An array [policies, steps], or [policies, steps, memories] with HBM first and DRAM
+            second; `token` and `layer` are [steps].
 
         Raises:
             InputError: There is no variable of that name; the nearest one is named.
@@ -91,9 +92,9 @@ class ResultFile:
         """How the bound was found.
 
         Returns:
-            float64 [passes, 3]: the number of the pass, the best value of the dual so far in seconds,
-            and the seconds taken from the start. [0, 3] where nothing was searched for, as with
-            `bound.method = "split"`.
+            float64 [passes, 3]: the number of the pass, the best value of the dual so far in
+            seconds, and the seconds taken from the start. [0, 3] where nothing was searched for, as
+            with `bound.method = "split"`.
         """
         with hdf5.reading(self.path) as file:
             return hdf5.part(file, "bound/history") if "bound/history" in file else np.zeros((0, 3))
@@ -105,12 +106,12 @@ class ResultFile:
         memories is the aggregate bandwidth, as each byte is read once.
 
         Args:
-            moves: Count everything that a memory carries: appends, promotions and demotions too. A move
-                is in both memories' columns, as it reads one and writes the other.
+            moves: Count everything that a memory carries: appends, promotions and demotions too. A
+                move is in both memories' columns, as it reads one and writes the other.
 
         Returns:
-            GB/s, float64 [policies, steps, memories], with HBM first and DRAM second. 0 where a step
-            takes no time.
+            GB/s, float64 [policies, steps, memories], with HBM first and DRAM second. 0 where a
+            step takes no time.
         """
         names = ["attention_read_bytes", "weight_read_bytes"]
         if moves:
@@ -127,8 +128,8 @@ class ResultFile:
             name: Of the total, a key of `totals`, such as `total_time_s` or `gap`.
 
         Returns:
-            The number in the unit that `hmsim.results.schema.TOTALS` says; NaN where the run has none, as
-            of replayed times where nothing was replayed.
+            The number in the unit that `hmsim.results.schema.TOTALS` says; NaN where the run has
+            none, as of replayed times where nothing was replayed.
 
         Raises:
             InputError: There is no such policy or total; the nearest one is named.
@@ -149,8 +150,8 @@ class ResultFile:
         """Everything in the file as a dataset. Needs xarray: `pip install 'hmsim[xarray]'`.
 
         Returns:
-            A dataset with the dimensions policy, step and memory, and a unit on every variable. It has
-            one variable more than the file: `read_bandwidth_GBps` [policy, step, memory], see
+            A dataset with the dimensions policy, step and memory, and a unit on every variable. It
+            has one variable more than the file: `read_bandwidth_GBps` [policy, step, memory], see
             `bandwidth`.
         """
         import xarray
@@ -168,7 +169,8 @@ class ResultFile:
         """The totals as a table. Needs pandas, which xarray brings.
 
         Returns:
-            A row for each policy. Units stand in the columns' names; what has none is a share or a count.
+            A row for each policy. Units stand in the columns' names; what has none is a share or a
+            count.
         """
         import pandas
 

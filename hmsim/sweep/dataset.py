@@ -24,9 +24,9 @@ def open_sweep(directory: str | Path) -> "xarray.Dataset":
         directory: As `hmsim sweep -o` or `run_sweep` left it.
 
     Returns:
-        A dataset with the axes and the policies as dimensions. A policy's numbers have the names and
-        units that they have in a result file (`total_time_s` in seconds, `gap` as a share); NaN where
-        a point is missing. The attributes `points`, `missing` and `failed` count points.
+        A dataset with the axes and the policies as dimensions. A policy's numbers have the names
+        and units that they have in a result file (`total_time_s` in seconds, `gap` as a share); NaN
+        where a point is missing. The attributes `points`, `missing` and `failed` count points.
 
     Raises:
         InputError: The directory is not that of a sweep, its sweep has not begun, or an older hmsim

@@ -43,13 +43,13 @@ class Selected:
         stride: Bytes from block to block; None: the block's own, rounded up to whole transactions.
     """
 
-    first: int = 0  # step
-    last: int | None = None  # one past the last step; None: to the end
-    every: int = 1  # only every so many steps
-    tier: int | None = None  # HBM, DRAM, or both: then DRAM lies behind HBM
-    hbm_bytes: int = 0  # capacity of HBM for blocks, where DRAM's addresses begin
-    rate: float = 1e12  # bytes a second
-    stride: int | None = None  # bytes from block to block; None: whole transactions
+    first: int = 0
+    last: int | None = None
+    every: int = 1
+    tier: int | None = None
+    hbm_bytes: int = 0
+    rate: float = 1e12
+    stride: int | None = None
 
     def check(self) -> None:
         """Check the pace and the period.
@@ -138,9 +138,9 @@ def export(
 ) -> int:
     """Write a workload as a memory trace of another tool.
 
-    A step's reads go to the addresses where its blocks lie, then its appends; both are split into the
-    target's transactions. Weights are left out. The file is there once it is complete, and gzipped if
-    its name ends in .gz. A sidecar `NAME.meta.json` says where it comes from.
+    A step's reads go to the addresses where its blocks lie, then its appends; both are split into
+    the target's transactions. Weights are left out. The file is there once it is complete, and
+    gzipped if its name ends in .gz. A sidecar `NAME.meta.json` says where it comes from.
 
     Args:
         workload: What is exported.

@@ -45,7 +45,8 @@ def import_file(
     """Turn a file of another tool into a trace file, or into a plain address trace.
 
     Requests and score matrices become trace files by way of a spec; so does the founding authors'
-    CSV without one; address traces become plain ones for `hmsim replay`. No partial file stays behind.
+    CSV without one; address traces become plain ones for `hmsim replay`. No partial file stays
+    behind.
 
     Args:
         path: The other tool's file.
@@ -56,8 +57,8 @@ def import_file(
         progress: Called with the number of steps done so far.
 
     Raises:
-        InputError: The format is unknown, the file is missing or malformed (with its line), a key is
-            wrong, or `out` cannot be written.
+        InputError: The format is unknown, the file is missing or malformed (with its line), a key
+            is wrong, or `out` cannot be written.
     """
     changes = changes or {}
     if form not in FORMATS:

@@ -72,8 +72,8 @@ class Step(NamedTuple):
         """The blocks that are read.
 
         Returns:
-            Sequence and position in it of each, both int64 [reads]. The block at position p of a sequence
-            holds its tokens p * tokens_per_block and on.
+            Sequence and position in it of each, both int64 [reads]. The block at position p of a
+            sequence holds its tokens p * tokens_per_block and on.
         """
         slots = numbers(self.bits)
         geometry = self.workload.geometry

@@ -49,32 +49,33 @@ class Statistics:
         belady: The best possible hit rate of the same buffers, float64 [BUFFERS].
         lru_multiple: Hit rate of an LRU buffer of multiples of a read set, float64 [MULTIPLES].
         belady_multiple: The best possible one of the same, float64 [MULTIPLES].
-        reuse: Reads at LRU stack distance 0, 1, 2..3, 4..7, ..., and at last first reads; int64 [n].
+        reuse: Reads at LRU stack distance 0, 1, 2..3, 4..7, ..., and at last first reads; int64
+            [n].
     """
 
     steps: int
     tokens: int
     layers: int
     sequences: int
-    blocks: int  # that ever live
+    blocks: int
     prompt_blocks: int
     block_bytes: int
     reads: int
     appended_bytes: int
     weight_bytes: float
-    peak_blocks: int  # alive at once
-    density: float  # blocks read / blocks alive, mean over steps
-    overlap: float  # of a read set with the lane's last one
-    overlap_by_layer: F64  # [layers]
-    adjacent_overlap: float  # of a read set with that of the layer before, same token
-    union: F64  # [WINDOW] share of a read set that the last 1, 2, ... hold
-    working_set: F64  # [WINDOW] blocks read in 2, 3, ... consecutive steps of a lane
-    top_share: F64  # [TOP] of reads that go to the most read blocks
-    lru: F64  # [BUFFERS] hit rate
-    belady: F64  # [BUFFERS] best possible hit rate
-    lru_multiple: F64  # [MULTIPLES]
-    belady_multiple: F64  # [MULTIPLES]
-    reuse: I64  # reads at LRU stack distance 0, 1, 2..3, 4..7, ...; then first accesses
+    peak_blocks: int
+    density: float
+    overlap: float
+    overlap_by_layer: F64
+    adjacent_overlap: float
+    union: F64
+    working_set: F64
+    top_share: F64
+    lru: F64
+    belady: F64
+    lru_multiple: F64
+    belady_multiple: F64
+    reuse: I64
 
     def as_json(self) -> dict[str, Any]:
         """Plain data: curves are keyed by their abscissa, and what cannot be told is None."""

@@ -50,12 +50,12 @@ class Geometry(NamedTuple):
 
     steps: int
     lanes: int
-    slots: int  # per lane, a multiple of 64; not every slot need ever hold a block
+    slots: int
     block_bytes: int
     tokens_per_block: int
     layers: int
     sequences: int
-    resident_bytes: float  # weights that occupy HBM throughout
+    resident_bytes: float
 
     @property
     def words(self) -> int:
@@ -90,19 +90,19 @@ class Steps(NamedTuple):
         compute_s: float64 [K], seconds that the step takes at least.
     """
 
-    first: int  # number of row 0, counted from the workload's beginning
-    lane: I64  # [K]
-    token: I64  # [K] token step, counted from 0 or as the model counts; non-decreasing
-    bits: U64  # [K, words] slots of the lane that are read
-    reads: I64  # [K] number of bits set
-    append_offset: I64  # [K + 1]
-    append_slot: I64  # slots (of the step's lane) appended to, ascending
+    first: int
+    lane: I64
+    token: I64
+    bits: U64
+    reads: I64
+    append_offset: I64
+    append_slot: I64
     append_bytes: I64
-    append_born: I64  # 1 where this append is the block's birth
-    death_offset: I64  # [K + 1]
-    death_block: I64  # global numbers of blocks that exist no more from this step on
-    hbm_bytes: F64  # [K] other HBM reads (weights)
-    compute_s: F64  # [K] compute floor, seconds
+    append_born: I64
+    death_offset: I64
+    death_block: I64
+    hbm_bytes: F64
+    compute_s: F64
 
     @property
     def rows(self) -> int:
@@ -235,7 +235,7 @@ class Workload(Protocol):
     """
 
     title: str
-    toml: str  # the spec that makes it again
+    toml: str
     seed: int
 
     @property
@@ -255,16 +255,16 @@ class Workload(Protocol):
             block: Global block numbers (lane * slots + slot), int64 [n].
 
         Returns:
-            Layer, sequence, and position in the sequence of each block, all int64 [n]; -1 for what is not known, such as
-            of slots that never hold a block.
+            Layer, sequence, and position in the sequence of each block, all int64 [n]; -1 for what
+            is not known, such as of slots that never hold a block.
         """
         ...
 
     def chunks(self) -> Iterator[Steps]:
         """All steps, in tables of whole tokens, none of them empty.
 
-        It may be called any number of times and always yields the same steps. The sizes of the tables
-        are the source's own choice and say nothing.
+        It may be called any number of times and always yields the same steps. The sizes of the
+        tables are the source's own choice and say nothing.
 
         Yields:
             The tables, in order.

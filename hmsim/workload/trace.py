@@ -100,8 +100,8 @@ def save(
 ) -> None:
     """Write a workload as a trace file (HDF5), streaming.
 
-    Two passes: the first learns when blocks live, the second writes what is read. Blocks are numbered
-    by lane and slot. docs/workloads.md describes the file.
+    Two passes: the first learns when blocks live, the second writes what is read. Blocks are
+    numbered by lane and slot. docs/workloads.md describes the file.
 
     Args:
         workload: What is written.

@@ -49,8 +49,8 @@ def make(
         options: Its parameters. The option `policy` names the policy that an alias stands for, so
             that one run can hold a policy with several settings.
         known: Names of policies, and their homes as `module:CLASS`.
-        allow: Which policies of users' own may be imported, which are code: True for all, False for none, or
-            some names.
+        allow: Which policies of users' own may be imported, which are code: True for all, False for
+            none, or some names.
 
     Returns:
         The policy.

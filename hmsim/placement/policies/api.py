@@ -30,11 +30,11 @@ class BasePolicy:
         name: As the command takes it; the run sets it.
         ahead_tokens: How many tokens ahead it looks; 0: none.
         foresight: Whether it knows of reads to come in any other way as well.
-        is_schedule: Whether it says where each block lives and keeps to HBM's capacity. A policy that
-            does not is a floor, which no figure takes for the fastest policy.
-        bound_kind: What its time is held against: `variant`, the certified bound of the run's latency
-            model; `own`, its own time, as it is a bound itself; `pooled`, the bound that holds where
-            weights, too, may be read from either memory.
+        is_schedule: Whether it says where each block lives and keeps to HBM's capacity. A policy
+            that does not is a floor, which no figure takes for the fastest policy.
+        bound_kind: What its time is held against: `variant`, the certified bound of the run's
+            latency model; `own`, its own time, as it is a bound itself; `pooled`, the bound that
+            holds where weights, too, may be read from either memory.
     """
 
     name: str
@@ -64,7 +64,8 @@ class BasePolicy:
             The run, which takes the workload's steps in order.
 
         Raises:
-            InputError: The weights alone are more than HBM holds, or an option does not fit the workload.
+            InputError: The weights alone are more than HBM holds, or an option does not fit the
+                workload.
         """
         raise NotImplementedError
 
@@ -72,8 +73,8 @@ class BasePolicy:
 class Policy(BasePolicy):
     """A placement rule. Override `step`, and `prompt`, `own` or `ahead_tokens` where needed.
 
-    `step(now, hbm, own, moves)` is compiled by `policy_step` and takes no `self`: it is a function of
-    what it is given. A policy's parameters are those of its `__init__`, and stand under
+    `step(now, hbm, own, moves)` is compiled by `policy_step` and takes no `self`: it is a function
+    of what it is given. A policy's parameters are those of its `__init__`, and stand under
     `[policies.options.NAME]`. docs/policies.md walks through an example.
 
     Attributes:
@@ -103,7 +104,8 @@ class Policy(BasePolicy):
         return PolicyRun(self, workload, capacity, rates, variant, barrier)
 
     def prompt(self, workload: Workload, capacity: int, rates: Rates) -> U64:
-        """Which blocks are in HBM before step 0: here the oldest ones of the prompt, until HBM is full.
+        """Which blocks are in HBM before step 0: here the oldest ones of the prompt, until HBM is
+        full.
 
         Args:
             workload: The workload, whose `prompt` holds the blocks that exist.
@@ -130,16 +132,16 @@ class Policy(BasePolicy):
         return Own(np.zeros((1, geometry.words), np.uint64), np.zeros(1, np.int64), np.zeros(1))
 
 
-def oldest_first(blocks: U64, room: int) -> U64:
+def oldest_first(blocks: U64, most: int) -> U64:
     """The oldest of some blocks, by slot, then lane.
 
     Args:
         blocks: Bitsets, uint64 [lanes, words].
-        room: How many to take, at most.
+        most: How many to take, at most.
 
     Returns:
         Bitsets, uint64 [lanes, words].
     """
     flat = unpack(blocks).T.ravel()
-    keep = flat & (np.cumsum(flat) <= room)
+    keep = flat & (np.cumsum(flat) <= most)
     return pack(keep.reshape(-1, blocks.shape[0]).T)
