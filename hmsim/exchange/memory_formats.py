@@ -35,7 +35,7 @@ class Target(NamedTuple):
     """What a format needs to know of the simulator that will read it.
 
     Attributes:
-        clock_hz: Frequency of its cycles.
+        clock_hz: Frequency of its cycles, Hz.
         decode: From byte addresses, int64 [n], to the levels of the address map, int64 [n] each,
             the column in bursts; None where the format needs none.
         columns_per_burst: Device columns of a burst: 8 on HBM, 16 on LPDDR5.

@@ -48,7 +48,7 @@ class ReplayResult:
     Attributes:
         requests: Requests of the trace, one burst each.
         bytes: Bytes that they read and write.
-        seconds: Time from the first request to the last completion.
+        seconds: Seconds from the first request to the last completion.
         bandwidth_GBps: `bytes` over `seconds`, GB/s.
         peak_GBps: What the data pins carry when never idle, GB/s.
         row_hit_rate: Share of the requests that found their row open.

@@ -360,7 +360,7 @@ class Memory:
         A sample holds a few refreshes, and one too many would show.
 
         Args:
-            ticks: The sample's, the mean over its channels.
+            ticks: Ticks of the sample, the mean over its channels.
             counts: The sample's statistics, summed over its channels. The ticks lost to refresh are
                 put right in it.
             channels: How many channels the sample has.

@@ -37,7 +37,7 @@ class StepTiming:
     """What a step took and moved.
 
     Attributes:
-        seconds: Time of the step, that of the slowest part.
+        seconds: Seconds that the step took: those of its slowest part.
         hbm_s: Seconds until HBM was done.
         dram_s: Seconds until DRAM was done, the link included.
         hbm_read_bytes: Bytes read from HBM.
@@ -72,7 +72,6 @@ class StepTiming:
     dram_row_hits: int
     dram_row_misses: int
     dram_activations: int
-    # What the data buses' time of the whole step went into; see replay.REASONS.
     hbm_bus_ticks: dict[str, int]
     dram_bus_ticks: dict[str, int]
 

@@ -19,5 +19,5 @@ class Sampling:
         return group % self.period == self._offset
 
     def taken(self, group: I64) -> np.ndarray:
-        """Whether each of these groups is replayed: the measured ones, and before each one as warm-up."""
+        """Whether each of these groups is replayed: measured ones, and one before each as warm-up."""
         return self.measured(group) | self.measured(group + 1)
