@@ -25,11 +25,23 @@ def run(
     *,
     allow_plugins: bool = False,
 ) -> "Result":
-    """Run a configuration: a TOML file, its plain data, or a RunSpec, after `key=value` changes.
+    """Run a configuration, and open the result file that it leaves.
 
-    The result file is `output`; without one it is temporary and goes when the Result does. With
-    `allow_plugins` the policies of your own that the configuration names are imported.
-    Raises InputError where the configuration is wrong, before anything is computed.
+    Args:
+        config: The path of a TOML file; or such a file's plain data as a dict, whose relative paths
+            start at the current folder; or a resolved RunSpec, such as `Result.spec`.
+        changes: Changes by dotted key, as `--set` takes them: `["system.hbm.capacity=24GB"]`. A
+            RunSpec takes none.
+        output: Where the result file (HDF5) shall be. None: in a temporary folder, which goes when
+            the Result does.
+        allow_plugins: Import the policies of your own that the configuration names. They are code.
+
+    Returns:
+        The result, opened. It prints as a table.
+
+    Raises:
+        InputError: The configuration is wrong, or `output` cannot be written. Both are found before
+            anything is computed. Or a policy of your own answered with an illegal move.
     """
     from hmsim.simulate.run import execute
 
@@ -60,11 +72,14 @@ def run(
 
 
 class Result(ResultFile):
-    """A result file that also draws itself: `result.plot.bandwidth(ax=...)`."""
+    """A result file that also draws itself: `result.plot.bandwidth(ax=...)`.
+
+    `hmsim.run` returns one, and `Result.open(path)` opens one that was written before.
+    """
 
     @property
     def plot(self) -> "Plots":
-        """Figures of this result, by name; each returns its axes."""
+        """Figures of this result, by name; each takes `ax` and options, and returns the axes."""
         return Plots(self)
 
 

@@ -20,8 +20,8 @@ class Certificate:
     """Feed it every chunk of a workload, in order; `value()` is then a lower bound on its time.
 
     Whatever the prices, no schedule of the setting's variant and barrier takes less. Memory: two
-    numbers a block, and tables of prices. Blocks are taken stretch by stretch, all in step, or, where
-    their reads change seldom, by runs of reads; the first chunk decides.
+    numbers a block, and tables of prices. Blocks are taken stretch by stretch, all in step, or,
+    where their reads change seldom, by runs of reads; the first chunk decides.
     """
 
     def __init__(self, setting: Setting, geometry: Geometry, dual: Dual, parts: int = 1) -> None:
@@ -51,7 +51,10 @@ class _Pass(Protocol):
 
 
 class _Stretches:
-    """Stretch by stretch. A lane's last one waits for the next chunk: blocks may yet die in it."""
+    """All blocks together, stretch by stretch.
+
+    A lane's last stretch waits for the next chunk, because blocks may still die in it.
+    """
 
     def __init__(self, setting: Setting, geometry: Geometry, dual: Dual, parts: int) -> None:
         self._setting, self._geometry = setting, geometry

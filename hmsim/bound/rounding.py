@@ -1,8 +1,8 @@
 """A schedule of any size, from the bound's own prices.
 
 Blocks choose one after another, a few at a time: each takes its cheapest path at prices that answer
-to what the others have taken so far. Room that runs short becomes dearer, and is closed where there
-is none left; a term that grows longer than the others of its group gains weight. No block ever
+to what the others have taken so far. Capacity that runs short becomes dearer, and is closed where
+there is none left; a term that grows longer than the others of its group gains price. No block ever
 chooses again, so all that is kept is what the schedule does at each step.
 """
 
@@ -69,9 +69,9 @@ def rounded(
     least = max(1, int(LEAST_BATCH * setting.capacity))
     for pages, masks in _batches(grid, blocks, min(least, most), most):
         count = int(np.bitwise_count(masks).sum())
-        followed = rounding.steer(rounding.settled / blocks, count)
-        rounding.settle(pages, masks, followed)
-        rounding.settled += count
+        followed = rounding.reprice(rounding.committed / blocks, count)
+        rounding.commit(pages, masks, followed)
+        rounding.committed += count
         term += count * followed.term
         closed = np.isinf(followed.capacity)
         capacity += count * np.where(
@@ -79,8 +79,8 @@ def rounded(
         )
         if late():
             break
-    settled = max(1, rounding.settled)
-    return rounding.use(), Dual(term / settled, capacity / settled)
+    committed = max(1, rounding.committed)
+    return rounding.use(), Dual(term / committed, capacity / committed)
 
 
 class _Rounding:
@@ -95,12 +95,12 @@ class _Rounding:
         self._tables = [new_tables(1, longest, 1).of(0) for _ in threads]
         self._scratch = [new_scratch(longest) for _ in threads]
         self._uses = [new_use(setting.timeline.steps) for _ in threads]
-        self.settled = 0
+        self.committed = 0
 
     def use(self) -> Use:
         return add_uses(self._uses)
 
-    def steer(self, share: float, count: int) -> Dual:
+    def reprice(self, share: float, count: int) -> Dual:
         """Prices for the next `count` blocks, after a `share` of all."""
         setting, dual, use = self._setting, self._dual, self.use()
         capacity = np.empty_like(dual.capacity)
@@ -115,7 +115,7 @@ class _Rounding:
 
         def work(i: int) -> None:
             first, last = (groups * k // self._threads for k in (i, i + 1))
-            kernel.steer(
+            kernel.reprice(
                 first, last, setting.start, share, gain, dual.term, float(setting.block_bytes),
                 setting.demand, setting.latency, use, term,
             )  # fmt: skip
@@ -123,13 +123,13 @@ class _Rounding:
         in_threads(work, self._threads)
         return Dual(term, capacity)
 
-    def settle(self, pages: I64, masks: U64, dual: Dual) -> None:
+    def commit(self, pages: I64, masks: U64, dual: Dual) -> None:
         """Blocks in `masks` of `pages` choose."""
         timeline, prices = self._setting.timeline, self._setting.prices(dual)
 
         def work(i: int) -> None:
             mine = slice(len(pages) * i // self._threads, len(pages) * (i + 1) // self._threads)
-            kernel.settle(
+            kernel.commit(
                 pages[mine], masks[mine], self._grid, timeline.stretch_offset, timeline.stretch_step,
                 prices, self._tables[i], self._scratch[i], self._uses[i],
             )  # fmt: skip

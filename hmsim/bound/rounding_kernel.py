@@ -15,7 +15,7 @@ MOST_PRICE_CHANGE = 20.0  # factor on the price of capacity, up or down. By tria
 
 
 @kernel
-def steer(
+def reprice(
     first_group: int,
     last_group: int,
     group_start: I64,
@@ -26,9 +26,10 @@ def steer(
     demand: Demand,
     latency: Latency,
     use: Use,
-    steered: F64,
+    repriced: F64,
 ) -> None:
-    """Prices of terms [G, terms + floor] that lean towards the terms that are longer than they should.
+    """Prices of terms [G, terms + floor] that lean towards the terms that are longer than they
+    should.
 
     `use` is that of a `share` of the blocks, `term` the prices to start from.
     """
@@ -63,10 +64,10 @@ def steer(
         total = 0.0
         for k in range(count):
             lead = gain * (times[k] - mean) / mean if mean > 0.0 else 0.0
-            steered[g, k] = max(term[g, k], LEAST_TERM_PRICE) * np.exp(min(max(lead, -20.0), 20.0))
-            total += steered[g, k]
+            repriced[g, k] = max(term[g, k], LEAST_TERM_PRICE) * np.exp(min(max(lead, -20.0), 20.0))
+            total += repriced[g, k]
         for k in range(count):
-            steered[g, k] /= total
+            repriced[g, k] /= total
 
 
 @kernel
@@ -77,7 +78,7 @@ def price_capacity(
     capacity: int,
     occupied: I64,
     price: F64,
-    steered: F64,
+    repriced: F64,
 ) -> None:
     """Prices of capacity [T] that rise where less is left than a share `left` of the capacity.
 
@@ -86,14 +87,14 @@ def price_capacity(
     for t in range(len(price)):
         free = capacity - occupied[t]
         if free < most:
-            steered[t] = np.inf
+            repriced[t] = np.inf
         else:
             change = (left * capacity / free) ** power
-            steered[t] = price[t] * min(max(change, 1 / MOST_PRICE_CHANGE), MOST_PRICE_CHANGE)
+            repriced[t] = price[t] * min(max(change, 1 / MOST_PRICE_CHANGE), MOST_PRICE_CHANGE)
 
 
 @kernel
-def settle(
+def commit(
     pages: I64,
     masks: U64,
     grid: Grid,

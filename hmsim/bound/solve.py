@@ -59,33 +59,55 @@ CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 class BoundResult(NamedTuple):
-    """A certified gap: no schedule takes less than `bound_s`, one takes `achievable_s`."""
+    """A certified gap: no schedule takes less than `bound_s`, and one takes `achievable_s`.
+
+    Attributes:
+        bound_s: Seconds that every schedule takes at least. Proven.
+        achievable_s: Seconds of the best schedule found; None where none was asked for.
+        gap: (achievable - bound) / achievable, as a share; 0 where both are 0, None without a
+            schedule.
+        method: As asked for.
+        variant: The latency model.
+        barrier: Where memories wait for each other.
+        iterations: Passes over the (sampled) blocks; 0 where HiGHS did it all.
+        wall_s: Seconds that it took.
+        convergence: The best value after each pass in seconds, of the sample where there is one.
+        seconds: When each pass ended, in seconds from the start.
+        prices: The prices that prove the bound; None for `milp`.
+    """
 
     bound_s: float
-    achievable_s: float | None  # None where no schedule was asked for
-    gap: float | None  # (achievable - bound) / achievable, 0 where both are 0
+    achievable_s: float | None
+    gap: float | None
     method: str
     variant: str
     barrier: str
-    iterations: int  # passes over the (sampled) blocks; 0 where HiGHS did it all
+    iterations: int
     wall_s: float
-    convergence: list[float]  # best value after each pass, of the sample where there is one
-    seconds: list[float]  # when that was, from the start
-    prices: Dual | None  # None for milp
+    convergence: list[float]
+    seconds: list[float]
+    prices: Dual | None
 
     @property
     def history(self) -> F64:
-        """[passes, 3]: pass, best value so far in seconds, seconds taken."""
+        """How it was found, float64 [passes, 3]: pass, best value so far in seconds, seconds taken."""
         return _history(self.convergence, self.seconds)
 
 
 class Sample(NamedTuple):
-    """Some of a workload's blocks, each of which stands for `weight`, and its whole time line."""
+    """Some of a workload's blocks, and its whole time line.
+
+    Attributes:
+        timeline: Of all steps.
+        grid: The blocks' reads.
+        weight: How many blocks each of them stands for.
+        whole: Whether it holds every block.
+    """
 
     timeline: Timeline
     grid: Grid
     weight: float
-    whole: bool  # it holds every block
+    whole: bool
 
 
 def bound(
@@ -99,11 +121,30 @@ def bound(
     time_s: float | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> BoundResult:
-    """A lower bound on the time of every schedule, and a schedule's time.
+    """Prove a lower bound on the time of every schedule, and find a schedule.
 
-    `capacity` is all of HBM in bytes, `rates` in bytes per second. Work ends once the gap is at
-    most `gap`, after about `time_s` seconds, or when neither side gains any more. InputError where
-    an argument or the size is out of range.
+    docs/placement.md has the mathematics. Work ends once the gap is small enough, the time is up,
+    or neither side gains any more.
+
+    Args:
+        workload: What is read at which step (`hmsim.open_workload`).
+        rates: Bandwidths in bytes per second, such as `analytic_rates(system)`.
+        capacity: All of HBM in bytes, the weights included.
+        variant: The latency model: `text`, `code`, `exclusive` or `inclusive`.
+        barrier: Where memories wait for each other: `layer` or `token`.
+        method: `dual` for prices, certified; `lp` for the exact optimum of the relaxation, of small
+            instances; `milp` for that of schedules, of tiny ones; `anneal` to spend the time on the
+            schedule.
+        gap: The share of the schedule's time at which the gap is small enough; from 0, below 1.
+        time_s: Seconds to spend, about; None for no limit.
+        progress: Called with a line of text now and then.
+
+    Returns:
+        The bound, the schedule's time, and how they were found.
+
+    Raises:
+        InputError: An argument is out of range, or the instance is too large for the method.
+        SolverError: HiGHS gave an answer that fails its check.
     """
     check_setting(variant, barrier, rates)
     if method not in METHODS:
@@ -123,7 +164,21 @@ def bound(
 def quick_bound(
     workload: Workload, rates: Rates, capacity: float, variant: str = "text", barrier: str = "layer"
 ) -> BoundResult:
-    """As rigorous a bound as `bound`'s, from few passes over few blocks; no schedule is sought."""
+    """As rigorous a bound as `bound`'s, from few passes over few blocks; no schedule is sought.
+
+    Args:
+        workload: What is read at which step.
+        rates: Bandwidths in bytes per second.
+        capacity: All of HBM in bytes, the weights included.
+        variant: The latency model: `text`, `code`, `exclusive` or `inclusive`.
+        barrier: Where memories wait for each other: `layer` or `token`.
+
+    Returns:
+        The bound; `achievable_s` and `gap` are None.
+
+    Raises:
+        InputError: An argument is out of range.
+    """
     check_setting(variant, barrier, rates)
     search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, lambda message: None)
     setting, dual, history = search.quick_prices(quick_sample(workload))
@@ -135,6 +190,12 @@ def quick_sample(workload: Workload) -> Sample:
     """A sample for `quick_prices`: of few blocks, and of few lanes.
 
     Tables are by lane, and would take longer than the blocks.
+
+    Args:
+        workload: Whose blocks.
+
+    Returns:
+        The sample.
     """
     geometry = workload.geometry
     every = _thinning(workload, QUICK_PAIRS)
@@ -154,8 +215,21 @@ def quick_prices(
 ) -> tuple[Setting, Dual, F64]:
     """What a `Certificate` needs, for a caller that streams the workload anyway.
 
-    Also how they were found, as `BoundResult.history`, of a sample: a caller who needs prices of
-    several models takes one `quick_sample` for all.
+    Args:
+        workload: What is read at which step.
+        rates: Bandwidths in bytes per second.
+        capacity: All of HBM in bytes, the weights included.
+        variant: The latency model: `text`, `code`, `exclusive` or `inclusive`.
+        barrier: Where memories wait for each other: `layer` or `token`.
+        sample: A caller who needs prices of several models takes one `quick_sample` for all; made
+            unless given.
+
+    Returns:
+        The setting, the prices, and how they were found, float64 [passes, 3] as
+        `BoundResult.history`.
+
+    Raises:
+        InputError: An argument is out of range.
     """
     check_setting(variant, barrier, rates)
     search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, lambda message: None)
@@ -164,7 +238,14 @@ def quick_prices(
 
 
 def format_table(result: BoundResult) -> str:
-    """The result for people."""
+    """The result for people.
+
+    Args:
+        result: Of `bound` or `quick_bound`.
+
+    Returns:
+        A few lines of text.
+    """
     rows = [
         ("bound", units.show_seconds(result.bound_s)),
         ("method", f"{result.method}, {result.iterations} passes"),
@@ -376,7 +457,7 @@ class _Search:
         return best._replace(history=history)
 
     def _capacity_step(self) -> float:
-        """Room is worth the less a step, the more steps there are to a token."""
+        """A step's capacity is worth the less, the more steps there are to a token."""
         return min(0.3, 3.0 / self.workload.geometry.lanes)
 
     def _small_problem(self) -> Problem | None:

@@ -229,5 +229,15 @@ class LinkSpec(Strict):
 
 @cache
 def load_memory(name: str) -> MemorySpec:
-    """The memory preset `name`; InputError names the nearest known one."""
+    """The memory preset of that name.
+
+    Args:
+        name: One of `hmsim presets`, such as `hbm3-6400`.
+
+    Returns:
+        The standard: organisation, timing set and refresh of one channel.
+
+    Raises:
+        InputError: There is none; the nearest one is named.
+    """
     return load(MemorySpec, preset("memory", name), f"memory {name}")

@@ -128,7 +128,17 @@ def with_preset(given: Any) -> Any:
 
 
 def load_system(name: str) -> SystemSpec:
-    """The system preset `name`."""
+    """The system preset of that name.
+
+    Args:
+        name: One of `hmsim presets`, such as `gh200-96gb`.
+
+    Returns:
+        The superchip: HBM, link and DRAM.
+
+    Raises:
+        InputError: There is none; the nearest one is named.
+    """
     return load(SystemSpec, preset("system", name), f"system {name}")
 
 

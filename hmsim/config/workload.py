@@ -135,7 +135,7 @@ class ScoresSpec(Strict):
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
         if sum(rule is not None for rule in (self.budget, self.keep, self.mass)) != 1:
-            raise ValueError("give one of budget (tokens), keep (share of pages), mass (share)")
+            raise ValueError("give one of budget (tokens), keep (share of blocks), mass (share)")
         if self.budget is not None and self.sink + self.window > self.budget:
             raise ValueError("sink and window are above the budget")
         if self.streaming_heads > self.heads:
@@ -173,7 +173,7 @@ class MatrixSpec(Strict):
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
         if sum(rule is not None for rule in (self.budget, self.keep, self.mass)) != 1:
-            raise ValueError("give one of budget (tokens), keep (share of pages), mass (share)")
+            raise ValueError("give one of budget (tokens), keep (share of blocks), mass (share)")
         return self
 
 

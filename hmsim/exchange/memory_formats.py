@@ -16,29 +16,52 @@ I64 = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
-    """Memory requests in order of time; all arrays [n]."""
+    """Memory requests in order of time.
+
+    Attributes:
+        time_ps: int64 [n], picoseconds.
+        write: int64 [n], 1 for a write.
+        address: int64 [n], byte addresses.
+        size: int64 [n], bytes.
+    """
 
     time_ps: I64
-    write: I64  # 1 for a write
-    address: I64  # bytes
-    size: I64  # bytes
+    write: I64
+    address: I64
+    size: I64
 
 
 class Target(NamedTuple):
-    """What a format needs to know of the simulator that will read it."""
+    """What a format needs to know of the simulator that will read it.
 
-    clock_hz: float = 1.6e9  # of its cycles
-    decode: Callable[[I64], list[I64]] | None = None  # address to its levels, column in bursts
-    columns_per_burst: int = 8  # device columns: 8 on HBM, 16 on LPDDR5
+    Attributes:
+        clock_hz: Frequency of its cycles, Hz.
+        decode: From byte addresses, int64 [n], to the levels of the address map, int64 [n] each,
+            the column in bursts; None where the format needs none.
+        columns_per_burst: Device columns of a burst: 8 on HBM, 16 on LPDDR5.
+    """
+
+    clock_hz: float = 1.6e9
+    decode: Callable[[I64], list[I64]] | None = None
+    columns_per_burst: int = 8
 
 
 class Format(NamedTuple):
-    """One format: what it is for, the transaction it splits accesses into, how it is written."""
+    """One format: what it is for, and how it is written.
+
+    Attributes:
+        tool: The simulator that reads it.
+        granule: Bytes of one transaction, into which accesses are split; 0: whole accesses.
+        timed: Whether it carries times.
+        line_bytes: Bytes of a typical record, for estimates.
+        suffix: Of a file's name, as the tool wants it.
+        write: Writes batches into an open binary file for a target, and returns their number.
+    """
 
     tool: str
-    granule: int  # bytes of one transaction, 0: whole accesses
-    timed: bool  # whether it carries times
-    line_bytes: int  # of a typical record, for estimates
+    granule: int
+    timed: bool
+    line_bytes: int
     suffix: str
     write: Callable[[BinaryIO, Iterable[Batch], Target], int]
 

@@ -18,19 +18,34 @@ MOST_PACKETS = 1 << 30  # bytes of a gem5 trace, which is read as a whole
 
 
 class Access(NamedTuple):
-    """One access of a trace; its time is None where the format has none."""
+    """One access of a trace.
 
-    time: float | None  # cycles or picoseconds, as the format counts
+    Attributes:
+        time: Cycles or picoseconds, as the format counts; None where it has no times.
+        write: Whether it is a write.
+        address: Byte address.
+        size: Bytes.
+    """
+
+    time: float | None
     write: bool
     address: int
     size: int
 
 
 def read_addresses(path: Path, form: str) -> Iterator[Access]:
-    """The accesses in the file at `path`; `form` is a key of READERS.
+    """Read another tool's address trace, gzipped or not, as a stream.
 
-    Raises InputError with the line (or the packet) that is malformed, for an unknown format and
-    for a file that cannot be read.
+    Args:
+        path: The file.
+        form: A key of READERS; docs/workloads.md describes the formats.
+
+    Yields:
+        The accesses, in the file's order.
+
+    Raises:
+        InputError: The format is unknown, the file cannot be read, or a line (or packet) of it,
+            which is named, is malformed.
     """
     if form not in READERS:
         raise InputError(f"format {form!r}: unknown{did_you_mean(form, READERS)}")
@@ -52,7 +67,19 @@ def read_addresses(path: Path, form: str) -> Iterator[Access]:
 
 
 def write_plain(accesses: Iterator[Access], path: Path, inputs: Iterable[str | Path] = ()) -> int:
-    """Write accesses as `LD|ST ADDRESS` lines of 32 bytes each, for `hmsim replay`."""
+    """Write accesses as `LD|ST ADDRESS` lines of 32 bytes each, for `hmsim replay`.
+
+    Args:
+        accesses: What is written.
+        path: The file. It is there once it is complete.
+        inputs: Files that must not be overwritten.
+
+    Returns:
+        How many lines there are.
+
+    Raises:
+        InputError: The file cannot be written, or is one of the inputs.
+    """
     count = 0
     with files.writing(path, inputs) as beside, beside.open("w", encoding="ascii") as file:
         for access in accesses:

@@ -41,8 +41,32 @@ _BINS = 1 << 16
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """Totals of a replay. Latency is from entry into a queue to the last beat of data;
-    `mean_arrival_latency_ns` counts from the intended arrival, which differs under a load."""
+    """Totals of a replay.
+
+    Latency is from a request's entry into a queue to its last beat of data.
+
+    Attributes:
+        requests: Requests of the trace, one burst each.
+        bytes: Bytes that they read and write.
+        seconds: Seconds from the first request to the last completion.
+        bandwidth_GBps: `bytes` over `seconds`, GB/s.
+        peak_GBps: What the data pins carry when never idle, GB/s.
+        row_hit_rate: Share of the requests that found their row open.
+        mean_read_latency_ns: Mean latency of reads, nanoseconds.
+        p99_read_latency_ns: 99th percentile of the latency of reads, nanoseconds.
+        mean_arrival_latency_ns: Mean latency of reads from their intended arrival on, nanoseconds;
+            it differs under a load.
+        wall_s: Seconds that the simulation took.
+        p50_read_latency_ns: Median latency of reads, nanoseconds.
+        latency_histogram: Pairs (upper edge in nanoseconds, number of reads), by powers of two.
+        row_hits: Requests that found their row open.
+        row_misses: Requests that found no row open in their bank.
+        row_conflicts: Requests that found another row open in their bank.
+        activations: Rows opened.
+        refreshes: Refresh commands.
+        bus_ticks: What the time of the data buses went into, in ticks by name; `REASONS` has the
+            names.
+    """
 
     requests: int
     bytes: int
@@ -55,13 +79,13 @@ class ReplayResult:
     mean_arrival_latency_ns: float
     wall_s: float
     p50_read_latency_ns: float
-    latency_histogram: list[tuple[float, int]]  # (upper edge in ns, reads), powers of two
+    latency_histogram: list[tuple[float, int]]
     row_hits: int
     row_misses: int
     row_conflicts: int
     activations: int
     refreshes: int
-    bus_ticks: dict[str, int]  # what the data buses' time went into, see REASONS
+    bus_ticks: dict[str, int]
 
     @property
     def limiter(self) -> str:
@@ -69,7 +93,7 @@ class ReplayResult:
         return REASONS[max(list(self.bus_ticks)[1:], key=self.bus_ticks.__getitem__)]
 
     def to_json(self) -> dict[str, object]:
-        """Plain data for `--json`."""
+        """Plain data, as `hmsim replay --json` prints it."""
         return asdict(self)
 
 
@@ -89,13 +113,35 @@ def replay_trace(
     commands: str | Path | None = None,
     seed: int = 7,
 ) -> ReplayResult:
-    """Replay a trace (a file, or addresses in bytes and writes 0/1) in order.
+    """Replay a plain address trace through one memory, in order.
 
-    `queue` is the depth of the read and of the write queue (32 each). `load` paces arrivals to a
-    share of pin bandwidth, at fixed gaps or (`poisson`) exponential ones; without it a request
-    arrives as soon as its channel accepts it. `fidelity` "run" simulates clusters of requests,
-    evenly spread, and scales. `commands` names a CSV file to write every DRAM
-    command to. InputError on anything wrong in the call or the trace.
+    Args:
+        trace: The path of a file of `LD ADDRESS` and `ST ADDRESS` lines; or two int64 arrays [n]:
+            byte addresses, and 1 for a write or 0 for a read.
+        memory: The name of a memory preset, or a MemorySpec.
+        channels: Number of channels, 1 to 4096.
+        mapping: Address map; the memory's own unless given.
+        interleave: Bytes in a row that belong to one channel, a power of two; one burst unless
+            given.
+        queue: Reads that a channel's controller holds, in bursts; 32 unless given. It holds 32
+            writes.
+        row_policy: `open`, or `closed:N`: a row is closed after N column commands.
+        refresh: `all-bank`, `per-bank`, `per-bank-blocking` or `none`; see MemoryConfig.
+        load: Requests arrive at this share of pin bandwidth. None: as soon as a channel accepts
+            them.
+        poisson: Requests arrive at exponential gaps instead of equal ones; needs `load`.
+        scheduler: `FRFCFSRowHit` or `FRFCFS`; see MemoryConfig.
+        fidelity: `burst` schedules every burst; `run` simulates clusters of requests, evenly
+            spread, and scales.
+        commands: A CSV file to write every DRAM command to.
+        seed: Of the exponential gaps.
+
+    Returns:
+        Totals: bandwidth, latencies, rows, and what the data buses' time went into.
+
+    Raises:
+        InputError: An argument is out of range, the trace is empty or malformed, an address is
+            beyond the memory, or a file cannot be read or written.
     """
     if fidelity not in FIDELITIES:
         raise InputError(f"fidelity: {fidelity!r}{did_you_mean(fidelity, FIDELITIES)}")

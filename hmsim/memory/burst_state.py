@@ -3,7 +3,8 @@
 All state of all channels is one flat int64 array `s` of records; a record is referred to by the
 index of its first field: `c` a channel, `b` a bank, `q` a queue entry, `k` a list, so that
 `s[b + ROW]` is a bank's open row. Parameters are one such array, `p`. Two plain arrays cost nothing
-to pass, where tuples of many arrays cost more than the scheduling.
+to pass, where tuples of many arrays cost more than the scheduling. docs/architecture.md has a
+picture of a channel's record. All times are ticks.
 """
 
 from typing import NamedTuple
@@ -25,7 +26,7 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
 (
     BANKS,
     GROUPS,  # of one data bus: the buses of a channel share no more than its commands'
-    SCOPES,
+    SCOPES,  # a scope is what tFAW and an all-bank refresh cover: a pseudo channel, or a rank
     BUSES,
     SPLIT_BUS,
     READ_LATENCY,
@@ -80,12 +81,12 @@ PLACE_BITS = 12  # of an entry's place in its list
 ) = range(len(FOLLOWERS), len(FOLLOWERS) + 12)
 NUMBER = PLACE + 4
 GROUP = NUMBER + 1  # bank group number, on its data bus
-GROUP_READY = NUMBER + 2  # index of its group's first ready time
-SCOPE = NUMBER + 3  # its scope: the last four ACTs
-BUS = NUMBER + 4  # its data bus
+GROUP_READY = NUMBER + 2  # where in s its bank group's ready times begin, one a follower
+SCOPE = NUMBER + 3  # where in s the last four ACTs of its scope are: tFAW counts them
+BUS = NUMBER + 4  # where in s its data bus's record is
 ACT_WAITED = NUMBER + 5  # what its last ACT waited for: 0 the bank, 1 other ACTs
-REFRESH_FROM = NUMBER + 6  # its last refresh was asked for here
-REFRESH_TO = NUMBER + 7  # and over here
+REFRESH_FROM = NUMBER + 6  # tick at which its last refresh was asked for
+REFRESH_TO = NUMBER + 7  # tick at which that refresh was over
 BANK_SIZE = NUMBER + 8
 # A data bus.
 BUS_FREE, BUS_KIND, BUS_SIZE = range(3)
@@ -150,7 +151,7 @@ STATISTICS = (
     LOST_COMMAND_BUS,
     # The rest of a channel.
     NOW,
-    COLUMN_FREE,  # HBM: from here the channel's column command bus is free, and the row one
+    COLUMN_FREE,  # HBM: tick from which the channel's column command bus is free; next, the row one
     ROW_FREE,
     SERVING,  # the kind being served: 0 reads, 1 writes
     QUEUED_READS,
@@ -166,13 +167,13 @@ STATISTICS = (
     ACT2_DEADLINE,
     CLOCKED,  # LPDDR: bank whose column command follows a CAS, or -1
     CLOCKED_LIST,  # and the list it was chosen from
-    CLOCK_STOPS,  # LPDDR: WCK runs until here
+    CLOCK_STOPS,  # LPDDR: tick until which WCK runs
     LAST_DONE,
     DONE,  # requests completed
     LOGGED,
     WAITED_FOR,  # what the request being accepted had to wait for, last
-    BLOCKED_FROM,  # maintenance held back the channel from here
-    BLOCKED_TO,  # to here
+    BLOCKED_FROM,  # tick from which maintenance last held back the channel
+    BLOCKED_TO,  # tick until which it did
     STOP_TICK,  # when `_run` returns
     STOP_DONE,
     STOP_KIND,

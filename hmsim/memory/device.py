@@ -28,8 +28,13 @@ SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
 
 
 class Extents(NamedTuple):
-    """Pieces of a memory, contiguous each, in issue order: byte addresses, bytes, and whether they
-    are written (0 or 1); int64 [n] each."""
+    """Contiguous pieces of a memory, in the order of issue.
+
+    Attributes:
+        address: int64 [n], bytes from the memory's beginning.
+        size: int64 [n], bytes.
+        write: int64 [n], 1 where the piece is written, and 0 where it is read.
+    """
 
     address: I64
     size: I64
@@ -38,12 +43,21 @@ class Extents(NamedTuple):
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """A memory as a system has it.
+    """A memory as a system has it: a standard, channels of it, and what the controller does.
 
-    `interleave`: bytes in a row that belong to one channel; default one burst per channel.
-    `refresh` "per-bank" holds back only the bank to be refreshed; "per-bank-blocking" holds back
-    the whole channel while a refresh waits, as Ramulator 2.1 does. `latency`: seconds from the
-    requester to the controller and back, without the DRAM's own.
+    Attributes:
+        spec: The standard: organisation, timing set and refresh of one channel (`load_memory`).
+        channels: Number of channels, 1 to 4096.
+        mapping: Address map, most significant field first; the standard's own for None.
+        interleave: Bytes in a row that belong to one channel, a power of two; one burst for None.
+        read_queue: Reads that a channel's controller holds, in bursts, 1 to 4096.
+        write_queue: Writes that it holds, likewise.
+        row_policy: `open`, or `closed:N`: a row is closed after N column commands.
+        refresh: `all-bank`; `per-bank`, which holds back only the bank to be refreshed;
+            `per-bank-blocking`, which holds back the whole channel while a refresh waits, as
+            Ramulator 2.1 does; or `none`.
+        scheduler: `FRFCFSRowHit`, row hits first, or `FRFCFS`, the oldest ready request first.
+        latency: Seconds from the requester to the controller and back, without the DRAM's own.
     """
 
     spec: MemorySpec
@@ -59,7 +73,14 @@ class MemoryConfig:
 
     @classmethod
     def of(cls, side: MemorySide) -> "MemoryConfig":
-        """A system's memory."""
+        """The memory of a system, such as `load_system("gh200-96gb").hbm`.
+
+        Args:
+            side: The system's `hbm` or `dram`.
+
+        Returns:
+            Its configuration.
+        """
         return cls(
             side.spec,
             side.channels,
@@ -74,7 +95,7 @@ class MemoryConfig:
 
     @property
     def bandwidth(self) -> float:
-        """Pin bandwidth, bytes/s."""
+        """What the data pins carry when never idle, bytes/s."""
         return self.channels * self.spec.channel_bandwidth
 
     @property
@@ -83,7 +104,18 @@ class MemoryConfig:
         return self.interleave or self.spec.organization.burst_bytes
 
     def policy(self, posted_writes: bool) -> kernel.Policy:
-        """The controller's choices as the kernel takes them; InputError on an unknown one."""
+        """The controller's choices as the kernel takes them.
+
+        Args:
+            posted_writes: A write is complete once a queue holds it, and not only once it is in
+                DRAM.
+
+        Returns:
+            The choices, as numbers.
+
+        Raises:
+            InputError: A choice is unknown, or a queue is out of range.
+        """
         if self.refresh not in REFRESH:
             raise InputError(f"refresh: {self.refresh!r}{did_you_mean(self.refresh, REFRESH)}")
         if self.scheduler not in SCHEDULERS:
@@ -108,7 +140,17 @@ class MemoryConfig:
             raise InputError(f"row policy: {self.row_policy!r}: {error}") from None
 
     def check(self, where: str = "") -> maps.Mapping:
-        """The address map, all else checked too; InputError, which `where` opens, names the key."""
+        """Check everything, and read the address map.
+
+        Args:
+            where: Opens the line of any error, such as `"system.hbm: "`.
+
+        Returns:
+            The address map.
+
+        Raises:
+            InputError: A key is out of range; the line names it.
+        """
         try:
             return self._checked()
         except InputError as error:
@@ -133,7 +175,29 @@ class MemoryConfig:
 
 
 class Memory:
-    """Channels with their state, simulated burst by burst."""
+    """Channels with their state, simulated burst by burst.
+
+    Times are in ticks of `tick_s` seconds. State is kept from call to call: open rows, the phase of
+    refresh, and what is queued.
+
+    Args:
+        config: The memory.
+        window: Bursts in flight for each channel, at most.
+        bins: Bins of the histogram of read latencies, one tick each; the last one is open-ended.
+        log: Commands of each channel to keep for `commands`.
+        posted_writes: A write is complete once a queue holds it, and not only once it is in DRAM.
+        threads: Threads to simulate channels in. They change no result.
+
+    Attributes:
+        config: As given.
+        mapping: The address map.
+        timing: The timing set in ticks.
+        tick_s: Seconds of a tick.
+        capacity: Bytes that the map addresses, in all channels.
+
+    Raises:
+        InputError: The configuration is wrong; the line names the key.
+    """
 
     def __init__(
         self,
@@ -162,7 +226,7 @@ class Memory:
         self.reset()
 
     def reset(self) -> None:
-        """Closed rows, empty queues, tick 0."""
+        """Go back to tick 0, with closed rows and empty queues."""
         self.state = kernel.allocate(self.timing, self._policy, self._sizes, self.config.channels)
         self._sampler = sampling.Sampler(
             self.timing, self._policy, self.parameters, self._sizes,
@@ -175,7 +239,13 @@ class Memory:
         return self.config.channels * self.timing.buses
 
     def statistics(self) -> dict[str, int]:
-        """Counts since the last reset, summed over channels."""
+        """Counts since the last reset, summed over channels.
+
+        Returns:
+            By name (`hmsim.memory.burst_state.STATISTICS`): requests, row hits, misses and
+            conflicts, commands; `latency_ticks`, summed over reads; and ticks that data buses lost,
+            by reason.
+        """
         counts = self._counts(list(range(self.config.channels)))
         return dict(zip(kernel.STATISTICS, counts.tolist(), strict=True))
 
@@ -191,10 +261,16 @@ class Memory:
         return int(buses.reshape(-1, kernel.BUS_SIZE)[:, kernel.BUS_FREE].max())
 
     def bus_ticks(self, counts: dict[str, int], whole: int) -> dict[str, int]:
-        """What `whole` ticks of all data buses went into: data, or the reason for its absence.
+        """What the time of all data buses went into.
 
-        `counts` are statistics of that time. The parts add up to whole * buses; what follows a
-        bus's last burst counts as no request.
+        Args:
+            counts: Statistics of that time, as `statistics` or `replay_apart` give them.
+            whole: How long that time is, in ticks.
+
+        Returns:
+            Ticks by name: `data`, and the reasons for its absence
+            (`hmsim.memory.address_trace.REASONS`). They add up to whole * buses. What follows a
+            bus's last burst counts as no request.
         """
         lost = {
             name.removeprefix("lost_"): ticks
@@ -209,7 +285,11 @@ class Memory:
         return {"data": data, **lost, "link": 0}
 
     def histogram(self) -> I64:
-        """Reads by latency in ticks; the last bin is open-ended."""
+        """Reads by latency.
+
+        Returns:
+            int64 [bins]: how many reads took so many ticks. The last bin is open-ended.
+        """
         return self._parts(kernel.HISTOGRAM, self._sizes.bins).sum(axis=0)
 
     @property
@@ -218,7 +298,11 @@ class Memory:
         return bool((self._rows()[:, kernel.LOGGED] >= self._sizes.log).any())
 
     def commands(self) -> I64:
-        """Commands issued, by tick: int64 [n, 6]: tick, channel, command, bank, row, line."""
+        """Commands issued, by tick, as far as the log goes (`log_is_full`).
+
+        Returns:
+            int64 [n, 6]: tick, channel, command, bank, row, line.
+        """
         logs = self._parts(kernel.LOG, self._sizes.log * 5).reshape(self.config.channels, -1, 5)
         counts = self._rows()[:, kernel.LOGGED]
         parts = [
@@ -231,18 +315,29 @@ class Memory:
     def replay_in_order(self, extents: Extents, intended: I64, width: int) -> None:
         """One stream over all channels, in order: a full queue holds back all that follows.
 
-        `intended`: earliest ticks, or empty; at most `width` bursts are accepted a tick.
+        Args:
+            extents: What is read and written.
+            intended: Earliest tick of each extent, int64 [n]; an empty array for "as soon as
+                accepted".
+            width: Bursts accepted in a tick, at most.
         """
         self._replay(-1, 0, extents, intended, 0, width, kernel.FAR, 0)
 
     def replay_apart(
         self, extents: Extents, start: int, window: int, delay: int, sampled: bool = False
     ) -> tuple[int, dict[str, int]]:
-        """Each channel its part of the extents from tick `start`: ticks until all is complete, and
-        what was counted meanwhile.
+        """To each channel its part of the extents, at its own pace.
 
-        A channel has at most `window` bursts in flight and hears of completions `delay` late.
-        `sampled`: learn what such traffic takes from samples, see sampling.py.
+        Args:
+            extents: What is read and written.
+            start: Tick at which all channels begin.
+            window: Bursts in flight in each channel, at most.
+            delay: Ticks by which a channel hears late of a completion.
+            sampled: Learn what such traffic takes from samples (`hmsim.memory.sampling`).
+
+        Returns:
+            Ticks from `start` until all is complete, and what was counted meanwhile, as
+            `statistics` does.
         """
         if sampled:
             seen = sampling.survey(extents, self.config.channels, *self._shifts)
@@ -260,10 +355,18 @@ class Memory:
         return max(0, self.last_done - start), counts
 
     def evened(self, ticks: float, counts: dict[str, int], channels: int) -> float:
-        """Ticks of a sample had it met its fair share of all-bank refreshes, no more or less.
+        """Ticks of a sample, had it met its fair share of all-bank refreshes.
 
-        A sample holds a few refreshes, and one too many would show. `ticks` is the mean of so many
-        `channels`, `counts` their sum, in which the time lost to refresh is put right as well.
+        A sample holds a few refreshes, and one too many would show.
+
+        Args:
+            ticks: Ticks of the sample, the mean over its channels.
+            counts: The sample's statistics, summed over its channels. The ticks lost to refresh are
+                put right in it.
+            channels: How many channels the sample has.
+
+        Returns:
+            Ticks; `ticks` itself where refreshes are not all-bank ones.
         """
         if self._policy.refresh != kernel.ALL_BANK:
             return ticks

@@ -17,7 +17,14 @@ FIDELITIES = ("burst", "run")
 
 
 class Peak(NamedTuple):
-    """Bandwidths that nothing can exceed, bytes/s."""
+    """Bandwidths that nothing can exceed.
+
+    Attributes:
+        hbm: What HBM's data pins carry when never idle, bytes/s.
+        dram: The same of DRAM, bytes/s.
+        link_read: The link's raw rate towards the GPU, bytes/s.
+        link_write: The link's raw rate away from the GPU, bytes/s.
+    """
 
     hbm: float
     dram: float
@@ -27,7 +34,28 @@ class Peak(NamedTuple):
 
 @dataclass(frozen=True)
 class StepTiming:
-    """A step: times in seconds, counts, and bytes by memory and direction."""
+    """What a step took and moved.
+
+    Attributes:
+        seconds: Seconds that the step took: those of its slowest part.
+        hbm_s: Seconds until HBM was done.
+        dram_s: Seconds until DRAM was done, the link included.
+        hbm_read_bytes: Bytes read from HBM.
+        hbm_write_bytes: Bytes written to HBM.
+        dram_read_bytes: Bytes read from DRAM.
+        dram_write_bytes: Bytes written to DRAM.
+        link_read_bytes: Bytes on the wire towards the GPU, headers included.
+        link_write_bytes: Bytes on the wire away from the GPU, headers included.
+        hbm_row_hits: Column commands of HBM that found their row open.
+        hbm_row_misses: Those that did not, conflicts included.
+        hbm_activations: Rows that HBM opened.
+        dram_row_hits: Column commands of DRAM that found their row open.
+        dram_row_misses: Those that did not, conflicts included.
+        dram_activations: Rows that DRAM opened.
+        hbm_bus_ticks: What the time of HBM's data buses in the whole step went into, in ticks by
+            name (`hmsim.memory.address_trace.REASONS`).
+        dram_bus_ticks: The same of DRAM's.
+    """
 
     seconds: float
     hbm_s: float
@@ -36,23 +64,34 @@ class StepTiming:
     hbm_write_bytes: int
     dram_read_bytes: int
     dram_write_bytes: int
-    link_read_bytes: int  # on the wire, headers included
+    link_read_bytes: int
     link_write_bytes: int
     hbm_row_hits: int
-    hbm_row_misses: int  # conflicts included
+    hbm_row_misses: int
     hbm_activations: int
     dram_row_hits: int
     dram_row_misses: int
     dram_activations: int
-    # What the data buses' time of the whole step went into; see replay.REASONS.
     hbm_bus_ticks: dict[str, int]
     dram_bus_ticks: dict[str, int]
 
 
 class Superchip:
-    """A GPU's HBM, and DRAM behind a link.
+    """A GPU's HBM, and DRAM behind a link, step by step.
 
-    `outstanding_bytes`: what the GPU keeps in flight, to each memory.
+    Open rows and the phase of refresh carry over from step to step.
+
+    Args:
+        hbm: The memory on the package.
+        link: What connects the GPU to the memory behind it.
+        dram: The memory behind the link.
+        outstanding_bytes: Bytes that the GPU keeps in flight, to each memory.
+        fidelity: `burst` schedules every burst; `run` learns from samples of such steps.
+        threads: Threads to simulate channels in; as many as there are cores unless given. They
+            change no result.
+
+    Raises:
+        InputError: A memory's configuration, the fidelity or the bytes in flight are wrong.
     """
 
     def __init__(
@@ -77,7 +116,7 @@ class Superchip:
 
     @property
     def peak(self) -> Peak:
-        """Pin bandwidths from the timing sets, and the raw link each way."""
+        """Bandwidths that nothing can exceed: pins by the timing sets, and the raw link each way."""
         return Peak(
             self._hbm.memory.config.bandwidth,
             self._dram.memory.config.bandwidth,
@@ -86,13 +125,23 @@ class Superchip:
         )
 
     def reset(self) -> None:
-        """Back to time zero: rows closed, nothing queued."""
+        """Go back to time zero, with closed rows and nothing queued."""
         self._hbm.memory.reset()
         self._dram.memory.reset()
         self._now = 0.0
 
     def step(self, hbm: Extents, dram: Extents) -> StepTiming:
-        """One step's traffic, in issue order, demand reads before migrations."""
+        """Carry out one step's traffic. All memories start together, and the step ends when the
+        last is done.
+
+        Args:
+            hbm: What is read and written in HBM, in the order of issue: demand reads before
+                migrations.
+            dram: The same in DRAM.
+
+        Returns:
+            Times, bytes and counts of the step.
+        """
         hbm_s, hbm_counts, hbm_bus = self._hbm.run(hbm, self._now)
         dram_s, dram_counts, dram_bus = self._dram.run(dram, self._now)
         read, write = self._wire_bytes(dram)

@@ -162,6 +162,6 @@ def sampled_rows(window: Window, wanted: I64 | None) -> I64:
 
 
 def snapshots(wanted: I64, like: U64) -> tuple[U64, U64]:
-    """Room for the placements before and after the sampled rows, [samples, lanes, words] each."""
+    """Arrays for the placements before and after the sampled rows, [samples, lanes, words] each."""
     samples = int(wanted.max(initial=-1)) + 1
     return np.zeros((samples, *like.shape), np.uint64), np.zeros((samples, *like.shape), np.uint64)

@@ -74,7 +74,7 @@ def _fail(state, code, step, block):
 
 @kernel
 def give_birth(steps, row, state, place):
-    """Blocks born at `row` begin to live, in HBM where `place` says so and there is room."""
+    """Blocks born at `row` begin to live, in HBM where `place` says so and capacity is left."""
     lane = steps.lane[row]
     first = steps.append_offset[row]
     for i in range(first, steps.append_offset[row + 1]):

@@ -35,7 +35,14 @@ READS, HITS, RESIDENT, APPEND, APPEND_HBM, PROMOTED, FILLED, DEMOTED, EXTRA = ra
 
 
 class Rates(NamedTuple):
-    """Bandwidths in bytes per second: HBM, the link each way, and the memory behind the link."""
+    """Bandwidths in bytes per second.
+
+    Attributes:
+        hbm: Of HBM, bytes/s.
+        link_read: Of the link towards the GPU, bytes/s.
+        link_write: Of the link away from the GPU, bytes/s.
+        dram: Of the memory behind the link, bytes/s.
+    """
 
     hbm: float
     link_read: float
@@ -44,7 +51,7 @@ class Rates(NamedTuple):
 
     @property
     def off_package(self) -> float:
-        """What reads from beyond the link can reach."""
+        """What reads from beyond the link can reach, bytes/s."""
         return min(self.link_read, self.dram)
 
     @property
@@ -61,12 +68,20 @@ class Rates(NamedTuple):
 
     @property
     def split(self) -> float:
-        """Best share of reads to take from HBM: both sides then finish together."""
+        """The best share of reads to take from HBM: both sides then finish together."""
         return self.hbm / (self.hbm + self.off_package)
 
 
 def analytic_rates(system: SystemSpec) -> Rates:
-    """What the paper's formulas use: the pins, unless the configuration says otherwise."""
+    """What the latency model's formulas reckon with: the pins, unless the configuration says
+    otherwise.
+
+    Args:
+        system: The superchip.
+
+    Returns:
+        Its bandwidths, bytes/s.
+    """
     return Rates(
         system.hbm.analytic_bandwidth,
         system.link.read_bandwidth,
@@ -76,7 +91,14 @@ def analytic_rates(system: SystemSpec) -> Rates:
 
 
 def pin_rates(system: SystemSpec) -> Rates:
-    """What no replay can exceed: data pins never idle, the link's raw rate."""
+    """What no replay can exceed: data pins that never idle, and the link's raw rate.
+
+    Args:
+        system: The superchip.
+
+    Returns:
+        Its bandwidths, bytes/s.
+    """
     return Rates(
         system.hbm.pin_bandwidth,
         system.link.read_bandwidth,
@@ -86,7 +108,14 @@ def pin_rates(system: SystemSpec) -> Rates:
 
 
 def peak_bandwidth(system: SystemSpec) -> float:
-    """Pin peak of the aggregate: HBM's data pins and the off-package path's, bytes/s."""
+    """Pin peak of the aggregate: that of HBM's data pins, and of the path off the package.
+
+    Args:
+        system: The superchip.
+
+    Returns:
+        Bytes/s.
+    """
     rates = pin_rates(system)
     return rates.hbm + rates.off_package
 
@@ -95,22 +124,48 @@ class Groups(NamedTuple):
     """What every policy sees alike: the barriers, and what each step takes whatever the placement.
 
     A group of steps ends in a barrier. With a barrier a layer each step is a group.
+
+    Attributes:
+        hbm_bytes: float64 [steps], bytes of other HBM reads (weights).
+        compute_s: float64 [steps], seconds that computing takes at least.
+        start: int64 [groups], rows at which groups start, ascending, the first one 0.
     """
 
-    hbm_bytes: F64  # [steps] other HBM reads
-    compute_s: F64  # [steps] compute floor
-    start: I64  # [groups] rows at which groups start, ascending, first 0
+    hbm_bytes: F64
+    compute_s: F64
+    start: I64
 
     @classmethod
     def of(cls, steps: Steps, barrier: str) -> "Groups":
-        """The groups of steps of whole tokens, with a barrier every `layer` or `token`."""
+        """The groups of some steps.
+
+        Args:
+            steps: Steps of whole tokens.
+            barrier: `layer` or `token`: where all memories wait for each other.
+
+        Returns:
+            The groups.
+        """
         return cls(steps.hbm_bytes, steps.compute_s, group_starts(steps.token, barrier))
 
 
 class Traffic(NamedTuple):
-    """Bytes of each step by memory and cause, all [steps], and the step's time.
+    """Bytes of each step by memory and cause, and the step's time; all float64 [steps].
 
     With a barrier a token, a step's time is its share, by bytes, of its group's time.
+
+    Attributes:
+        time_s: Seconds, [steps].
+        attention_hbm: Bytes of KV read from HBM, [steps].
+        attention_dram: Bytes of KV read from DRAM, [steps].
+        weights_hbm: Bytes of weights read from HBM, [steps].
+        weights_dram: Bytes of weights read from DRAM, [steps].
+        append_hbm: Bytes appended in HBM, [steps].
+        append_dram: Bytes appended in DRAM, [steps].
+        promotion_hbm: Bytes written to HBM by promotions, [steps].
+        promotion_dram: Bytes read from DRAM by promotions, [steps].
+        demotion_hbm: Bytes read from HBM by demotions, [steps].
+        demotion_dram: Bytes written to DRAM by demotions, [steps].
     """
 
     time_s: F64
@@ -127,14 +182,17 @@ class Traffic(NamedTuple):
 
     @property
     def link_to_gpu(self) -> F64:
+        """Bytes over the link towards the GPU, [steps]."""
         return self.attention_dram + self.weights_dram + self.promotion_dram
 
     @property
     def link_to_dram(self) -> F64:
+        """Bytes over the link away from the GPU, [steps]."""
         return self.append_dram + self.demotion_dram
 
     @property
     def hbm(self) -> F64:
+        """Bytes that HBM reads and writes, [steps]."""
         return (
             self.attention_hbm + self.weights_hbm + self.append_hbm
             + self.promotion_hbm + self.demotion_hbm

@@ -1,6 +1,8 @@
 """Figures, drawn from results. `hmsim.plot.KIND(data, ax=...)` draws one and returns its axes.
 
-Every kind is a function of the data and of axes; without axes it makes a figure of its own.
+Every kind is a function of the data and of axes; without axes it makes a figure of its own. The
+functions stand in `hmsim.plot.runs`, `timelines`, `sweeps`, `workloads` and `replays`; KINDS lists
+them all.
 """
 
 from importlib import import_module
@@ -9,15 +11,31 @@ from typing import Any, NamedTuple
 
 
 class Kind(NamedTuple):
-    """A kind of figure: what it is drawn `of`, and where its function is."""
+    """A kind of figure.
 
-    of: str  # run: one result; runs: several; sweep; workload: statistics; replays: JSON objects
+    Attributes:
+        of: What it is drawn of: `run` is one result, `runs` a list of them, `sweep` a sweep's
+            dataset, `workload` a workload's statistics, `replays` JSON objects of
+            `hmsim replay --json` by label.
+        module: The module of `hmsim.plot` that its function stands in.
+        shows: What it shows, for people.
+        run_too: Whether it can be drawn of one result as well.
+    """
+
+    of: str
     module: str
     shows: str
-    run_too: bool = False  # of one result as well
+    run_too: bool = False
 
     def function(self, name: str) -> Any:
-        """The function, which carries its own `width` and `height`."""
+        """The function that draws this kind.
+
+        Args:
+            name: Of the kind, a key of KINDS.
+
+        Returns:
+            A function (data, ax, ...), which carries `height`: inches on a page, from the data.
+        """
         return getattr(import_module(f"hmsim.plot.{self.module}"), name.replace("-", "_"))
 
 
@@ -40,9 +58,18 @@ KINDS = {
 def draw(
     kind: str, data: Any, path: Path, command: str, width: str = "page", **options: Any
 ) -> None:
-    """Draw a figure of a kind into the file `path`; its metadata say which `command` made it.
+    """Draw a figure of a kind into a file.
 
-    `width` is column, page or slide (see `hmsim.plot.style`).
+    Args:
+        kind: A key of KINDS.
+        data: What such a kind is drawn of; see `Kind.of`.
+        path: The file; its name ends in .png, .pdf or .svg.
+        command: What made it, for the file's metadata.
+        width: `column` (3.5 inches), `page` (7.2) or `slide` (10).
+        **options: Of the kind's function.
+
+    Raises:
+        InputError: The data lack what this kind shows, or the file cannot be written.
     """
     from hmsim.plot import style
 

@@ -16,7 +16,17 @@ NUMBERS = (  # of a replay that figures and reports show
 
 
 def of_run(result: Any) -> dict[str, dict[str, Any]]:
-    """What the data buses of each memory did in a run's replayed steps, by policy and memory."""
+    """What the data buses of each memory did in a run's replayed steps.
+
+    Args:
+        result: A `hmsim.Result`.
+
+    Returns:
+        By "policy, memory", an object with `bus_ticks`, as of a replay.
+
+    Raises:
+        InputError: No step went through the memory models.
+    """
     ticks = np.maximum(result.steps("bus_ticks"), 0).sum(axis=1)
     if not ticks.any():
         raise InputError(f"{result.path}: no step went through the memory kernels (analytic)")
@@ -50,9 +60,18 @@ def _replays(data: Any) -> dict[str, dict[str, Any]]:
 
 @style.kind(height=lambda data: 1.6 + 0.3 * len(_replays(data)))
 def lost_cycles(data: Any, ax: Any) -> Any:
-    """What the data buses' time goes into: data, or the reason for its absence.
+    """What the data buses' time goes into, in per cent: data, or the reason for its absence.
 
-    `data`: replays, or a run's result, whose replayed steps are added up by policy and memory.
+    Args:
+        data: By label, what `hmsim replay --json` prints; or a `hmsim.Result`, whose replayed steps
+            are added up by policy and memory.
+        ax: Axes to draw into; a figure of its own unless given.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: No step of the result went through the memory models.
     """
     data = _replays(data)
     ticks = {label: each["bus_ticks"] for label, each in data.items()}
@@ -87,7 +106,15 @@ def lost_cycles(data: Any, ax: Any) -> Any:
 
 @style.kind(height=2.8)
 def latency_load(data: dict[str, dict[str, Any]], ax: Any) -> Any:
-    """Mean and 99th percentile of the read latency against the bandwidth that was reached."""
+    """Mean and 99th percentile of the read latency (ns) against the bandwidth that was reached.
+
+    Args:
+        data: By label, what `hmsim replay --load SHARE --json` prints at several loads.
+        ax: Axes to draw into; a figure of its own unless given.
+
+    Returns:
+        The axes.
+    """
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     points = sorted(data.values(), key=lambda each: each["bandwidth_GBps"])

@@ -22,7 +22,16 @@ def _rows(data: Any) -> int:
 
 @style.kind(height=lambda data: 1.35 + 0.36 * _rows(data))
 def bandwidth(data: Any, ax: Any, title: str | None = None) -> Any:
-    """Achieved aggregate bandwidth of every policy against the optimum and the pin peak."""
+    """Achieved aggregate bandwidth of every policy, against the optimum and the pin peak, in GB/s.
+
+    Args:
+        data: A `hmsim.Result`, or what `hmsim run --json` prints of one.
+        ax: Axes to draw into; a figure of its own unless given.
+        title: Above the axes; the workload's title unless given.
+
+    Returns:
+        The axes.
+    """
     report = _report(data)
     policies = report["policies"]
     optimum = report["bound"]["bandwidth_GBps"]
@@ -59,7 +68,15 @@ def bandwidth(data: Any, ax: Any, title: str | None = None) -> Any:
 
 @style.kind(height=lambda data: 1.25 + 0.26 * _rows(data))
 def split(data: Any, ax: Any) -> Any:
-    """HBM's share of the bytes read, per policy, against the share at which both sides tie."""
+    """HBM's share of the bytes read, per policy, against the share at which both sides tie.
+
+    Args:
+        data: A `hmsim.Result`.
+        ax: Axes to draw into; a figure of its own unless given.
+
+    Returns:
+        The axes.
+    """
     policies = _report(data)["policies"]
     best = _memories(data)[2]
     shares = [policy["hbm_read_share"] for policy in policies.values()]
@@ -88,7 +105,16 @@ def split(data: Any, ax: Any) -> Any:
 
 @style.kind(height=3.2)
 def roofline(data: Any, ax: Any) -> Any:
-    """Aggregate bandwidth against HBM's share: what both memories allow, and where policies are."""
+    """Aggregate bandwidth (GB/s) against HBM's share of the reads: what both memories allow, and
+    where policies are.
+
+    Args:
+        data: A `hmsim.Result`.
+        ax: Axes to draw into; a figure of its own unless given.
+
+    Returns:
+        The axes.
+    """
     report = _report(data)
     hbm, dram, best = _memories(data)
     policies = report["policies"]
@@ -128,6 +154,13 @@ def gap(data: Any, ax: Any) -> Any:
 
     Beside it, how the search for the bound went, where the result holds that and `ax` is one of a
     figure's subplots.
+
+    Args:
+        data: A `hmsim.Result`, or what `hmsim run --json` prints of one.
+        ax: Axes to draw into; a figure of its own unless given.
+
+    Returns:
+        The axes.
     """
     report = _report(data)
     history = np.zeros((0, 3)) if isinstance(data, dict) else data.bound_history()
@@ -159,9 +192,21 @@ def gap(data: Any, ax: Any) -> Any:
 
 @style.kind(height=2.9)
 def speedup(data: Sequence[Any], ax: Any, against: str = "static") -> Any:
-    """Tokens per second relative to `static`: a group of bars for every run, a bar a policy.
+    """Tokens per second relative to one policy: a group of bars for every run, a bar for each
+    policy.
 
     The optimum of each run is the line across its group.
+
+    Args:
+        data: Results, each a `hmsim.Result` or what `hmsim run --json` prints of one.
+        ax: Axes to draw into; a figure of its own unless given.
+        against: The policy whose speed is 1.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: A run lacks that policy.
     """
     reports = [_report(each) for each in data]
     names = [name for name in reports[0]["policies"] if name != against]

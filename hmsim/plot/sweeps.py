@@ -34,8 +34,18 @@ def sweep_line(
 ) -> Any:
     """A number along an axis, a line for each policy, with the bound where there is one.
 
-    `x`: the axis, the first one with several values unless given. Every other axis stays at the
-    value that `at` names, at its middle one otherwise.
+    Args:
+        data: The dataset that `hmsim.open_sweep` gives.
+        ax: Axes to draw into; a figure of its own unless given.
+        x: The axis; the first one with several values unless given.
+        y: The number: a variable of the dataset, or `speedup` over static.
+        at: The value of every other axis, by name; its middle one unless given.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: There is no such axis, value or number; the nearest one is named.
     """
     x = x or next(iter(several(data)), None)
     if x is None:
@@ -73,10 +83,24 @@ def sweep_heatmap(
     policy: str | None = None,
     at: dict[str, Any] | None = None,
 ) -> Any:
-    """A number over two axes, of one policy. `value` "speedup" is over static.
+    """A number over two axes, of one policy.
 
-    `x` and `y`: the first two axes with several values unless given. `policy`: unless given, of
-    the schedules the one that is fastest over the whole map; a speed-up's is not static's.
+    Args:
+        data: The dataset that `hmsim.open_sweep` gives.
+        ax: Axes to draw into; a figure of its own unless given.
+        x: The axis from left to right; the first one with several values unless given.
+        y: The axis upwards; the second one unless given.
+        value: The number: a variable of the dataset, or `speedup` over static.
+        policy: Of which policy. Unless given, the schedule that is fastest over the whole map; for
+            a speed-up, another one than static.
+        at: The value of every other axis, by name; its middle one unless given.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: There is no such axis, value, number or policy, or there are not two axes of
+            several values.
     """
     axes = several(data)
     x = x or next((name for name in axes if name != y), None)

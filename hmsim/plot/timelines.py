@@ -23,10 +23,20 @@ MOVES = (
 
 @style.kind(height=5.0)
 def timeline(data: Any, ax: Any, policy: str | None = None) -> Any:
-    """Bandwidth by memory and cause, migrations, and HBM's residents, along the decode.
+    """Bandwidth by memory and cause (GB/s), migrations (GB/s) and HBM's residents (GB), along the
+    decode.
 
-    Of one policy: the fastest one that is a schedule, unless named. `ax`, one of a grid's, gives
-    its place to three axes that share their abscissa; the first of them is returned.
+    Args:
+        data: A `hmsim.Result`.
+        ax: One of a figure's subplots, which gives its place to three axes that share their
+            abscissa; a figure of its own unless given.
+        policy: Of which policy; the fastest one that is a schedule unless given.
+
+    Returns:
+        The first of the three axes.
+
+    Raises:
+        InputError: There is no such policy, or `ax` is none of a figure's subplots.
     """
     if policy is None:
         policy = style.fastest(

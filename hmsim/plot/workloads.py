@@ -9,7 +9,15 @@ from hmsim.plot import style
 
 @style.kind(height=2.6)
 def reuse(data: Any, ax: Any) -> Any:
-    """Reads by LRU stack distance: how large a buffer would have held the block."""
+    """Reads by LRU stack distance: how large a buffer would have held the block.
+
+    Args:
+        data: What `hmsim.workload.measure` finds.
+        ax: Axes to draw into; a figure of its own unless given.
+
+    Returns:
+        The axes.
+    """
     counts = data.reuse[:-1] / max(int(data.reuse.sum()), 1)
     seen = np.flatnonzero((np.cumsum(counts) > 0.001) & (np.cumsum(counts[::-1])[::-1] > 0))
     first, last = (int(seen[0]), int(seen[-1])) if len(seen) else (0, 0)
@@ -34,7 +42,15 @@ def reuse(data: Any, ax: Any) -> Any:
 
 @style.kind(height=2.6)
 def overlap(data: Any, ax: Any) -> Any:
-    """What share of a read set earlier ones of its layer hold, and the set one layer before."""
+    """What share of a read set the earlier ones of its layer hold, and the set one layer before.
+
+    Args:
+        data: What `hmsim.workload.measure` finds.
+        ax: Axes to draw into; a figure of its own unless given.
+
+    Returns:
+        The axes.
+    """
     back = np.arange(1, len(data.union) + 1)
     ax.plot(back, 100 * data.union, color=style.BLUE, marker="o", markersize=3.5, linewidth=1.2,
             label="in the union of the last steps")  # fmt: skip

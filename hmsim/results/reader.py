@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 class ResultFile:
     """A result file. Its record is read at once; per-step variables when they are asked for.
 
-    path        of the file
-    attributes  of the run as a whole
-    policies    their names, in the order of every array's first axis
-    totals      name -> float64 [policies]; names and units: `hmsim.results.schema.TOTALS`
+    Attributes:
+        path: Of the file.
+        record: All that the file says of the run as a whole and of each policy.
+        attributes: Of the run as a whole, by name.
+        policies: Names of the policies, in the order of every array's first axis.
+        totals: By name, a float64 array [policies] in the unit that
+            `hmsim.results.schema.TOTALS` says.
     """
 
     def __init__(self, path: Path, record: Record):
@@ -34,10 +37,18 @@ class ResultFile:
 
     @classmethod
     def open(cls, path: str | Path, partial: bool = False) -> Self:
-        """The result in the file `path`.
+        """Open a result file.
 
-        InputError if it is none, if an older hmsim wrote it, or (unless `partial`) if it was cut
-        short.
+        Args:
+            path: Of the file, as `hmsim run -o` or `hmsim.run(output=...)` wrote it.
+            partial: Take a file, too, whose run was cut short.
+
+        Returns:
+            The result.
+
+        Raises:
+            InputError: The file is no result, an older hmsim wrote it, or (unless `partial`) its
+                run was cut short.
         """
         record = read_record(path)
         if not record.attributes["complete"] and not partial:
@@ -54,13 +65,23 @@ class ResultFile:
 
     @property
     def spec(self) -> RunSpec:
-        """The configuration; `hmsim.run(result.spec)` repeats the run."""
+        """The configuration, resolved; `hmsim.run(result.spec)` repeats the run."""
         return resolve(parse_toml(self.attributes["config"], self.path), [], str(self.path))
 
     def steps(self, name: str) -> np.ndarray:
-        """A per-step variable: [policies, steps] or [policies, steps, memories (HBM, DRAM)].
+        """Read a per-step variable.
 
-        `token` and `layer` are [steps].
+        Args:
+            name: Of the variable, such as `time_s` (seconds), `promotion_bytes` (bytes) or
+                `resident_bytes`. `hmsim info FILE --json` lists them, and `to_xarray` has their
+                units.
+
+        Returns:
+            An array [policies, steps], or [policies, steps, memories] with HBM first and DRAM
+            second; `token` and `layer` are [steps].
+
+        Raises:
+            InputError: There is no variable of that name; the nearest one is named.
         """
         with hdf5.reading(self.path) as file:
             if name not in file:
@@ -68,21 +89,29 @@ class ResultFile:
             return hdf5.part(file, name)
 
     def bound_history(self) -> np.ndarray:
-        """How the bound was found, [passes, 3]: pass, best dual value so far in s, seconds taken.
+        """How the bound was found.
 
-        Empty where nothing was searched for, as with `bound.method = "split"`.
+        Returns:
+            float64 [passes, 3]: the number of the pass, the best value of the dual so far in
+            seconds, and the seconds taken from the start. [0, 3] where nothing was searched for, as
+            with `bound.method = "split"`.
         """
         with hdf5.reading(self.path) as file:
             return hdf5.part(file, "bound/history") if "bound/history" in file else np.zeros((0, 3))
 
     def bandwidth(self, moves: bool = False) -> np.ndarray:
-        """What each memory gives in each step, GB/s: float64 [policies, steps, memories].
+        """What each memory gives in each step, by the analytic times.
 
-        Memories are HBM, DRAM. Bytes that attention and weights read there over the step's analytic
-        time; their sum over memories is the aggregate bandwidth, as each byte is read once. With
-        `moves` everything that the memory carries: appends, promotions and demotions too, which
-        are in both memories' columns, as a move reads one and writes the other. 0 where a step
-        takes no time.
+        Bytes that attention and weights read in a memory, over the step's time. Their sum over both
+        memories is the aggregate bandwidth, as each byte is read once.
+
+        Args:
+            moves: Count everything that a memory carries: appends, promotions and demotions too. A
+                move is in both memories' columns, as it reads one and writes the other.
+
+        Returns:
+            GB/s, float64 [policies, steps, memories], with HBM first and DRAM second. 0 where a
+            step takes no time.
         """
         names = ["attention_read_bytes", "weight_read_bytes"]
         if moves:
@@ -92,7 +121,19 @@ class ResultFile:
         return np.divide(carried, seconds, out=np.zeros_like(carried), where=seconds > 0) / 1e9
 
     def total(self, policy: str, name: str) -> float:
-        """One of a policy's totals, in the file's unit; NaN where the run has none."""
+        """One of a policy's totals.
+
+        Args:
+            policy: Its name in this run.
+            name: Of the total, a key of `totals`, such as `total_time_s` or `gap`.
+
+        Returns:
+            The number in the unit that `hmsim.results.schema.TOTALS` says; NaN where the run has
+            none, as of replayed times where nothing was replayed.
+
+        Raises:
+            InputError: There is no such policy or total; the nearest one is named.
+        """
         if policy not in self.policies:
             raise InputError(
                 f"{self.path}: no policy {policy!r}{did_you_mean(policy, self.policies)}"
@@ -102,13 +143,16 @@ class ResultFile:
         return float(self.totals[name][self.policies.index(policy)])
 
     def report(self) -> dict[str, Any]:
-        """What `hmsim run --json` prints of this run."""
+        """What `hmsim run --json` prints of this run, as plain data."""
         return summary.as_dict(self.record)
 
     def to_xarray(self) -> "xarray.Dataset":
-        """Everything in the file, with dimensions policy, step and memory, and units.
+        """Everything in the file as a dataset. Needs xarray: `pip install 'hmsim[xarray]'`.
 
-        And one variable more: `read_bandwidth_GBps` [policy, step, memory], see `bandwidth`.
+        Returns:
+            A dataset with the dimensions policy, step and memory, and a unit on every variable. It
+            has one variable more than the file: `read_bandwidth_GBps` [policy, step, memory], see
+            `bandwidth`.
         """
         import xarray
 
@@ -122,17 +166,26 @@ class ResultFile:
         return data
 
     def to_dataframe(self) -> "pandas.DataFrame":
-        """The totals, a row for each policy; units stand in the columns' names, or are 1."""
+        """The totals as a table. Needs pandas, which xarray brings.
+
+        Returns:
+            A row for each policy. Units stand in the columns' names; what has none is a share or a
+            count.
+        """
         import pandas
 
         return pandas.DataFrame(self.totals, index=pandas.Index(self.policies, name="policy"))
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """The main totals for people: headings, and a row for each policy."""
+        """The main totals as text.
+
+        Returns:
+            The headings, and a row of cells for each policy.
+        """
         return summary.as_rows(self.record)
 
     def notes(self) -> list[str]:
-        """What a reader of the table must know, a line each: bound, replay, wall time."""
+        """What a reader of the table must know, a line each: the bound, the replay, the wall time."""
         return summary.notes(self.record)
 
     def __repr__(self) -> str:

@@ -19,5 +19,5 @@ class Sampling:
         return group % self.period == self._offset
 
     def taken(self, group: I64) -> np.ndarray:
-        """Measured groups and those before them, which leave the memories in their usual state."""
+        """Whether each of these groups is replayed: measured ones, and one before each as warm-up."""
         return self.measured(group) | self.measured(group + 1)

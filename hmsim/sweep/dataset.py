@@ -16,10 +16,21 @@ if TYPE_CHECKING:
 
 
 def open_sweep(directory: str | Path) -> "xarray.Dataset":
-    """The results in a sweep's directory, the axes as dimensions; NaN where a point is missing.
+    """Open the results in a sweep's directory.
 
-    Attributes say how many points there are, are missing and have failed. A sweep that is still
-    running, or was killed, gives what it has finished so far.
+    A sweep that is still running, or was killed, gives what it has finished so far.
+
+    Args:
+        directory: As `hmsim sweep -o` or `run_sweep` left it.
+
+    Returns:
+        A dataset with the axes and the policies as dimensions. A policy's numbers have the names
+        and units that they have in a result file (`total_time_s` in seconds, `gap` as a share); NaN
+        where a point is missing. The attributes `points`, `missing` and `failed` count points.
+
+    Raises:
+        InputError: The directory is not that of a sweep, its sweep has not begun, or an older hmsim
+            wrote it.
     """
     import xarray
 

@@ -24,15 +24,30 @@ def run_sweep(
     parquet: bool = False,
     allow_plugins: bool = False,
 ) -> "xarray.Dataset":
-    """Run a sweep, a TOML file or its plain data, into the directory `output`, and open it.
+    """Run a sweep into a directory, and open it.
 
-    In `jobs` worker processes (as many as there are cores), or on a Dask `scheduler`. With `resume`
-    a directory of the same sweep is gone on with. Points that fail are NaN; the attribute `failed`
-    counts them. With `allow_plugins` the policies of your own that the sweep names are imported.
-    Ctrl-C writes what is finished and raises KeyboardInterrupt. InputError where the
-    sweep is wrong, before anything runs.
+    Worker processes import the calling script. There, call this under
+    `if __name__ == "__main__":`.
 
-    Worker processes import the calling script: there, call it under `if __name__ == "__main__":`.
+    Args:
+        sweep: The path of a sweep's TOML file; or its plain data as a dict, whose relative paths
+            start at the current folder.
+        output: The directory: a new or an empty one, unless `resume`.
+        jobs: Number of worker processes; as many as there are cores unless given.
+        scheduler: Address of a Dask scheduler (`tcp://HOST:8786`), whose workers compute instead.
+        resume: Go on with a directory of the same sweep: compute what is missing, and try failed
+            points again.
+        parquet: Write the table as `sweep.parquet` too. Needs pyarrow.
+        allow_plugins: Import the policies of your own that the sweep names. They are code.
+
+    Returns:
+        What `open_sweep` gives. Points that fail are NaN there, and the attribute `failed` counts
+        them.
+
+    Raises:
+        InputError: The sweep is wrong, the directory holds something else, or a library is missing.
+            Found before anything runs.
+        KeyboardInterrupt: After Ctrl-C, once what is finished has been written.
     """
     if isinstance(sweep, dict):
         source, spec = "sweep", sweep_of(sweep, Path(), "sweep")

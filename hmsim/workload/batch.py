@@ -1,9 +1,19 @@
-"""Continuous batching: which sequences decode at which token step, and where their pages lie.
+"""Continuous batching: which sequences decode at which token step, and where their blocks lie.
 
 All layers see the same sequences, so a schedule is of token steps and of the slots of one lane.
-A sequence's pages have *local* numbers 0, 1, ... by position; `run_*` map them to slots. A slot is
-never used twice, and slot and page always agree modulo 64, so that a bitset over local pages moves
-into a row of the lane's slots word by word. Sequences that share a prompt prefix share its pages.
+A sequence's blocks (*pages* in this file's names, as other texts on batching call them) have
+*local* numbers 0, 1, ... by position; `run_*` map them to slots, in runs of whole words. A slot is
+never used
+twice, and a block's local number and its slot always agree modulo 64:
+
+    local    | 0 .. 63 | 64 .. 127 | 128 .. 150 |           words 0, 1, 2 of the sequence
+                  |          |           |
+                  | +5 words | +5        | +9                run_shift of two runs
+                  v          v           v
+    slot     |320 .. 383|384 .. 447| ... |704 .. 726|        words 5, 6 and 11 of the lane
+
+So a bitset over local numbers moves into a row of the lane's slots word by word, without shifting
+bits. Sequences that share a prompt prefix share its blocks.
 """
 
 from collections import deque
@@ -46,7 +56,9 @@ class Schedule(NamedTuple):
     alive: U64  # [slots / 64] bitset of the slots that hold a block before step 0
 
     def owners(self) -> tuple[I64, I64]:
-        """Sequence (the first, of a shared page) and local page at each slot; -1 for padding."""
+        """Sequence (the first, of a shared block) and local number of the block at each slot; -1:
+        none.
+        """
         sequence = np.full(self.slots, -1, np.int64)
         page = np.full(self.slots, -1, np.int64)
         for s in range(self.start.size - 1, -1, -1):

@@ -31,18 +31,32 @@ Addresses = Callable[[int, I64], tuple[I64, I64]]
 
 @dataclass(frozen=True)
 class Selected:
-    """What of a workload is exported, and how fast it arrives."""
+    """What of a workload is exported, and how fast it arrives.
 
-    first: int = 0  # step
-    last: int | None = None  # one past the last step; None: to the end
-    every: int = 1  # only every so many steps
-    tier: int | None = None  # HBM, DRAM, or both: then DRAM lies behind HBM
-    hbm_bytes: int = 0  # capacity of HBM for blocks, where DRAM's addresses begin
-    rate: float = 1e12  # bytes a second
-    stride: int | None = None  # bytes from block to block; None: whole transactions
+    Attributes:
+        first: The first step.
+        last: One past the last step; None: to the end.
+        every: Only every so many steps.
+        tier: HBM (0), DRAM (1), or None for both; DRAM then lies behind HBM.
+        hbm_bytes: Bytes of HBM for blocks, where DRAM's addresses begin.
+        rate: Bytes a second at which requests arrive.
+        stride: Bytes from block to block; None: the block's own, rounded up to whole transactions.
+    """
+
+    first: int = 0
+    last: int | None = None
+    every: int = 1
+    tier: int | None = None
+    hbm_bytes: int = 0
+    rate: float = 1e12
+    stride: int | None = None
 
     def check(self) -> None:
-        """InputError for a pace or a period that makes no sense."""
+        """Check the pace and the period.
+
+        Raises:
+            InputError: One of them makes no sense.
+        """
         if not 1 <= self.rate < math.inf:
             raise InputError(f"rate: {self.rate:g} bytes/s: from 1 byte/s up, such as '1 TB/s'")
         if self.every < 1:
@@ -50,7 +64,12 @@ class Selected:
 
 
 class Estimate(NamedTuple):
-    """How much an export will write, at most: a tier may hold less than everything."""
+    """How much an export will write, at most: a tier may hold less than everything.
+
+    Attributes:
+        requests: Number of requests.
+        file_bytes: Bytes of the file, before any gzip.
+    """
 
     requests: int
     file_bytes: int
@@ -79,7 +98,19 @@ class StaticAddresses:
 
 
 def estimate(workload: Workload, form: str, selected: Selected) -> Estimate:
-    """Requests and bytes that `export` would write, from one pass over the read counts."""
+    """How much `export` would write, from one pass over the numbers of reads.
+
+    Args:
+        workload: What would be exported.
+        form: A key of `hmsim.exchange.memory_formats.FORMATS`.
+        selected: What of it.
+
+    Returns:
+        Requests and bytes, at most.
+
+    Raises:
+        InputError: The format is unknown, or the selection makes no sense.
+    """
     kind = format_of(form)
     selected.check()
     size = workload.geometry.block_bytes
@@ -105,13 +136,31 @@ def export(
     notes: dict[str, Any] | None = None,
     inputs: Iterable[str | Path] = (),
 ) -> int:
-    """Write `workload` as a trace of another tool; returns how many requests it holds.
+    """Write a workload as a memory trace of another tool.
 
-    `form`: a key of FORMATS. `addresses`: None for `StaticAddresses`; else called once for every
-    exported step, in order. The file is at `path` once it is complete, gzipped if the name ends in
-    .gz; a sidecar `NAME.meta.json` says where it comes from, with `notes` (what `addresses` stands
-    for, say). Raises InputError for an unknown format, a selection that holds no request, or a place
-    that cannot be written to or is one of the `inputs`.
+    A step's reads go to the addresses where its blocks lie, then its appends; both are split into
+    the target's transactions. Weights are left out. The file is there once it is complete, and
+    gzipped if its name ends in .gz. A sidecar `NAME.meta.json` says where it comes from.
+
+    Args:
+        workload: What is exported.
+        form: A key of `hmsim.exchange.memory_formats.FORMATS`; docs/workloads.md describes them.
+        path: The file.
+        selected: Which steps and which memory, and how fast requests arrive.
+        target: What the format needs to know of the simulator that will read it.
+        addresses: Where blocks lie: called once for every exported step, in order, with its number
+            and its blocks' numbers, int64 [n], for the tier and the byte address of each. None:
+            blocks keep to the order in which they come to be, in HBM until it is full.
+        progress: Called with the number of steps done so far.
+        notes: More for the sidecar: what `addresses` stands for, say.
+        inputs: Files that must not be overwritten.
+
+    Returns:
+        How many requests the trace holds.
+
+    Raises:
+        InputError: The format is unknown, the selection holds no request, or a file cannot be
+            written or is one of the inputs.
     """
     kind, shape = format_of(form), workload.geometry
     selected.check()

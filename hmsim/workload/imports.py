@@ -42,11 +42,23 @@ def import_file(
     changes: dict[str, Any] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Turn the file at `path`, of a format of `FORMATS`, into `out`.
+    """Turn a file of another tool into a trace file, or into a plain address trace.
 
-    Requests and score matrices become trace files by way of a spec, of which `changes` are keys;
-    the founding authors' CSV becomes a trace file; address traces become plain ones. Raises
-    InputError for whatever is wrong with the file or the format; no partial file stays behind.
+    Requests and score matrices become trace files by way of a spec; so does the founding authors'
+    CSV without one; address traces become plain ones for `hmsim replay`. No partial file stays
+    behind.
+
+    Args:
+        path: The other tool's file.
+        form: One of FORMATS; docs/workloads.md describes them.
+        out: The file to write.
+        changes: Keys of the spec that requests or a matrix go into, such as `{"batch": 64}`; of the
+            authors' CSV, `model` alone.
+        progress: Called with the number of steps done so far.
+
+    Raises:
+        InputError: The format is unknown, the file is missing or malformed (with its line), a key
+            is wrong, or `out` cannot be written.
     """
     changes = changes or {}
     if form not in FORMATS:

@@ -11,7 +11,13 @@ from hmsim.workload.steps import I64, U64, Steps, Workload
 
 
 class Step(NamedTuple):
-    """One (token, layer): a row of a chunk, of whose arrays it gives views."""
+    """One (token, layer): a row of a table of steps, of whose arrays it gives views.
+
+    Attributes:
+        chunk: The table.
+        row: The row of it.
+        workload: The workload that it is a step of.
+    """
 
     chunk: Steps
     row: int
@@ -34,27 +40,27 @@ class Step(NamedTuple):
 
     @property
     def bits(self) -> U64:
-        """[words] bit s % 64 of word s // 64: the block at slot s is read."""
+        """The read set, uint64 [words]: bit s % 64 of word s // 64 says that slot s is read."""
         return self.chunk.bits[self.row]
 
     @property
     def reads(self) -> int:
-        """Blocks read."""
+        """How many blocks are read."""
         return int(self.chunk.reads[self.row])
 
     @property
     def append_slot(self) -> I64:
-        """Slots of the blocks appended to, ascending."""
+        """Slots of the blocks appended to, int64 [appends], ascending."""
         return self.chunk.append_slot[self._appends]
 
     @property
     def append_bytes(self) -> I64:
-        """Bytes appended to each of them."""
+        """Bytes appended to each of them, int64 [appends]."""
         return self.chunk.append_bytes[self._appends]
 
     @property
     def hbm_bytes(self) -> float:
-        """Bytes of weights and index read."""
+        """Bytes of weights and index read from HBM."""
         return float(self.chunk.hbm_bytes[self.row])
 
     @property
@@ -63,7 +69,12 @@ class Step(NamedTuple):
         return float(self.chunk.compute_s[self.row])
 
     def blocks(self) -> tuple[I64, I64]:
-        """Sequence and position of every block read, both [reads]."""
+        """The blocks that are read.
+
+        Returns:
+            Sequence and position in it of each, both int64 [reads]. The block at position p of a
+            sequence holds its tokens p * tokens_per_block and on.
+        """
         slots = numbers(self.bits)
         geometry = self.workload.geometry
         _, sequence, position = self.workload.locate(self.layer * geometry.slots + slots)
@@ -76,9 +87,17 @@ class Step(NamedTuple):
 
 
 def steps(spec: WorkloadSpec | Mapping[str, Any] | str | Path) -> Iterator[Step]:
-    """Every step of a workload: of a spec, its `[workload]` table, a TOML file or a trace file.
+    """Every step of a workload, one after another, whatever the workload's length.
 
-    Raises InputError for what is wrong with it.
+    Args:
+        spec: What `open_workload` takes: a spec, a `[workload]` table as a dict, or the path of a
+            TOML file or of a trace file.
+
+    Yields:
+        The steps. Their arrays are never written to again, so they may be kept.
+
+    Raises:
+        InputError: The spec, or a file, is missing or wrong; raised with the first step.
     """
     workload = open_workload(spec)
     for chunk in workload.chunks():

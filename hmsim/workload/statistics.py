@@ -25,34 +25,60 @@ class Statistics:
 
     The hit rates, reuse distances and popularity come from a sample: evenly spaced lanes, their
     first `SAMPLED_READS` reads.
+
+    Attributes:
+        steps: Number of steps.
+        tokens: Number of token steps.
+        layers: Number of layers.
+        sequences: Number of sequences.
+        blocks: Blocks that ever live.
+        prompt_blocks: Blocks alive before step 0.
+        block_bytes: Bytes of a block.
+        reads: Blocks read, in all steps.
+        appended_bytes: Bytes appended, in all steps.
+        weight_bytes: Bytes of weights and index read, in all steps.
+        peak_blocks: Blocks alive at once, at most.
+        density: Share of the blocks alive that a step reads, the mean over steps.
+        overlap: Share of a read set that the lane's read set before holds.
+        overlap_by_layer: The same for each layer, float64 [layers].
+        adjacent_overlap: Share of a read set that the layer before holds, in the same token.
+        union: Share of a read set that the last 1, 2, ... together hold, float64 [WINDOW].
+        working_set: Blocks read in 2, 3, ... consecutive steps of a lane, float64 [WINDOW - 1].
+        top_share: Share of the reads that go to the most read blocks, float64 [TOP].
+        lru: Hit rate of an LRU buffer of each size, float64 [BUFFERS].
+        belady: The best possible hit rate of the same buffers, float64 [BUFFERS].
+        lru_multiple: Hit rate of an LRU buffer of multiples of a read set, float64 [MULTIPLES].
+        belady_multiple: The best possible one of the same, float64 [MULTIPLES].
+        reuse: Reads at LRU stack distance 0, 1, 2..3, 4..7, ..., and at last first reads; int64
+            [n].
     """
 
     steps: int
     tokens: int
     layers: int
     sequences: int
-    blocks: int  # that ever live
+    blocks: int
     prompt_blocks: int
     block_bytes: int
     reads: int
     appended_bytes: int
     weight_bytes: float
-    peak_blocks: int  # alive at once
-    density: float  # blocks read / blocks alive, mean over steps
-    overlap: float  # of a read set with the lane's last one
-    overlap_by_layer: F64  # [layers]
-    adjacent_overlap: float  # of a read set with that of the layer before, same token
-    union: F64  # [WINDOW] share of a read set that the last 1, 2, ... hold
-    working_set: F64  # [WINDOW] blocks read in 2, 3, ... consecutive steps of a lane
-    top_share: F64  # [TOP] of reads that go to the most read blocks
-    lru: F64  # [BUFFERS] hit rate
-    belady: F64  # [BUFFERS] best possible hit rate
-    lru_multiple: F64  # [MULTIPLES]
-    belady_multiple: F64  # [MULTIPLES]
-    reuse: I64  # reads at LRU stack distance 0, 1, 2..3, 4..7, ...; then first accesses
+    peak_blocks: int
+    density: float
+    overlap: float
+    overlap_by_layer: F64
+    adjacent_overlap: float
+    union: F64
+    working_set: F64
+    top_share: F64
+    lru: F64
+    belady: F64
+    lru_multiple: F64
+    belady_multiple: F64
+    reuse: I64
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data: bytes carry it in their names, curves are keyed by their abscissa."""
+        """Plain data: curves are keyed by their abscissa, and what cannot be told is None."""
         plain = {k: _finite(v) for k, v in vars(self).items() if not isinstance(v, np.ndarray)}
         return plain | {
             "overlap_by_layer": _plain(self.overlap_by_layer),
@@ -103,7 +129,17 @@ class Statistics:
 
 
 def measure(workload: Workload, progress: Callable[[int], None] | None = None) -> Statistics:
-    """Statistics of `workload`, in one pass; `progress` is told the steps done so far."""
+    """Statistics of a workload, as the literature on sparse attention reports them, in one pass.
+
+    Best possible hit rates are Belady's (IBM Systems Journal 5, 1966), with bypass.
+
+    Args:
+        workload: What is measured.
+        progress: Called with the number of steps done so far.
+
+    Returns:
+        The statistics; `format_table()` prints them, `as_json()` gives plain data.
+    """
     shape = workload.geometry
     slide = _Slide(shape.lanes, shape.words)
     sample = _Sample(shape.lanes, shape.slots)

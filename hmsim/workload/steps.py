@@ -35,19 +35,31 @@ CHUNK_BYTES = 12 << 20  # of a chunk's bitsets: enough to hide Python, little en
 
 
 class Geometry(NamedTuple):
-    """Sizes of a workload. `words` = 64-bit words of one lane's bitset."""
+    """Sizes of a workload.
+
+    Attributes:
+        steps: Number of steps.
+        lanes: Number of lanes: the layers, or 1 where all blocks share one.
+        slots: Slots of a lane, a multiple of 64. Not every slot need ever hold a block.
+        block_bytes: Bytes of a block.
+        tokens_per_block: Tokens of a block.
+        layers: Layers of the model that are decoded.
+        sequences: Number of sequences.
+        resident_bytes: Bytes of weights and state that occupy HBM throughout.
+    """
 
     steps: int
     lanes: int
-    slots: int  # per lane, a multiple of 64; not every slot need ever hold a block
+    slots: int
     block_bytes: int
     tokens_per_block: int
     layers: int
     sequences: int
-    resident_bytes: float  # weights that occupy HBM throughout
+    resident_bytes: float
 
     @property
     def words(self) -> int:
+        """Words of a lane's bitset, 64 slots each."""
         return self.slots // 64
 
 
@@ -60,21 +72,37 @@ class Steps(NamedTuple):
     any other and nobody asks where it comes from.
 
     All arrays are C-contiguous and never written to again. Kernels take a table as it is.
+
+    Attributes:
+        first: Number of row 0, counted from the workload's beginning.
+        lane: int64 [K], the lane that the step reads and appends to.
+        token: int64 [K], the token step, counted from 0 or as the model counts; non-decreasing.
+        bits: uint64 [K, words], the slots of the lane that are read.
+        reads: int64 [K], the number of bits set.
+        append_offset: int64 [K + 1], where each row's appends begin and end.
+        append_slot: int64 [appends], slots of the step's lane that are appended to, ascending in a
+            row.
+        append_bytes: int64 [appends], bytes appended.
+        append_born: int64 [appends], 1 where this append is the block's birth.
+        death_offset: int64 [K + 1], where each row's deaths begin and end.
+        death_block: int64 [deaths], global numbers of blocks that exist no more from that step on.
+        hbm_bytes: float64 [K], bytes of other HBM reads (weights).
+        compute_s: float64 [K], seconds that the step takes at least.
     """
 
-    first: int  # number of row 0, counted from the workload's beginning
-    lane: I64  # [K]
-    token: I64  # [K] token step, counted from 0 or as the model counts; non-decreasing
-    bits: U64  # [K, words] slots of the lane that are read
-    reads: I64  # [K] number of bits set
-    append_offset: I64  # [K + 1]
-    append_slot: I64  # slots (of the step's lane) appended to, ascending
+    first: int
+    lane: I64
+    token: I64
+    bits: U64
+    reads: I64
+    append_offset: I64
+    append_slot: I64
     append_bytes: I64
-    append_born: I64  # 1 where this append is the block's birth
-    death_offset: I64  # [K + 1]
-    death_block: I64  # global numbers of blocks that exist no more from this step on
-    hbm_bytes: F64  # [K] other HBM reads (weights)
-    compute_s: F64  # [K] compute floor, seconds
+    append_born: I64
+    death_offset: I64
+    death_block: I64
+    hbm_bytes: F64
+    compute_s: F64
 
     @property
     def rows(self) -> int:
@@ -83,22 +111,34 @@ class Steps(NamedTuple):
 
     @property
     def append_row(self) -> I64:
-        """The row of every append."""
+        """The row of every append, int64 [appends]."""
         return np.repeat(np.arange(self.rows), np.diff(self.append_offset))
 
     @property
     def death_row(self) -> I64:
-        """The row of every death."""
+        """The row of every death, int64 [deaths]."""
         return np.repeat(np.arange(self.rows), np.diff(self.death_offset))
 
     def append_block(self, slots: int) -> I64:
-        """The global number of the block of every append, for lanes of so many slots."""
+        """The block of every append.
+
+        Args:
+            slots: Slots of a lane.
+
+        Returns:
+            Global block numbers, int64 [appends].
+        """
         return self.lane[self.append_row] * slots + self.append_slot
 
     def slice(self, first: int, last: int) -> "Steps":
-        """Rows first .. last - 1 as a table of their own; 0 <= first <= last <= K.
+        """Some rows as a table of their own.
 
-        Views of these arrays, but for the offsets where they have to be counted anew.
+        Args:
+            first: The first of them; 0 <= first <= last.
+            last: One past the last of them; last <= K.
+
+        Returns:
+            Views of these arrays, but for the offsets where they have to be counted anew.
         """
         if (first, last) == (0, self.rows):
             return self
@@ -122,9 +162,13 @@ class Steps(NamedTuple):
 
     @staticmethod
     def join(parts: Sequence["Steps"]) -> "Steps":
-        """One table of tables that follow each other; there must be one at least.
+        """One table of tables that follow each other.
 
-        Where all but one are empty the answer is that one itself.
+        Args:
+            parts: The tables, one at least.
+
+        Returns:
+            The table. Where all parts but one are empty it is that one itself.
         """
         filled = [part for part in parts if part.rows] or list(parts[:1])
         if len(filled) == 1:
@@ -137,7 +181,14 @@ class Steps(NamedTuple):
 
     @staticmethod
     def empty(words: int) -> "Steps":
-        """The table of no steps, of lanes of so many words."""
+        """The table of no steps.
+
+        Args:
+            words: Words of a lane's bitset.
+
+        Returns:
+            The table.
+        """
         none, offset, no_seconds = np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0)
         bits = np.zeros((0, words), np.uint64)
         return Steps(
@@ -175,30 +226,50 @@ class Steps(NamedTuple):
 
 
 class Workload(Protocol):
-    """A re-iterable, deterministic source of chunks of steps.
+    """A re-iterable, deterministic source of steps.
 
-    `chunks()` may be called any number of times and always yields the same steps, in tables of
-    whole tokens that are not empty; their sizes are the source's own choice and say nothing.
-    `prompt` holds the blocks that exist before step 0.
+    Attributes:
+        title: A name for people.
+        toml: The spec that makes it again, as TOML; empty where there is none.
+        seed: Of its randomness.
     """
 
     title: str
-    toml: str  # the spec that makes it again
+    toml: str
     seed: int
 
     @property
-    def geometry(self) -> Geometry: ...
+    def geometry(self) -> Geometry:
+        """Its sizes."""
+        ...
 
     @property
     def prompt(self) -> U64:
-        """Bitsets [lanes, words] of the blocks alive before step 0."""
+        """The blocks alive before step 0: bitsets, uint64 [lanes, words]."""
         ...
 
     def locate(self, block: I64) -> tuple[I64, I64, I64]:
-        """Layer, sequence and position in its sequence of each of these block numbers."""
+        """Where blocks belong.
+
+        Args:
+            block: Global block numbers (lane * slots + slot), int64 [n].
+
+        Returns:
+            Layer, sequence, and position in the sequence of each block, all int64 [n]; -1 for what
+            is not known, such as of slots that never hold a block.
+        """
         ...
 
-    def chunks(self) -> Iterator[Steps]: ...
+    def chunks(self) -> Iterator[Steps]:
+        """All steps, in tables of whole tokens, none of them empty.
+
+        It may be called any number of times and always yields the same steps. The sizes of the
+        tables are the source's own choice and say nothing.
+
+        Yields:
+            The tables, in order.
+        """
+        ...
 
 
 def group_starts(token: I64, barrier: str) -> I64:

@@ -98,10 +98,19 @@ def save(
     progress: Callable[[int], None] | None = None,
     inputs: Iterable[str | Path] = (),
 ) -> None:
-    """Write `workload` as a trace file, streaming; `progress` is told the steps done so far.
+    """Write a workload as a trace file (HDF5), streaming.
 
     Two passes: the first learns when blocks live, the second writes what is read. Blocks are
-    numbered by lane and slot.
+    numbered by lane and slot. docs/workloads.md describes the file.
+
+    Args:
+        workload: What is written.
+        path: The file. It is there once it is complete.
+        progress: Called with the number of steps written so far.
+        inputs: Files that must not be overwritten, as the workload is read from them.
+
+    Raises:
+        InputError: The file cannot be written, or is one of the inputs.
     """
     shape = workload.geometry
     birth, death = _lives(workload)

@@ -32,7 +32,7 @@ def an_instance(rng, variant, barrier, capacity=None, **sizes):
 def test_the_evaluator_finds_the_same_time(seed, variant, barrier):
     rng = np.random.default_rng(seed)
     problem, rates, setting, grid = an_instance(rng, variant, barrier, blocks=9, steps=20)
-    settle, steps = rounding.kernel.settle, problem.steps
+    commit, steps = rounding.kernel.commit, problem.steps
     schedule = np.zeros((problem.blocks, steps), np.int64)
 
     def watched(pages, masks, *rest):
@@ -42,7 +42,7 @@ def test_the_evaluator_finds_the_same_time(seed, variant, barrier):
             slot = grid.slot[page, int(mask).bit_length() - 1]
             assert int(mask).bit_count() == 1
             before = use.occupied()
-            settle(np.array([page]), np.array([mask]), *rest)
+            commit(np.array([page]), np.array([mask]), *rest)
             row = use.occupied() - before
             number = grid.lane[page] * slots + slot
             at = np.searchsorted(problem.number, number)
@@ -54,7 +54,7 @@ def test_the_evaluator_finds_the_same_time(seed, variant, barrier):
     slots = int(grid.slot.max()) + 1
     monkeypatch = pytest.MonkeyPatch()
     with monkeypatch.context() as patch:
-        patch.setattr(rounding.kernel, "settle", watched)
+        patch.setattr(rounding.kernel, "commit", watched)
         patch.setattr(rounding, "MOST_IN_A_BATCH", 1)
         use, _ = rounding.rounded(setting, grid, random_prices(rng, setting))
     assert ((schedule == 0) | (schedule == 1)).all()

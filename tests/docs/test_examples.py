@@ -82,9 +82,10 @@ def test_policy_of_its_page(tmp_path, monkeypatch):
     assert main(shlex.split(command)[1:]) == 0
     result = hmsim.Result.open("buffers.h5")
     block_bytes = 16 * 4096  # tokens of a block, KV of a token and layer
-    resident = result.steps("resident_bytes")[result.policies.index("hot-buffer")]
+    mine = "hot_buffer:HotBuffer"
+    resident = result.steps("resident_bytes")[result.policies.index(mine)]
     assert resident.max() <= 3 * 4 * 16 * block_bytes  # layers, sequences, places
-    assert result.total("hot-buffer", "migrated_bytes") > 0
+    assert result.total(mine, "migrated_bytes") > 0
 
 
 def test_the_options_of_the_policies_page_are_taken():

@@ -38,12 +38,12 @@ def test_a_workload_opens_from_whatever_its_steps_do(tmp_path):
     spec = WorkloadSpec(**TABLE)
     save(open_workload(spec), tmp_path / "t.h5")
     (tmp_path / "s.toml").write_text(tomli_w.dumps({"workload": {"trace": "t.h5"}}))
-    expected = [chunk.bits.tolist() for chunk in open_workload(spec).chunks()]
+    expected = [chunk.reads.tolist() for chunk in open_workload(spec).chunks()]
     for source in (TABLE, str(tmp_path / "t.h5"), tmp_path / "s.toml"):
-        assert [chunk.bits.tolist() for chunk in open_workload(source).chunks()] == expected
+        assert [chunk.reads.tolist() for chunk in open_workload(source).chunks()] == expected
     for source in ("t.h5", "s.toml", {"trace": "t.h5"}):
         again = open_workload(source, base=tmp_path)
-        assert [chunk.bits.tolist() for chunk in again.chunks()] == expected
+        assert [chunk.reads.tolist() for chunk in again.chunks()] == expected
 
 
 def test_arrays_are_views():

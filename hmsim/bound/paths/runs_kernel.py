@@ -45,7 +45,7 @@ def forward(
     ahead: F64,
     dram: F64,
 ) -> None:
-    """Take blocks through segments: `dram` and `ahead` [blocks] as in `grid_kernel.Scratch`.
+    """Take blocks through segments: `dram` and `ahead` [blocks] as in `words_kernel.Scratch`.
 
     `tables` hold lanes from `first_lane` on, each from stretch `base[lane]` on.
     """

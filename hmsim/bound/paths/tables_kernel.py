@@ -11,8 +11,22 @@ Level l >= 1 cuts the stretches into spans of 2^l; an entry in the left half of 
 product from its stretch to the middle, one in the right half the product from the middle to its
 stretch. Level 0 holds the stretches themselves.
 
-Nothing can be gained by more than one trip to DRAM between two steps at which a block is read, nor
-by any trip to HBM, so a few numbers a stretch recall where its moves are.
+Lemma. Within a stretch, some cheapest path never makes a trip to HBM (from DRAM and back), and
+makes
+one trip to DRAM at most. Proof. Take a stay in HBM that begins and ends with a move in the stretch:
+no read falls into it, so it costs a promotion, capacity and a demotion, none of which is negative;
+without it the path is no dearer. Two trips to DRAM have such a stay between them.
+
+So a path that begins and ends in DRAM stays there, one that changes its memory moves once, and one
+that begins and ends in HBM stays, or makes one trip. Each of these is found in one go through the
+steps, and `Tables.moves` recalls where the moves after the first step are:
+
+    column 0   the promotion of a path from DRAM to HBM
+    column 1   the demotion of a path from HBM to DRAM
+    column 2   the demotion of the trip, -1 where staying is cheaper
+    column 3   the promotion of the trip, likewise
+
+The move of the first step, after its read, has prices of its own; `Tables.via` recalls it.
 """
 
 from typing import NamedTuple

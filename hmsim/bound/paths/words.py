@@ -1,8 +1,9 @@
 """Blocks' reads as bits, in pages of 64 blocks that go through the price tables together.
 
-A *page* is 64 blocks of one lane; it has one word for each of the lane's stretches, all of a page's
-next to each other. At one bit a block and stretch, all of the founding paper's workload (13.6
-billion) takes 1.7 GB.
+In this folder a *page* is 64 blocks of one lane: neighbours, or those of a sample. It has one word
+for each of the lane's stretches, all of a page's next to each other; bit i of the word says whether
+block i is read in that stretch. At one bit a block and stretch, all of the founding paper's
+workload (13.6 billion) takes 1.7 GB.
 """
 
 from typing import NamedTuple

@@ -275,10 +275,11 @@ def stream(
     ahead: F64,
     dram: F64,
 ) -> None:
-    """Take words of a lane's blocks from stretch `first_stretch` on, through as many as `source` has.
+    """Take words of a lane's blocks from stretch `first_stretch` on, through as many as `source`
+    has.
 
-    A stretch's reads are row `source[j]` of `bits`, or `waiting` for -1. `events` are the lane's, as
-    `sort_events` leaves them; `ahead` and `dram` [slots] as in `Scratch`.
+    A stretch's reads are row `source[j]` of `bits`, or `waiting` for -1. `events` are the lane's,
+    as `sort_events` leaves them; `ahead` and `dram` [slots] as in `Scratch`.
     """
     slot_of, event_stretch = events.block, events.stretch
     event_kind, event_value = events.kind, events.value
@@ -307,4 +308,4 @@ def stream(
                 else:
                     mine[i] = 0.0
                 event += 1
-            cross(word, j, value, mine, owed)  # whence is not kept, and so costs nothing
+            cross(word, j, value, mine, owed)  # its two words are not used: the compiler drops them

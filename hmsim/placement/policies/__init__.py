@@ -41,12 +41,22 @@ def make(
     known: Mapping[str, str] = BUILT_IN,
     allow: Allow = False,
 ) -> Any:
-    """The policy of that name, built with its options; InputError if there is none.
+    """Build a policy.
 
-    It is called `name` from then on, as the command called it. `known` maps names to
-    `module:CLASS`. The option `policy` makes `name` an alias: one run can hold a policy with
-    several settings. `allow`: which policies of users' own may be imported (all, none, or those of
-    some names).
+    Args:
+        name: A key of BUILT_IN, or `package.module:CLASS` for one of your own; or an alias, where
+            `options` has `policy`. The policy is called so from then on.
+        options: Its parameters. The option `policy` names the policy that an alias stands for, so
+            that one run can hold a policy with several settings.
+        known: Names of policies, and their homes as `module:CLASS`.
+        allow: Which policies of users' own may be imported, which are code: True for all, False for
+            none, or some names.
+
+    Returns:
+        The policy.
+
+    Raises:
+        InputError: There is no such policy, it may not be imported, or it has no such option.
     """
     label, options = name, dict(options or {})
     name = resolved(name, options, known)

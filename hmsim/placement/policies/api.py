@@ -26,14 +26,15 @@ BoundKind = Literal["variant", "own", "pooled"]
 class BasePolicy:
     """Whatever a run can name: it says what it is, and makes its own run.
 
-    name          as the command takes it; the run sets it
-    ahead_tokens  how many tokens ahead it looks; 0: none
-    foresight     whether it knows of reads to come in any other way as well
-    is_schedule   whether it says where each block lives and keeps to HBM's capacity; a policy that
-                  does not is a floor, which no figure takes for the fastest policy
-    bound_kind    what its time is held against: "variant", the certified bound of the run's latency
-                  model; "own", its own time, as it is a bound itself; "pooled", the bound that
-                  holds where weights, too, may be read from either memory
+    Attributes:
+        name: As the command takes it; the run sets it.
+        ahead_tokens: How many tokens ahead it looks; 0: none.
+        foresight: Whether it knows of reads to come in any other way as well.
+        is_schedule: Whether it says where each block lives and keeps to HBM's capacity. A policy
+            that does not is a floor, which no figure takes for the fastest policy.
+        bound_kind: What its time is held against: `variant`, the certified bound of the run's
+            latency model; `own`, its own time, as it is a bound itself; `pooled`, the bound that
+            holds where weights, too, may be read from either memory.
     """
 
     name: str
@@ -50,15 +51,37 @@ class BasePolicy:
         variant: str,
         barrier: str = "layer",
     ) -> Run:
-        """A fresh run of this policy. `capacity`: all of HBM, bytes, resident weights included.
+        """A fresh run of this policy.
 
-        `variant` and `barrier` are the run's latency model; a policy need not reckon with it.
+        Args:
+            workload: What is read at which step.
+            capacity: All of HBM in bytes, resident weights included.
+            rates: Bandwidths in bytes per second.
+            variant: The run's latency model; a policy need not reckon with it.
+            barrier: Where memories wait for each other: `layer` or `token`.
+
+        Returns:
+            The run, which takes the workload's steps in order.
+
+        Raises:
+            InputError: The weights alone are more than HBM holds, or an option does not fit the
+                workload.
         """
         raise NotImplementedError
 
 
 class Policy(BasePolicy):
-    """A placement rule. Override `step`, and `prompt`, `own` or `ahead_tokens` where needed."""
+    """A placement rule. Override `step`, and `prompt`, `own` or `ahead_tokens` where needed.
+
+    `step(now, hbm, own, moves)` is compiled by `policy_step` and takes no `self`: it is a function
+    of what it is given. A policy's parameters are those of its `__init__`, and stand under
+    `[policies.options.NAME]`. docs/policies.md walks through an example.
+
+    Attributes:
+        step: The step function.
+        variant: The latency model of the run, which sets it before it calls `prompt`.
+        barrier: Where memories wait for each other; likewise.
+    """
 
     step: ClassVar[Callable]
     # The latency model of the run, which sets both before it calls `prompt`.
@@ -77,19 +100,48 @@ class Policy(BasePolicy):
         variant: str,
         barrier: str = "layer",
     ) -> Run:
+        """A fresh run of this policy; see `BasePolicy.start`."""
         return PolicyRun(self, workload, capacity, rates, variant, barrier)
 
     def prompt(self, workload: Workload, capacity: int, rates: Rates) -> U64:
-        """Prompt blocks in HBM before step 0, [lanes, words]: the oldest, until HBM is full."""
+        """Which blocks are in HBM before step 0: here the oldest ones of the prompt, until HBM is
+        full.
+
+        Args:
+            workload: The workload, whose `prompt` holds the blocks that exist.
+            capacity: Blocks that HBM holds beside the weights.
+            rates: Bandwidths in bytes per second.
+
+        Returns:
+            Bitsets, uint64 [lanes, words]; at most `capacity` blocks, all of the prompt.
+        """
         return oldest_first(workload.prompt, capacity)
 
     def own(self, geometry: Geometry, capacity: int, rates: Rates, resident: U64) -> Own:
-        """The policy's memory before step 0, where `resident` [lanes, words] is in HBM."""
+        """The policy's memory before step 0, which its step function is given at each step.
+
+        Args:
+            geometry: Sizes of the workload.
+            capacity: Blocks that HBM holds beside the weights.
+            rates: Bandwidths in bytes per second.
+            resident: Bitsets of the blocks in HBM, uint64 [lanes, words].
+
+        Returns:
+            Arrays of any size, kept from step to step.
+        """
         return Own(np.zeros((1, geometry.words), np.uint64), np.zeros(1, np.int64), np.zeros(1))
 
 
-def oldest_first(blocks: U64, room: int) -> U64:
-    """The first `room` of the blocks [lanes, words], by slot, then lane."""
+def oldest_first(blocks: U64, most: int) -> U64:
+    """The oldest of some blocks, by slot, then lane.
+
+    Args:
+        blocks: Bitsets, uint64 [lanes, words].
+        most: How many to take, at most.
+
+    Returns:
+        Bitsets, uint64 [lanes, words].
+    """
     flat = unpack(blocks).T.ravel()
-    keep = flat & (np.cumsum(flat) <= room)
+    keep = flat & (np.cumsum(flat) <= most)
     return pack(keep.reshape(-1, blocks.shape[0]).T)

@@ -1,9 +1,10 @@
-"""`belady`: what is used furthest in the future makes room; least recently used beyond foresight.
+"""`belady`: what is used furthest in the future goes first; beyond foresight, the least recently
+used.
 
 At every step, of the step's lane: a block that was read from DRAM and that one of the lane's next
-`window` visits reads is promoted, the soonest needed first (then the lowest slot), into free room
-or for the resident needed last: first those that no known visit needs, the least recently used
-first, then those needed furthest ahead, as long as that is later than the newcomer.
+`window` visits reads is promoted, the soonest needed first (then the lowest slot), as long as
+capacity is left, or for the resident needed last: first those that no known visit needs, the least
+recently used first, then those needed furthest ahead, as long as that is later than the newcomer.
 Source: L. A. Belady, "A study of replacement algorithms for a virtual-storage computer", IBM
 Systems Journal 5(2), 1966; with a window, and with leave to pass a block by.
 """
@@ -46,10 +47,7 @@ def _take_oldest(idle, last, visit, oldest, rest):
 
 @policy_step
 def step(now, hbm, own, moves):
-    """Own.bits: `last` [lanes, planes, words], bit planes of the visit that used a block last,
-    lowest first; `wanted`, `idle`, `oldest`, `rest` [words] and `first` [window, words] of scratch.
-    Own.ints: number of planes, visits [lanes].
-    """
+    """Note uses, see what is needed when, then promote; `Belady` says how own is laid out."""
     lanes, words = hbm.resident.shape
     lane, planes = now.lane, own.ints[0]
     last = own.bits[lane * planes : (lane + 1) * planes]
@@ -121,7 +119,24 @@ def step(now, hbm, own, moves):
 
 
 class Belady(Policy):
-    """Furthest next use within `window` tokens."""
+    """Furthest next use within `window` tokens.
+
+        own.bits    [lanes * planes + 4 + window, words]
+          last      [lanes, planes, words]  visit that used a block last, as bit planes, lowest
+          first wanted    [words]                 needed by a known visit
+          idle      [words]                 in HBM and needed by none
+          oldest    [words]                 of those, the least recently used
+          rest      [words]                 scratch of the search for them
+          first     [window, words]         row d: needed by the lane's visit d from here, by none
+          before
+        own.ints    [1 + lanes]
+          planes    1                       bits of the number of the workload's steps
+          visits    [lanes]                 visits of each lane
+        own.floats  not used
+
+    Args:
+        window: How many tokens ahead it looks, 1 to 4096.
+    """
 
     name = "belady"
     step = step

@@ -1,8 +1,8 @@
 """`lookahead`: the blocks that the next `window` tokens read most often come in first.
 
 At every step, of the step's lane: collect the blocks that its next `window` visits read and that
-are not in HBM, rank them by how often they are read (then by slot), and promote the top `share`,
-into free room or for residents that none of those visits reads, lowest slot first.
+are not in HBM, rank them by how often they are read (then by slot), and promote the top `share`, as
+long as capacity is left, or for residents that none of those visits reads, lowest slot first.
 Source: arXiv 2508.13231 section 4, the heuristic under its simulated annealing (see `sa`).
 """
 
@@ -15,8 +15,7 @@ from hmsim.placement.policies.api import Own, Policy, policy_step
 
 @policy_step
 def step(now, hbm, own, moves):
-    """Own.bits: bit planes [.., words] of the number of reads, lowest first; `carry`, `missing`,
-    `victims` and `ranked` [words] of scratch. Own.ints: window; Own.floats: share.
+    """Count reads ahead, then promote by their count; `Lookahead` says how own is laid out.
 
     All blocks of a word are counted, and picked out by their count, at once.
     """
@@ -85,7 +84,23 @@ def step(now, hbm, own, moves):
 
 
 class Lookahead(Policy):
-    """`window` tokens of perfect foresight; the top `share` of what they miss is moved."""
+    """`window` tokens of perfect foresight; the top `share` of what they miss is moved.
+
+        own.bits    [planes + 4, words], planes = bits of `window`
+          planes    [planes, words]  reads ahead of each block, as bit planes, lowest first
+          carry     [words]          scratch of the addition
+          missing   [words]          read ahead, and not in HBM
+          victims   [words]          in HBM, and not read ahead
+          ranked    [words]          missing blocks of the count that is being taken
+        own.ints    [1]
+          window    1                visits to look ahead
+        own.floats  [1]
+          share     1                of the missing blocks, rounded up
+
+    Args:
+        window: How many tokens ahead it looks, 1 to 4096.
+        share: Of the blocks that are missing, 0 to 1.
+    """
 
     name = "lookahead"
     step = step

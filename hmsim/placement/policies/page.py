@@ -1,9 +1,10 @@
 """`page`: pages of 16 tokens move whole, with perfect foresight of the next token step.
 
-At every step, of the step's lane: a page is worth the number of its blocks that the lane's next
-visit reads. The worthiest pages that are not all in HBM come in (then the lowest), into free room
-or for the pages worth least (then the lowest), as long as those are worth less. Where blocks hold
-one token, a page is 16 slots; a larger block is a page by itself.
+A *page* here is the founding paper's: 16 neighbouring slots where blocks hold one token, and else a
+block by itself. At every step, of the step's lane: a page is worth the number of its blocks that
+the lane's next visit reads. The worthiest pages that are not all in HBM come in (then the lowest),
+as long as capacity is left, or for the pages worth least (then the lowest), as long as those are
+worth less.
 Source: arXiv 2508.13231 section 4. There, a page is also read whole; here, reads are the workload's
 (give it blocks of 16 tokens for that).
 """
@@ -47,7 +48,7 @@ def _rank(entries, count, descending, span, start, ranked):
 
 @policy_step
 def step(now, hbm, own, moves):
-    """Own.ints: slots of a page, [span + 1] and 3 x [slots] of scratch."""
+    """Rank pages that are wanted and pages that may go, then swap; `Page` says how own is laid out."""
     words = hbm.resident.shape[1]
     lane, span = now.lane, own.ints[0]
     resident, alive = hbm.resident[lane], hbm.alive[lane]
@@ -121,7 +122,17 @@ def step(now, hbm, own, moves):
 
 
 class Page(Policy):
-    """Whole pages, the next token known."""
+    """Whole pages, the next token known.
+
+    own.bits    not used
+    own.ints    [1 + (span + 1) + 3 slots]
+      span      1                slots of a page
+      start     [span + 1]       scratch of the counting sort
+      entries   [slots]          pages to be sorted, as slot * (span + 1) + worth
+      wanted    [slots]          pages to bring in, the worthiest first
+      victims   [slots]          pages in HBM, those worth least first
+    own.floats  not used
+    """
 
     name = "page"
     step = step

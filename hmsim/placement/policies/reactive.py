@@ -6,15 +6,15 @@ slack     the same as long as the moves of the step do not make it longer (`stre
           that share), by the latency model of the run and a barrier a step
 
 True LRU over all lanes, in the order of last use (a read or an append). Misses are promoted in
-ascending order. Newborns go to HBM while there is room, as with `static`. A block used in the step
-itself is never evicted for another.
+ascending order. Newborns go to HBM as long as capacity is left, as with `static`. A block used in
+the step itself is never evicted for another.
 Source: arXiv 2508.13231 section 4 (its authors' simulator flushes a whole layer instead: see
 `authors-reactive`) and, for the best share, its `unlimited`.
 
-Last uses are kept in batches: the blocks that a step used and none since. A block's step is written
-down when its lane's next visit does not use it; until then the lane's bitset tells. Victims come
-from the oldest batch that is left, which is put together when its turn comes: once a step, on
-average.
+Last uses are kept in *batches*: the blocks that a step used and none since. A block's step is
+written down when its lane's next visit does not use it; until then the lane's bitset tells. Victims
+come from the oldest batch that is left, which is put together when its turn comes: once a step, on
+average. Blocks of the prompt that were never used go before all batches.
 """
 
 import numpy as np
@@ -26,19 +26,14 @@ from hmsim.placement.latency import latency_of
 from hmsim.placement.latency_kernel import group_seconds, packed, unpacked
 from hmsim.placement.policies.api import Own, Policy, policy_step
 
-# Own.bits: `seen` [lanes, words], used at the lane's last visit; `used` and `batch` [words].
-# Own.ints: place in the prompt, step of the batch, last visit [lanes], lane [steps] and last use
-# [blocks], or -1.
-PLACE, STEP, HEAD = range(3)
-# Own.floats of balanced: best split, block bytes.
-SPLIT, SIZE = 0, 1
-# Own.floats of slack: stretch, block bytes, and the latency model, packed.
-STRETCH, BLOCK, MODEL = range(3)
+PLACE, STEP, HEAD = range(3)  # places in own.ints, see `Reactive`; HEAD is where `visit` begins
+SPLIT, SIZE = 0, 1  # in own.floats, see `Balanced`
+STRETCH, BLOCK, MODEL = range(3)  # in own.floats, see `Slack`
 
 
 @kernel
 def _parts(hbm, own):
-    """`visit`, `lane_of` and `last` of Own.ints."""
+    """`visit`, `lane_of` and `last` of own.ints, see `Reactive`."""
     lanes, words = hbm.resident.shape
     last = own.ints.size - lanes * words * 64
     return own.ints[HEAD : HEAD + lanes], own.ints[HEAD + lanes : last], own.ints[last:]
@@ -140,7 +135,7 @@ def _evict(now, hbm, own, moves, most):
 
 @kernel
 def _promote(now, hbm, own, moves, most):
-    """Promote misses, in ascending order, as long as there is room or a victim; `most` of them."""
+    """Promote misses, in ascending order, as long as there is capacity or a victim; `most` of them."""
     words = hbm.resident.shape[1]
     one = np.uint64(1)
     reads, hits = _demand(now, hbm)
@@ -218,7 +213,20 @@ def slack_step(now, hbm, own, moves):
 
 
 class Reactive(Policy):
-    """Least recently used."""
+    """Least recently used.
+
+    own.bits    [lanes + 2, words]
+      seen      [lanes, words]   used at the lane's last visit
+      used      [words]          used in this step
+      batch     [words]          what is left of the batch that victims come from
+    own.ints    [2 + lanes + steps + blocks]
+      PLACE     1                how far the never used blocks of the prompt have been gone through
+      STEP      1                step of the batch, -1 before the first
+      visit     [lanes]          step of each lane's last visit, or -1
+      lane_of   [steps]          lane of each step so far
+      last      [blocks]         step of each block's last use, where it is written down; or -1
+    own.floats  not used
+    """
 
     name = "reactive"
     step = step
@@ -232,7 +240,14 @@ class Reactive(Policy):
 
 
 class Balanced(Reactive):
-    """Least recently used, up to the best split."""
+    """Least recently used, up to the best split.
+
+    Its memory is that of `Reactive`, and
+
+        own.floats  [2]
+          SPLIT     1                best share of a step's bytes to read from HBM
+          SIZE      1                bytes of a block
+    """
 
     name = "balanced"
     step = balanced_step
@@ -243,7 +258,18 @@ class Balanced(Reactive):
 
 
 class Slack(Reactive):
-    """Least recently used, in the time that a step leaves."""
+    """Least recently used, in the time that a step leaves.
+
+    Its memory is that of `Reactive`, and
+
+        own.floats  [2 + n]
+          STRETCH   1                share by which moves may make a step longer
+          BLOCK     1                bytes of a block
+          MODEL     [n]              the latency model, as `latency_kernel.packed` leaves it
+
+    Args:
+        stretch: Share by which moves may make a step longer, from 0 up.
+    """
 
     name = "slack"
     step = slack_step

@@ -4,17 +4,21 @@ lfu  a block's score is the number of its uses (reads and appends) so far
 ema  an exponential moving average: at every visit of its lane, score := (1 - weight) * score, plus
      weight if the block is used; compared in whole factors of 1 - weight
 
-A block read from DRAM is promoted into free room, or for the resident of lowest score if that is
-lower than its own. Blocks that their lane's last visit used are spared; among equals, the lowest
-number (lane, then slot) goes first. Misses are taken in ascending order.
+A block read from DRAM is promoted as long as capacity is left, or for the resident of lowest score
+if that is lower than its own. Blocks that their lane's last visit used are spared; among equals,
+the lowest number (lane, then slot) goes first. Misses are taken in ascending order.
 Sources: least frequently used is folklore, the comparison before admission TinyLFU's (G. Einziger,
 R. Friedman, B. Manes, ACM Transactions on Storage 13(4), 2017).
 
-The cost is by what changes. Nothing fades: with `growth` = 1 / (1 - weight), a use at visit v adds
-weight * growth ** v, so that a score stands still while its block is out of use, and a run of uses
-at visits a .. b adds growth ** b - growth ** (a - 1) at once (lfu: b - (a - 1)). Scores in one
-factor of `growth` are a level. Victims are found by a hand that sweeps over the words of 64 blocks,
-level by level, and skips words whose lowest score is known to lie above.
+A step costs time in proportion to the blocks whose use changes, not to all blocks. Instead of
+decaying every score at every visit, we let the weight of new uses grow: with `growth` =
+1 / (1 - weight), a use at visit v adds weight * growth ** v. Only the scores' order matters, and
+that is the same. A score then stands still while its block is out of use, and a run of uses at
+visits a .. b adds growth ** b - growth ** (a - 1) at once (lfu: b - (a - 1)).
+
+Victims are found as CLOCK finds them: a hand sweeps over the blocks, 64 at a time, and takes those
+of the lowest *level*, which is the scores within one factor of `growth`. It skips words whose
+lowest score is known to lie above the level; when it has been round, it goes to the next level.
 """
 
 import math
@@ -28,16 +32,12 @@ from hmsim.placement.policies.api import Own, Policy, policy_step
 
 FAR = 1e100  # scores are brought near 1 again when uses weigh as much
 
-# Own.ints: level and word that the hand is at, visit that scores are relative to, visits between
-# two such, level of score 1 at visit 0, visits [lanes].
-LEVEL, HAND, EPOCH, SPAN, UNIT, VISITS = range(6)
-# Own.floats: growth, scores [blocks], least score that the idle residents of a word may have, and
-# least of 64 words [both, flat, as long as it takes].
+LEVEL, HAND, EPOCH, SPAN, UNIT, VISITS = range(6)  # places in own.ints, see `Lfu`
 
 
 @kernel
 def _parts(hbm, own):
-    """`score`, `least` and `least64` of Own.floats."""
+    """`score`, `least` and `least64` of own.floats, see `Lfu`."""
     blocks = hbm.resident.size * 64
     groups = (own.floats.size - 1 - blocks) // 65
     score, least = own.floats[1 : blocks + 1], own.floats[blocks + 1 :]
@@ -167,7 +167,7 @@ def _above(blocks, score, least):
 
 @policy_step
 def step(now, hbm, own, moves):
-    """Own.bits: `seen` [lanes, words], used at the lane's last visit; and `used` of this one."""
+    """Count uses, then promote misses; `Lfu` says how own is laid out."""
     words = hbm.resident.shape[1]
     growth = own.floats[0]
     score, least, least64 = _parts(hbm, own)
@@ -215,7 +215,27 @@ def step(now, hbm, own, moves):
 
 
 class Lfu(Policy):
-    """Least frequently used."""
+    """Least frequently used.
+
+        own.bits    [lanes + 1, words]
+          seen      [lanes, words]   used at the lane's last visit
+          used      [words]          used in this step
+        own.ints    [5 + lanes]
+          LEVEL     1                level that the hand is at
+          HAND      1                word that the hand is at, counted over all lanes
+          EPOCH     1                visit that scores are relative to
+          SPAN      1                visits from one such to the next
+          UNIT      1                level of score 1 at visit 0
+          VISITS    [lanes]          visits of each lane
+        own.floats  [1 + 64 W + 65 G], W = lanes * words, G = W / 64 rounded up
+          growth    1
+          score     [64 W]           by block
+          least     [64 G]           least score that idle residents of a word may have
+          least64   [G]              the least of 64 words in a row
+
+    What is idle is in HBM and was not used at its lane's last visit. Words that are not there have
+    an infinite `least`.
+    """
 
     name = "lfu"
     step = step
@@ -237,7 +257,11 @@ class Lfu(Policy):
 
 
 class Ema(Lfu):
-    """Exponential moving average of uses."""
+    """Exponential moving average of uses. Its memory is that of `Lfu`.
+
+    Args:
+        weight: Of a use against all before it, 0.001 to 0.999.
+    """
 
     name = "ema"
 

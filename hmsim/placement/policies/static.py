@@ -1,8 +1,8 @@
 """`static` and `interleaved`: blocks stay where they were born.
 
 static       new blocks fill HBM until it is full, later ones go to DRAM
-interleaved  of the blocks in order of birth, the `share` goes to HBM, evenly spread, while there is
-             room: by default, as the bandwidths are to each other
+interleaved  of the blocks in order of birth, the `share` goes to HBM, evenly spread, as long as
+             capacity is left: by default, as the bandwidths are to each other
 
 Sources: arXiv 2508.13231, the baseline of its evaluation; and the weighted interleaving of Linux's
 memory policies (MPOL_WEIGHTED_INTERLEAVE), with weights by bandwidth.
@@ -17,12 +17,12 @@ from hmsim.placement.policies.api import Own, Policy, oldest_first, policy_step
 
 @policy_step
 def step(now, hbm, own, moves):
-    """No moves; newborns go to HBM while there is room, as is the default."""
+    """No moves; newborns go to HBM as long as capacity is left, as is the default."""
 
 
 @policy_step
 def interleaved_step(now, hbm, own, moves):
-    """No moves. Own.ints: [blocks born so far]; Own.floats: [share]."""
+    """No moves. own.ints: [blocks born so far]; own.floats: [share]."""
     share = own.floats[0]
     for j in range(now.coming.size):
         if has(hbm.alive[now.next_lane], now.coming[j]):  # an append to a block that there is
