@@ -90,6 +90,19 @@ def threads(most: int) -> int:
     return max(1, min(most, get_num_threads()))
 
 
+def is_cached(dispatcher: Any) -> bool:
+    """Whether a kernel need not be compiled: it has been, or lies in the cache, or the JIT is off."""
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return True
+    return bool(dispatcher.overloads or dispatcher._cache._cache_file._load_index())
+
+
+def cache_environment() -> dict[str, str]:
+    """What makes another process use this one's cache."""
+    folder = config.CACHE_DIR  # type: ignore[attr-defined]
+    return {"NUMBA_CACHE_DIR": folder} if folder else {}
+
+
 def source_fingerprint(file: Path) -> bytes:
     """A hash of the source file and of every source of the package that it imports, in turn.
 

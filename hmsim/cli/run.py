@@ -58,8 +58,9 @@ def command(options: argparse.Namespace) -> int:
     from hmsim.cli.inputs import inputs_of
     from hmsim.config.run import data_files, load_run
     from hmsim.files import check_outputs
+    from hmsim.jit import is_cached
+    from hmsim.placement import latency_kernel
     from hmsim.results import summary
-    from hmsim.simulate.run import execute
 
     spec = load_run(options.config, [*options.changes, *_changes(options)])
     inputs = [*inputs_of(options.config), *data_files(spec.model_dump())]
@@ -71,9 +72,14 @@ def command(options: argparse.Namespace) -> int:
 
         check_format(figure)
 
+    if not is_cached(latency_kernel.time_groups):
+        print("hmsim: the first run compiles its kernels, which takes about a minute; later ones "
+              "find them on disk", file=sys.stderr)  # fmt: skip
     with Progress(0, " steps", "run") as progress:
         for each in (signal.SIGINT, signal.SIGTERM):  # a polite kill ends as Ctrl-C does
             signal.signal(each, progress.interrupt)
+        from hmsim.simulate.run import execute  # some kernels compile as they are imported
+
         ran = execute(spec, result, progress, options.allow_plugins or options.policies or [])
     report = summary.as_dict(ran.record)
     title = spec.title or ran.workload.title

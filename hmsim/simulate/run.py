@@ -16,6 +16,7 @@ import numpy as np
 
 from hmsim.config.run import RunSpec, data_files
 from hmsim.memory.timing import tick_seconds
+from hmsim.memory.warm import WarmUp
 from hmsim.placement.latency import Groups, analytic_rates, peak_bandwidth, pin_rates
 from hmsim.placement.policies.plugin import Allow
 from hmsim.results.schema import ResultWriter
@@ -44,6 +45,13 @@ def execute(
     is written where the input is wrong, ProgramError where a result contradicts itself;
     KeyboardInterrupt leaves the finished steps in the file.
     """
+    with WarmUp(spec.replay.fidelity != "analytic") as warm_up:
+        return _execute(spec, path, progress, allow_plugins, warm_up)
+
+
+def _execute(
+    spec: RunSpec, path: Path | None, progress: Progress, allow_plugins: Allow, warm_up: WarmUp
+) -> Ran:
     began = time.perf_counter()
     options = spec.policies.options
     chosen = [make_policy(name, options.get(name), allow_plugins) for name in spec.policies.names]
@@ -57,7 +65,7 @@ def execute(
     tracks = []
     for policy in chosen:
         run = policy.start(workload, capacity, rates, variant, barrier)
-        memories = _memories(spec, workload)
+        memories = _memories(spec, workload, warm_up)
         tracks.append(Track(policy, run, geometry.block_bytes, sampling, memories))
     ahead = max((track.policy.ahead_tokens for track in tracks), default=0)
     certifier = Certifier(
@@ -98,12 +106,12 @@ def execute(
     return Ran(workload, token_steps, tokens, outcomes, bounds, record)
 
 
-def _memories(spec: RunSpec, workload: Workload) -> Memories | None:
+def _memories(spec: RunSpec, workload: Workload, warm_up: WarmUp) -> Memories | None:
     """A policy's own memories, where the run replays at all."""
     if spec.replay.fidelity == "analytic":
         return None
     outstanding = spec.replay.outstanding or spec.system.outstanding
-    return Memories(spec.system, outstanding, spec.replay.fidelity, workload)
+    return Memories(spec.system, outstanding, spec.replay.fidelity, workload, warm_up)
 
 
 def _most_rows(period: int, geometry: Geometry) -> float:
