@@ -109,7 +109,7 @@ class Moves(NamedTuple):
     promote: I64
     demote: I64
     place: I64
-    count: I64
+    count: I64  # type: ignore[assignment]  # over tuple.count
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
