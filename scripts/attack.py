@@ -429,6 +429,8 @@ def _typo(corpus: Path, rng: random.Random) -> Case:
     name = rng.choice(["run.toml", "requests.toml", "scores.toml", "sweep.toml", "memory.toml"])
     lines = (corpus / name).read_text().splitlines()
     keyed = [k for k, line in enumerate(lines) if " = " in line and not line.startswith("#")]
+    # What a policy can be told is checked where policies run.
+    keyed = [k for k in keyed if not lines[k].startswith("options.")]
     k = rng.choice(keyed)
     key, _, value = lines[k].partition(" = ")
     at = rng.randrange(len(key.strip()) + 1)

@@ -68,6 +68,6 @@ def _check(path: Path) -> None:
         for name in ("point", "error", "total_time_s"):
             found = hdf5.dataset(file, name)
             kind = "f" if name == "total_time_s" else "O"
-            named = all(len(dimension) for dimension in found.dims)
-            if found.shape[: len(shape)] != shape or found.dtype.kind != kind or not named:
+            good = bool(shape) and found.shape[: len(shape)] == shape and found.dtype.kind == kind
+            if not good or not all(len(dimension) for dimension in found.dims):
                 raise InputError(f"{path}: /{name}: is not laid out along the sweep's axes")

@@ -9,6 +9,7 @@ from hmsim.cli import main
 from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.config.run import resolve
 from hmsim.placement.latency import TABLE, pin_rates
+from hmsim.simulate.ran import bounds_of
 from hmsim.simulate.run import execute
 from hmsim.workload import open_workload
 
@@ -45,12 +46,7 @@ def test_no_replay_undercuts_the_bound_of_its_copies_at_the_pins(variant, barrie
     least = quick_bound(workload, rates, spec.system.hbm.capacity, copies, barrier).bound_s
     assert ran.bounds.rigorous_s == pytest.approx(max(least, ran.bounds.rigorous_split_s))
     for outcome in ran.outcomes:
-        bound = ran.bounds.rigorous_s
-        if outcome.name == "unlimited":
-            bound = ran.bounds.rigorous_split_s
-        elif outcome.pooled:
-            bound = ran.bounds.rigorous_pooled_s
-        assert outcome.replay.time_s >= bound
+        assert outcome.replay.time_s >= bounds_of(ran.bounds, outcome)[1]
 
 
 def test_the_bound_of_a_replay_knows_the_capacity():
