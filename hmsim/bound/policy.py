@@ -43,12 +43,9 @@ class Dual(Policy):
     name = "dual"
     step = step
     foresight = True
+    moved_options = {"variant": "latency.variant", "barrier": "latency.barrier"}
 
-    def __init__(self, moves: int = 2_000_000, **moved: str):
-        for key in moved:
-            if key not in ("variant", "barrier"):
-                raise TypeError(f"policy dual has no option {key!r}; it has: moves")
-            raise InputError(f"policies.options.{self.name}.{key}: moved to latency.{key}")
+    def __init__(self, moves: int = 2_000_000):
         if not (isinstance(moves, int) and moves >= 0):
             raise InputError(f"policy dual: moves: {moves!r}: a whole number from 0 up")
         self._moves = moves

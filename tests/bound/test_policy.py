@@ -56,7 +56,7 @@ def test_it_refuses_what_would_not_fit_in_memory():
         take(make_policy("dual"), workload, 1e12)
     with pytest.raises(InputError, match="moves"):
         make_policy("dual", {"moves": -1})
-    with pytest.raises(InputError, match="no option 'move'"):
+    with pytest.raises(InputError, match="did you mean 'moves'"):
         make_policy("dual", {"move": 1})
 
 

@@ -1,8 +1,8 @@
-"""What the arguments of commands name: workloads, systems, files to write."""
+"""What the arguments of commands name: workloads and systems."""
 
 import pytest
 
-from hmsim.cli.inputs import open_source, system_of, writable
+from hmsim.cli.inputs import open_source, system_of
 from hmsim.errors import InputError
 
 SPEC = '[workload]\nmodel = "gpt2"\nlayers = 2\ntokens = [20, 24]\n'
@@ -35,13 +35,3 @@ def test_a_system_comes_from_a_preset_a_file_or_the_run(spec, tmp_path):
         system_of(None, [], "t.h5")
     with pytest.raises(InputError, match="hbm"):
         system_of(None, [], spec)
-
-
-def test_what_cannot_be_written_is_known_before_any_work(tmp_path):
-    assert writable(None) is None
-    assert writable(str(tmp_path / "new" / "x.png")) == tmp_path / "new" / "x.png"
-    assert list((tmp_path / "new").iterdir()) == []
-    (tmp_path / "file").write_text("")
-    for path in (tmp_path, tmp_path / "file" / "x.png"):
-        with pytest.raises(InputError, match="cannot be written"):
-            writable(str(path))

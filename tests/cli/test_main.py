@@ -16,7 +16,6 @@ from tests.cli.calls import refused
     [
         (["rn"], "did you mean 'run'"),
         (["run"], "CONFIG"),
-        ([], "COMMAND"),
         (["info", "x", "--jsn"], "--jsn"),
     ],
 )

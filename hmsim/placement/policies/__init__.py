@@ -94,10 +94,12 @@ def resolved(label: str, options: Mapping[str, Any], known: Mapping[str, str] = 
     return name
 
 
-def _check_options(kind: type, options: dict[str, Any], where: str) -> None:
+def _check_options(kind: Any, options: dict[str, Any], where: str) -> None:
     """InputError for an option that the policy does not have, or that cannot be what it asks for."""
     known = inspect.signature(kind).parameters
     for name, value in options.items():
+        if name in kind.moved_options:
+            raise InputError(f"{where}.{name}: moved to {kind.moved_options[name]}")
         if name not in known:
             hint = did_you_mean(name, known) if known else "; this policy has none"
             raise InputError(f"{where}.{name}: unknown option{hint}")

@@ -35,6 +35,7 @@ class BasePolicy:
         bound_kind: What its time is held against: `variant`, the certified bound of the run's
             latency model; `own`, its own time, as it is a bound itself; `pooled`, the bound that
             holds where weights, too, may be read from either memory.
+        moved_options: Options that it had once, and the key that says it now.
     """
 
     name: str
@@ -42,6 +43,7 @@ class BasePolicy:
     foresight: ClassVar[bool] = False
     is_schedule: ClassVar[bool] = True
     bound_kind: ClassVar[BoundKind] = "variant"
+    moved_options: ClassVar[dict[str, str]] = {}
 
     def start(
         self,
