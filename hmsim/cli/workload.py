@@ -122,6 +122,7 @@ def _export(options: argparse.Namespace) -> int:
     from hmsim import units
     from hmsim.cli.common import Progress
     from hmsim.cli.inputs import inputs_of, open_source, spec_of, system_of, table_of
+    from hmsim.config.memory import PROTOCOLS
     from hmsim.exchange.memory_formats import Target
     from hmsim.files import check_output, check_outputs
     from hmsim.simulate.placed import PolicyAddresses, levels
@@ -163,7 +164,7 @@ def _export(options: argparse.Namespace) -> int:
     target = Target(
         clock_hz=1 / side.spec.tCK,
         decode=levels(side),
-        columns_per_burst=8 if side.spec.protocol == "hbm" else 16,
+        columns_per_burst=PROTOCOLS[side.spec.protocol].columns_per_burst,
     )
     where = PolicyAddresses(options.policy, workload, system, selected)
     with Progress(workload.geometry.steps, " steps", "export") as progress:

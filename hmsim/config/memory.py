@@ -6,7 +6,7 @@ tables with `n` for "number of clocks"; `nREFI` and the like follow the same rul
 """
 
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,27 @@ from hmsim.units import show_seconds
 MOST_CYCLES = 10**6  # of any timing
 Clocks = Annotated[int, counted("clock cycles", 1, MOST_CYCLES)]
 ClocksOrZero = Annotated[int, counted("clock cycles", 0, MOST_CYCLES)]
+
+
+class Protocol(NamedTuple):
+    """What of a command protocol is no timing: names in listings, and what other tools count in.
+
+    Attributes:
+        levels: Levels of a channel above its bank groups; an all-bank command covers one of the
+            first.
+        act: How a listing names ACT.
+        columns_per_burst: Device columns of a burst.
+    """
+
+    levels: tuple[str, ...]
+    act: str
+    columns_per_burst: int
+
+
+PROTOCOLS = {
+    "hbm": Protocol(("PseudoChannel", "Sid"), "ACT", 8),
+    "lpddr": Protocol(("Rank",), "ACT1", 16),
+}
 
 
 class Organization(Strict):

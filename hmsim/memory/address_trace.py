@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmsim import files
-from hmsim.config.memory import MemorySpec, load_memory
+from hmsim.config.memory import PROTOCOLS, MemorySpec, load_memory
 from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange.plain import read_trace
 from hmsim.memory import burst_state as kernel
@@ -274,9 +274,8 @@ def write_commands(device: Memory, path: str | Path, inputs: Iterable[str | Path
     """Every logged command as CSV: tick, command, then its place from the channel down."""
     spec = device.config.spec
     organization = spec.organization
-    hbm = spec.protocol == "hbm"
-    upper = ["Channel", "PseudoChannel", "Sid"] if hbm else ["Channel", "Rank"]
-    header = ["tick", "command", *upper, "BankGroup", "Bank", "Row", "Column"]
+    levels, act, _ = PROTOCOLS[spec.protocol]
+    header = ["tick", "command", "Channel", *levels, "BankGroup", "Bank", "Row", "Column"]
     log = device.commands()
     columns = maps.decode(device.mapping, np.maximum(log[:, 5], 0))[2]
     with files.writing(path, inputs) as beside, beside.open("w", newline="") as file:
@@ -289,12 +288,12 @@ def write_commands(device: Memory, path: str | Path, inputs: Iterable[str | Path
             rest, group = divmod(rest, organization.bank_groups)
             pseudo, rank = divmod(rest, organization.ranks)
             name = kernel.LOG_NAMES[command]
-            if not hbm and name == "ACT":
-                name = "ACT1"
-            places: Iterable[int] = (pseudo, rank) if hbm else (rank,)
+            if name == "ACT":
+                name = act
+            places = [pseudo, rank][-len(levels) :]
             if name in ("PREab", "REFab"):
                 group = low = -1
-                places = (pseudo, -1) if hbm else (rank,)
+                places[1:] = [-1] * len(places[1:])
             if row < 0:
                 column = -1
             writer.writerow([tick, name, channel, *places, group, low, row, column])

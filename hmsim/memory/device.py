@@ -48,7 +48,7 @@ class MemoryConfig:
     Attributes:
         spec: The standard: organisation, timing set and refresh of one channel (`load_memory`).
         channels: Number of channels, 1 to 4096.
-        mapping: Address map, most significant field first; the standard's own for None.
+        mapping: Address map, bit fields from the least significant up; the standard's own for None.
         interleave: Bytes in a row that belong to one channel, a power of two; one burst for None.
         read_queue: Reads that a channel's controller holds, in bursts, 1 to 4096.
         write_queue: Writes that it holds, likewise.
@@ -208,7 +208,6 @@ class Memory:
         posted_writes: bool = True,
         threads: int = 1,
     ):
-        """`window`: bursts in flight per channel; `bins`, `log`: see burst_kernel.Sizes."""
         spec = config.spec
         burst = spec.organization.burst_bytes
         self.config = config

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from hmsim.config.memory import PROTOCOLS
 from hmsim.config.system import MemorySide, SystemSpec
 from hmsim.memory.mapping import decode, parse
 from hmsim.placement.driver import capacity_blocks
@@ -68,7 +69,7 @@ def levels(side: MemorySide) -> Callable[[I64], list[I64]]:
         flat, bank = np.divmod(flat, organization.banks)
         flat, group = np.divmod(flat, organization.bank_groups)
         pseudo, rank = np.divmod(flat, organization.ranks)
-        above = [pseudo, rank] if side.spec.protocol == "hbm" else [rank]
+        above = [pseudo, rank][-len(PROTOCOLS[side.spec.protocol].levels) :]
         return [channel, *above, group, bank, row, column]
 
     return place
