@@ -23,12 +23,12 @@ from hmsim.bound.paths.runs import Timeline
 from hmsim.bound.paths.words import Grid, gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.bound.rounding import rounded, time_of
+from hmsim.config.enumerations import METHODS
 from hmsim.errors import InputError
 from hmsim.placement.latency import Groups, Rates
 from hmsim.workload.steps import F64, Workload, group_starts
 from hmsim.workload.windows import windows
 
-METHODS = ("lp", "milp", "dual", "anneal")
 # Sizes are pairs of a block and a stretch of its lane: a pass takes half a nanosecond a pair. Where a
 # number was found by trial, on the workloads of scripts/bound_tightness.py and bound_scale.py, no
 # sweep of it is kept; all of them trade time for tightness, none can make a bound invalid.

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from hmsim.config.enumerations import BARRIERS, VARIANTS
+from hmsim.config.enumerations import BARRIERS, METHODS, VARIANTS
 
 GAP = 0.01  # where neither the call nor the run says
 
@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--variant", choices=VARIANTS, help="of the latency model; text")
     parser.add_argument("--barrier", choices=BARRIERS, help="where groups of steps end; layer")
-    parser.add_argument("--method", default="dual", choices=("lp", "milp", "dual", "anneal"))
+    parser.add_argument("--method", default="dual", choices=METHODS)
     parser.add_argument("--gap", type=float, help=f"stop once the gap is at most this; {GAP}")
     parser.add_argument("--time", type=float, metavar="SECONDS", help="stop after this")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

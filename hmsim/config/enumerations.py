@@ -4,6 +4,8 @@ from typing import Literal, get_args
 
 Variant = Literal["text", "code", "exclusive", "inclusive"]
 Barrier = Literal["layer", "token"]
+BoundMethod = Literal["lp", "milp", "dual", "anneal"]  # of `hmsim bound`
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 BARRIERS: tuple[Barrier, ...] = get_args(Barrier)
+METHODS: tuple[BoundMethod, ...] = get_args(BoundMethod)
