@@ -10,10 +10,12 @@ an `InputError` that names the file and the place in it.
 """
 
 import io
+import mmap
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -123,8 +125,8 @@ class _Sink(io.RawIOBase):
 
 def opened(path: str | Path) -> h5py.File:
     """The HDF5 file `path` for reading; InputError if there is none, or it cannot be read as one."""
-    with files.reading(path):
-        pass
+    with files.reading(path) as file:
+        _check_heaps(path, file)
     try:
         return h5py.File(path, "r")
     except DAMAGE as error:
@@ -133,6 +135,28 @@ def opened(path: str | Path) -> h5py.File:
         raise InputError(
             f"{path}: not a readable HDF5 file (empty, truncated, or of another format)"
         ) from None
+
+
+def _check_heaps(path: str | Path, file: BinaryIO) -> None:
+    """InputError for a heap of texts whose entries do not fill it: HDF5 2.0 reads one for ever.
+
+    Such a heap is "GCOL", version 1 and its size in 16 bytes; then its entries, each a number, a
+    count, and the size of what follows. Number 0 is what is free, its own 16 bytes included.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if not size:
+        return
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = -1
+        while (start := data.find(b"GCOL\1\0\0\0", start + 1)) >= 0 and start + 16 <= size:
+            end = start + int.from_bytes(data[start + 8 : start + 16], "little")
+            at = start + 16
+            while end <= size and at + 16 <= end:
+                number = int.from_bytes(data[at : at + 2], "little")
+                length = int.from_bytes(data[at + 8 : at + 16], "little")
+                at += 16 + -(-length // 8) * 8 if number else length
+                if at > end or (not number and length < 16):
+                    raise damaged(path)
 
 
 @contextmanager

@@ -104,6 +104,24 @@ def test_a_dataset_larger_than_the_memory_is_refused_before_it_is_read(trace):
         hdf5.part(file, "read/block")
 
 
+def test_a_heap_that_hdf5_would_read_for_ever(trace):
+    """The entry of what is free, turned into one with a number, ends behind its heap."""
+    data = bytearray(trace.read_bytes())
+    at = start = data.index(b"GCOL")
+    at += 16
+    while data[at]:  # the entries that are taken
+        at += 16 + -(-int.from_bytes(data[at + 8 : at + 16], "little") // 8) * 8
+    assert at < start + 4096
+    for place, value in ((at + 1, 4), (at + 8, 0), (at + 9, 255)):
+        damaged = bytearray(data)
+        damaged[place] = value
+        if place == at + 8:
+            damaged[place : place + 8] = bytes(8)
+        trace.write_bytes(damaged)
+        with pytest.raises(InputError, match="damaged"):
+            TraceFile(trace)
+
+
 def test_flipped_bits_are_one_line_or_harmless(trace):
     """Every kind of damage is an InputError, or changes nothing that is read."""
     whole = trace.read_bytes()
