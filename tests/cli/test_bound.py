@@ -84,7 +84,7 @@ def test_mistakes(trace, capsys, arguments, message):
 
 def test_no_trace(tmp_path, capsys):
     said = refused(capsys, "bound", tmp_path / "none.h5", "--system", "gh200-paper")
-    assert "no such trace file" in said
+    assert "cannot be read: No such file" in said
 
 
 def test_methods_stand_in_order(trace, capsys):

@@ -38,6 +38,6 @@ def test_a_sweeps_directory(tmp_path, capsys):
 def test_mistakes(tmp_path, capsys):
     assert "cannot be read" in refused(capsys, "info", tmp_path / "none.h5")
     (tmp_path / "text.h5").write_text("no HDF5")
-    assert "not an HDF5 file" in refused(capsys, "info", tmp_path / "text.h5")
+    assert "not a readable HDF5 file" in refused(capsys, "info", tmp_path / "text.h5")
     (tmp_path / "empty").mkdir()
     assert "no directory of a sweep" in refused(capsys, "info", tmp_path / "empty")
