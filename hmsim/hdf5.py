@@ -159,6 +159,21 @@ def _check_heaps(path: str | Path, file: BinaryIO) -> None:
                     raise damaged(path)
 
 
+def as_xarray(path: str | Path) -> Any:
+    """The whole file as an xarray dataset, in memory; InputError where it cannot be read as one."""
+    try:
+        import h5netcdf  # noqa: F401
+        import xarray
+    except ImportError:
+        raise InputError(f"{path}: needs xarray: pip install 'hmsim[xarray]'") from None
+    with opened(path) as file:
+        check_inside(file)
+    try:
+        return xarray.load_dataset(path, engine="h5netcdf")
+    except DAMAGE as error:
+        raise damaged(path, error) from None
+
+
 @contextmanager
 def reading(path: str | Path) -> Iterator[h5py.File]:
     """As `opened`, for a block that does nothing but read: what fails in it is the file's fault."""
@@ -203,6 +218,14 @@ def check_inside(file: h5py.File) -> None:
         raise
     except DAMAGE as error:
         raise damaged(file.filename, error) from None
+
+
+def has(file: h5py.File, name: str) -> bool:
+    """Whether anything, be it a link, has that name; InputError where the file is damaged there."""
+    try:
+        return file.get(name, getlink=True) is not None
+    except DAMAGE as error:
+        raise damaged(f"{file.filename}: /{name}", error) from None
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:

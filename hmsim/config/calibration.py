@@ -13,7 +13,7 @@ Range = Annotated[tuple[float, float], Field(min_length=2)]
 class FitSpec(Strict):
     """A search: ranges by key of `[workload]` (dotted), and the size of the trials."""
 
-    parameters: dict[str, Range]
+    parameters: dict[str, Range] = Field(min_length=1)
     """Least and greatest value to try, by dotted key of `[workload]`."""
     layers: Layers = 2
     """Layers of a trial."""
@@ -41,5 +41,5 @@ class CalibrationSpec(Strict):
     """Where the search starts."""
     fit: FitSpec
     """What may be changed, and how long to search."""
-    targets: dict[str, float | Range]
+    targets: dict[str, float | Range] = Field(min_length=1)
     """A value, to be met to 1 %, or a range, for each statistic."""

@@ -154,9 +154,7 @@ class ResultFile:
             has one variable more than the file: `read_bandwidth_GBps` [policy, step, memory], see
             `bandwidth`.
         """
-        import xarray
-
-        data = xarray.load_dataset(self.path, engine="h5netcdf")
+        data = hdf5.as_xarray(self.path)
         meaning = "attention and weight reads of a memory over the step's time"
         data["read_bandwidth_GBps"] = (
             ("policy", "step", "memory"),

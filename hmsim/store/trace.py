@@ -249,7 +249,7 @@ class TraceFile:
     def _check_shapes(self) -> None:
         sizes: dict[str, int] = {}
         for name, (dtype, optional) in SCHEMA.items():
-            if self._file.get(name, getlink=True) is None:
+            if not hdf5.has(self._file, name):
                 if optional:
                     continue
                 raise InputError(f"{self.path}: dataset /{name} is missing")

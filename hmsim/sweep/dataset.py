@@ -32,9 +32,7 @@ def open_sweep(directory: str | Path) -> "xarray.Dataset":
         InputError: The directory is not that of a sweep, its sweep has not begun, or an older hmsim
             wrote it.
     """
-    import xarray
-
-    return xarray.load_dataset(dataset_of(directory), engine="h5netcdf")
+    return hdf5.as_xarray(dataset_of(directory))
 
 
 def dataset_of(directory: str | Path) -> Path:

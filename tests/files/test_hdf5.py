@@ -1,5 +1,7 @@
 """HDF5 of strangers: what leads out of the file, and what is damaged, is refused by name."""
 
+import contextlib
+
 import h5py
 import numpy as np
 import pytest
@@ -95,6 +97,19 @@ def test_sequence_and_position_are_in_range(trace):
         "block/position", data=np.full(file["block/layer"].shape, -1, "i8")))  # fmt: skip
     with pytest.raises(InputError, match="block 0: position is not from 0"):
         TraceFile(trace)
+
+
+def test_a_name_that_cannot_be_looked_up(trace):
+    """A group whose table of names lies outside the file."""
+    data = bytearray(trace.read_bytes())
+    for at in [k for k in range(len(data) - 4) if data[k : k + 4] == b"TREE"]:
+        damaged = bytearray(data)
+        damaged[at + 8 : at + 16] = (1 << 40).to_bytes(8, "little")
+        damaged[at + 24 : at + 48] = (1 << 40).to_bytes(8, "little") * 3
+        trace.write_bytes(damaged)
+        with contextlib.suppress(InputError):
+            for _ in open_workload_of(trace).chunks():
+                pass
 
 
 def test_a_dataset_larger_than_the_memory_is_refused_before_it_is_read(trace):
