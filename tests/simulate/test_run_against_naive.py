@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import hmsim
 from hmsim.config.workload import WorkloadSpec
 from hmsim.simulate import run as engine
+from hmsim.simulate.policies import POLICIES as SHIPPED
 from hmsim.workload import open_workload
 from tests.oracles import run as naive
 from tests.oracles import traces
@@ -157,6 +158,12 @@ seeds, variants, barriers = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("traces")
+
+
+def test_every_policy_has_its_naive_run():
+    """`sa` is one of the `lookahead`s, and `dual` is held between the bound and the best schedule."""
+    tested = {options.get("policy", name) for name, options in POLICIES.items()}
+    assert tested | set(AUTHORS) | {"sa", "dual"} == set(SHIPPED)
 
 
 @settings(max_examples=25, deadline=None)
