@@ -12,6 +12,7 @@ an `InputError` that names the file and the place in it.
 import io
 import mmap
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 
 from hmsim import files, machine
 from hmsim.errors import InputError
+from hmsim.interrupts import Guard
 
 DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
 
@@ -30,8 +32,13 @@ class Output:
     """An HDF5 file that is being written: `file` to write to, closed by leaving the block."""
 
     def __init__(self, path: Path, mode: str = "w") -> None:
-        self._sink = _Sink(path)
-        self.file = h5py.File(self._sink, mode)
+        self._guard = Guard(h5py, sys.modules[__name__])
+        try:
+            self._sink = _Sink(path)
+            self.file = h5py.File(self._sink, mode)
+        except BaseException:
+            self._guard.end()
+            raise
 
     def check(self) -> None:
         """OSError if anything could not be written so far. Buffers may hold more."""
@@ -48,6 +55,7 @@ class Output:
                 self.file.close()
         finally:
             self._sink.close()
+            self._guard.end()
         self.check()
 
 

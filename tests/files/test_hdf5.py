@@ -1,6 +1,8 @@
 """HDF5 of strangers: what leads out of the file, and what is damaged, is refused by name."""
 
 import contextlib
+import signal
+import time
 
 import h5py
 import numpy as np
@@ -160,3 +162,40 @@ def open_workload_of(path):
     from hmsim.workload.trace import TraceWorkload
 
     return TraceWorkload(path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("method", ["seek", "write", "truncate"])
+def test_a_signal_inside_hdf5_is_handled_after_it(tmp_path, monkeypatch, number, method):
+    """What a handler raises inside a call of HDF5's own would crash the process at its end."""
+
+    class Called(Exception):
+        pass
+
+    def handle(*_):
+        raise Called
+
+    path = tmp_path / "new.h5"
+    path.touch()
+    pending = [number]
+    original = getattr(hdf5._Sink, method)
+
+    def interrupted(self, *arguments):
+        if pending:
+            signal.raise_signal(pending.pop())
+        return original(self, *arguments)
+
+    monkeypatch.setattr(hdf5._Sink, method, interrupted)
+    kept = signal.signal(number, handle)
+    try:
+        with pytest.raises(Called):
+            output = hdf5.Output(path)
+            output.file["data"] = np.arange(1000)
+            output.close()
+            time.sleep(10)
+        output.close()
+        assert signal.getsignal(number) is handle
+    finally:
+        signal.signal(number, kept)
+    with h5py.File(path) as file:
+        assert file["data"][-1] == 999
