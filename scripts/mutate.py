@@ -20,9 +20,14 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 MUTATIONS = ROOT / "tests/mutations.toml"
-LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", "out", "site", "results", ".hypothesis", ".*_cache", "references.*"
-)
+NOT_COPIED = {".git", ".venv", "out", "site", "results", ".hypothesis"}  # of the top folder
+
+
+def left_out(folder: str, names: list[str]) -> set[str]:
+    """What of a folder the copy needs not have."""
+    return (NOT_COPIED & set(names)) if Path(folder) == ROOT else set()
+
+
 # Examples as the continuous integration draws them; nobody reads the smallest one here.
 RUN = """
 import sys, pytest
@@ -74,7 +79,7 @@ def main() -> int:
     alive = 0
     with tempfile.TemporaryDirectory(prefix="hmsim-mutate-") as parent:
         folder = Path(parent) / "hmsim"
-        shutil.copytree(ROOT, folder, ignore=LEFT_OUT)  # with the compiled kernels, if any
+        shutil.copytree(ROOT, folder, ignore=left_out)  # with the compiled kernels, if any
         if not options.no_baseline:
             tests = sorted({test for mutation in mutations for test in mutation["tests"]})
             code, said = run(folder, tests)

@@ -130,12 +130,12 @@ class Lagrangian:
 
     def __init__(self, setting: Setting, grid: Grid, weight: float = 1.0) -> None:
         self.setting, self.weight, self.grid = setting, weight, grid
-        threads = min(grid.pages, numba.get_num_threads()) if grid.bits.size > THREAD_WORDS else 1
-        self._cuts = [grid.pages * i // threads for i in range(threads + 1)]
+        threads = min(grid.tiles, numba.get_num_threads()) if grid.bits.size > THREAD_WORDS else 1
+        self._cuts = [grid.tiles * i // threads for i in range(threads + 1)]
         longest = int(np.diff(setting.timeline.stretch_offset).max())
         self._tables = [new_tables(1, longest, 1).of(0) for _ in range(threads)]
         self._scratch = [new_scratch(longest) for _ in range(threads)]
-        self._cost = np.empty(grid.pages)
+        self._cost = np.empty(grid.tiles)
         self.taken: list[float] = []  # `time.perf_counter()` after each pass
 
     @property

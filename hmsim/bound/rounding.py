@@ -67,10 +67,10 @@ def rounded(
     rounding = _Rounding(setting, grid, dual, most / max(1, blocks))
     term, capacity = np.zeros_like(dual.term), np.zeros_like(dual.capacity)
     least = max(1, int(LEAST_BATCH * setting.capacity))
-    for pages, masks in _batches(grid, blocks, min(least, most), most):
+    for tiles, masks in _batches(grid, blocks, min(least, most), most):
         count = int(np.bitwise_count(masks).sum())
         followed = rounding.reprice(rounding.committed / blocks, count)
-        rounding.commit(pages, masks, followed)
+        rounding.commit(tiles, masks, followed)
         rounding.committed += count
         term += count * followed.term
         closed = np.isinf(followed.capacity)
@@ -123,14 +123,14 @@ class _Rounding:
         in_threads(work, self._threads)
         return Dual(term, capacity)
 
-    def commit(self, pages: I64, masks: U64, dual: Dual) -> None:
-        """Blocks in `masks` of `pages` choose."""
+    def commit(self, tiles: I64, masks: U64, dual: Dual) -> None:
+        """Blocks in `masks` of `tiles` choose."""
         timeline, prices = self._setting.timeline, self._setting.prices(dual)
 
         def work(i: int) -> None:
-            mine = slice(len(pages) * i // self._threads, len(pages) * (i + 1) // self._threads)
+            mine = slice(len(tiles) * i // self._threads, len(tiles) * (i + 1) // self._threads)
             kernel.commit(
-                pages[mine], masks[mine], self._grid, timeline.stretch_offset, timeline.stretch_step,
+                tiles[mine], masks[mine], self._grid, timeline.stretch_offset, timeline.stretch_step,
                 prices, self._tables[i], self._scratch[i], self._uses[i],
             )  # fmt: skip
 
@@ -155,7 +155,7 @@ def time_of(setting: Setting, use: Use) -> float:
 
 
 def _batches(grid: Grid, blocks: int, least: int, most: int) -> list[tuple[I64, U64]]:
-    """All blocks as batches of pages, by lane, and masks; each from all over lanes and slots."""
+    """All blocks as batches of tiles, by lane, and masks; each from all over lanes and slots."""
     members = pack(grid.slot >= 0)[:, 0]
     width = int((grid.lane == grid.lane[0]).sum())
     lanes = len(grid.lane) // width
@@ -163,26 +163,26 @@ def _batches(grid: Grid, blocks: int, least: int, most: int) -> list[tuple[I64, 
     turn = np.arange(lanes) * width // lanes  # each lane begins elsewhere
     order = golden[(np.arange(width)[:, None] + turn) % width] + np.arange(lanes) * width
     batches: list[tuple[I64, U64]] = []
-    pages: list[int] = []
+    tiles: list[int] = []
     masks: list[int] = []
     count, left = 0, blocks
 
     def finish() -> None:
         nonlocal count, left
-        if pages:
-            by_page = np.argsort(pages, kind="stable")  # pages go by lane
-            batches.append((np.array(pages)[by_page], np.array(masks, np.uint64)[by_page]))
-            pages.clear()
+        if tiles:
+            by_tile = np.argsort(tiles, kind="stable")  # tiles go by lane
+            batches.append((np.array(tiles)[by_tile], np.array(masks, np.uint64)[by_tile]))
+            tiles.clear()
             masks.clear()
         count, left = 0, left - count
 
-    for page in order.ravel():
-        word = int(members[page])
+    for tile in order.ravel():
+        word = int(members[tile])
         while word:
             size = min(most, max(least, left // LAST_BATCHES))
             taken = _lowest(word, size - count)
             word ^= taken
-            pages.append(int(page))
+            tiles.append(int(tile))
             masks.append(taken)
             count += taken.bit_count()
             if count >= size:

@@ -95,7 +95,7 @@ def price_capacity(
 
 @kernel
 def commit(
-    pages: I64,
+    tiles: I64,
     masks: U64,
     grid: Grid,
     stretch_offset: I64,
@@ -105,15 +105,15 @@ def commit(
     scratch: Scratch,
     use: Use,
 ) -> None:
-    """Blocks in `masks` of pages, in order of their lanes, take their cheapest paths."""
-    for k in range(len(pages)):
-        page, mask = pages[k], masks[k]
-        lane = grid.lane[page]
+    """Blocks in `masks` of tiles, in order of their lanes, take their cheapest paths."""
+    for k in range(len(tiles)):
+        tile, mask = tiles[k], masks[k]
+        lane = grid.lane[tile]
         stretches = stretch_step[stretch_offset[lane] : stretch_offset[lane + 1]]
-        if k == 0 or grid.lane[pages[k - 1]] != lane:
+        if k == 0 or grid.lane[tiles[k - 1]] != lane:
             build(stretches, len(prices.capacity), prices, tables)
-        forward(page, grid, stretches, prices, tables, scratch)
-        trace(page, len(stretches), grid, scratch)
+        forward(tile, grid, stretches, prices, tables, scratch)
+        trace(tile, len(stretches), grid, scratch)
         for j in range(len(stretches) + 1):
             scratch.state[j] &= mask
-        tally(page, scratch.state, grid, stretches, prices, tables, use)
+        tally(tile, scratch.state, grid, stretches, prices, tables, use)

@@ -35,16 +35,16 @@ def test_the_evaluator_finds_the_same_time(seed, variant, barrier):
     commit, steps = rounding.kernel.commit, problem.steps
     schedule = np.zeros((problem.blocks, steps), np.int64)
 
-    def watched(pages, masks, *rest):
+    def watched(tiles, masks, *rest):
         """One block at a time, so that the occupancy it adds is its row of the schedule."""
         use = rest[-1]
-        for page, mask in zip(pages, masks, strict=True):
-            slot = grid.slot[page, int(mask).bit_length() - 1]
+        for tile, mask in zip(tiles, masks, strict=True):
+            slot = grid.slot[tile, int(mask).bit_length() - 1]
             assert int(mask).bit_count() == 1
             before = use.occupied()
-            commit(np.array([page]), np.array([mask]), *rest)
+            commit(np.array([tile]), np.array([mask]), *rest)
             row = use.occupied() - before
-            number = grid.lane[page] * slots + slot
+            number = grid.lane[tile] * slots + slot
             at = np.searchsorted(problem.number, number)
             if at < problem.blocks and problem.number[at] == number:
                 schedule[at] = row

@@ -1,7 +1,7 @@
-"""Blocks' reads as bits, in pages of 64 blocks that go through the price tables together.
+"""Blocks' reads as bits, in tiles of 64 blocks that go through the price tables together.
 
-In this folder a *page* is 64 blocks of one lane: neighbours, or those of a sample. It has one word
-for each of the lane's stretches, all of a page's next to each other; bit i of the word says whether
+In this folder a *tile* is 64 blocks of one lane: neighbours, or those of a sample. It has one word
+for each of the lane's stretches, all of a tile's next to each other; bit i of the word says whether
 block i is read in that stretch. At one bit a block and stretch, all of the founding paper's
 workload (13.6 billion) takes 1.7 GB.
 """
@@ -19,20 +19,20 @@ BORN, GROWN, DIED = range(3)  # kinds of events, in this order within a stretch
 
 
 class Grid(NamedTuple):
-    """Pages of blocks, by lane. Events are what befalls blocks beside reads, CSR by page."""
+    """Tiles of blocks, by lane. Events are what befalls blocks beside reads, CSR by tile."""
 
-    lane: I64  # [pages]
-    slot: I64  # [pages, 64] of each bit; -1 none
-    offset: I64  # [pages] of the words of each page
-    bits: U64  # bit i of bits[offset[p] + j]: block i of page p is read in stretch j
-    event_offset: I64  # [pages + 1]
-    event_stretch: I64  # ascending within a page
+    lane: I64  # [tiles]
+    slot: I64  # [tiles, 64] of each bit; -1 none
+    offset: I64  # [tiles] of the words of each tile
+    bits: U64  # bit i of bits[offset[p] + j]: block i of tile p is read in stretch j
+    event_offset: I64  # [tiles + 1]
+    event_stretch: I64  # ascending within a tile
     event_bit: I64
     event_kind: I64
     event_value: I64  # of BORN and DIED the step, of GROWN the bytes
 
     @property
-    def pages(self) -> int:
+    def tiles(self) -> int:
         return len(self.lane)
 
 
@@ -85,44 +85,44 @@ def gather(
     giving it halves the memory.
     """
     geometry = workload.geometry
-    lane, slot = _pages(geometry, every, lanes_every)
-    width = int((lane == lane[0]).sum())  # pages, the same in every lane that has any
-    first_page = np.full(geometry.lanes, -1)
-    first_page[lane[::width]] = np.arange(0, len(lane), width)
+    lane, slot = _tiles(geometry, every, lanes_every)
+    width = int((lane == lane[0]).sum())  # tiles, the same in every lane that has any
+    first_tile = np.full(geometry.lanes, -1)
+    first_tile[lane[::width]] = np.arange(0, len(lane), width)
     grid = None if timeline is None else _unread(timeline, lane)
     parts, packed = [], []
     for chunk in workload.chunks():
         parts.append(chunk.without_bits())
-        rows = np.flatnonzero(first_page[chunk.lane] >= 0)
+        rows = np.flatnonzero(first_tile[chunk.lane] >= 0)
         words = np.empty((len(rows), width), np.uint64)
-        _pack(chunk.bits, rows, first_page[chunk.lane[rows]], slot, every == 1, words)
+        _pack(chunk.bits, rows, first_tile[chunk.lane[rows]], slot, every == 1, words)
         if timeline is None or grid is None:
             packed.append(words)
         else:
             stretches = _stretches(timeline, chunk.first + rows)
-            _deal(words, first_page[chunk.lane[rows]], stretches, *grid)
+            _deal(words, first_tile[chunk.lane[rows]], stretches, *grid)
     steps = Steps.join(parts)
     line = timeline_of(steps, geometry.lanes)
     if grid is None:
         grid = _unread(line, lane)
-        rows = np.flatnonzero(first_page[steps.lane] >= 0)
-        _deal(np.concatenate(packed), first_page[steps.lane[rows]], _stretches(line, rows), *grid)
+        rows = np.flatnonzero(first_tile[steps.lane] >= 0)
+        _deal(np.concatenate(packed), first_tile[steps.lane[rows]], _stretches(line, rows), *grid)
     place = np.full(geometry.lanes * geometry.slots, -1)
-    page, bit = np.nonzero(slot >= 0)
-    place[lane[page] * geometry.slots + slot[page, bit]] = 64 * page + bit
+    tile, bit = np.nonzero(slot >= 0)
+    place[lane[tile] * geometry.slots + slot[tile, bit]] = 64 * tile + bit
     events = events_of(steps, geometry.slots, line)
     events = Events(*(column[place[events.block] >= 0] for column in events))
-    page, bit = np.divmod(place[events.block], 64)
-    order = np.lexsort((events.kind, events.stretch, page))
+    tile, bit = np.divmod(place[events.block], 64)
+    order = np.lexsort((events.kind, events.stretch, tile))
     return line, Grid(
         lane, slot, *grid,
-        np.searchsorted(page[order], np.arange(len(lane) + 1)).astype(np.int64),
+        np.searchsorted(tile[order], np.arange(len(lane) + 1)).astype(np.int64),
         events.stretch[order], bit[order], events.kind[order], events.value[order],
     )  # fmt: skip
 
 
-def _pages(geometry: Geometry, every: int, lanes_every: int) -> tuple[I64, I64]:
-    """Lane [pages] and slots [pages, 64] of a sample; equally many pages in each lane that has any.
+def _tiles(geometry: Geometry, every: int, lanes_every: int) -> tuple[I64, I64]:
+    """Lane [tiles] and slots [tiles, 64] of a sample; equally many tiles in each lane that has any.
 
     Of each `every` neighbours one slot, at random.
     """
@@ -151,8 +151,8 @@ def _stretches(timeline: Timeline, rows: I64) -> I64:
 
 
 @kernel
-def _pack(bits, rows, first_page, slot, whole, words):
-    """The sampled bits of rows, in order of pages; `whole` where pages are just words."""
+def _pack(bits, rows, first_tile, slot, whole, words):
+    """The sampled bits of rows, in order of tiles; `whole` where tiles are just words."""
     for k in range(len(rows)):
         row = bits[rows[k]]
         for p in range(words.shape[1]):
@@ -161,16 +161,16 @@ def _pack(bits, rows, first_page, slot, whole, words):
                 continue
             word = np.uint64(0)
             for i in range(64):
-                at = slot[first_page[k] + p, i]
+                at = slot[first_tile[k] + p, i]
                 if at >= 0:
                     word |= np.uint64(has(row, at)) << np.uint64(i)
             words[k, p] = word
 
 
 @kernel
-def _deal(words, first_page, stretch, offset, bits):
-    """Words of rows to their pages; 8 pages at a time, for the sake of the cache."""
+def _deal(words, first_tile, stretch, offset, bits):
+    """Words of rows to their tiles; 8 tiles at a time, for the sake of the cache."""
     for p in range(0, words.shape[1], 8):
         for k in range(len(words)):
             for q in range(p, min(p + 8, words.shape[1])):
-                bits[offset[first_page[k] + q] + stretch[k]] = words[k, q]
+                bits[offset[first_tile[k] + q] + stretch[k]] = words[k, q]

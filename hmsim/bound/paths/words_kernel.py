@@ -1,4 +1,4 @@
-"""The cheapest paths of whole pages of blocks at given prices: cost forward, use backward.
+"""The cheapest paths of whole tiles of blocks at given prices: cost forward, use backward.
 
 A block's state is one number: how much more it costs, so far, to be in HBM than to be in DRAM. It
 goes through a stretch (see `tables_kernel`) in a few additions and comparisons, 64 blocks at a
@@ -68,14 +68,14 @@ def new_scratch(stretches: int) -> Scratch:
 
 @kernel
 def forward(
-    page: int,
+    tile: int,
     grid: Grid,
     stretch_step: I64,
     prices: Prices,
     tables: Tables,
     scratch: Scratch,
 ) -> float:
-    """Take a page through all of its stretches at level 0 of its lane's `tables`.
+    """Take a tile through all of its stretches at level 0 of its lane's `tables`.
 
     Returns the cost of its blocks' cheapest paths, relative to a life in DRAM.
     """
@@ -84,8 +84,8 @@ def forward(
     bits, event_stretch, event_bit = grid.bits, grid.event_stretch, grid.event_bit
     event_kind, event_value = grid.event_kind, grid.event_value
     ahead[:], dram[:] = 0.0, 0.0
-    event, last_event = grid.event_offset[page], grid.event_offset[page + 1]
-    base = grid.offset[page]
+    event, last_event = grid.event_offset[tile], grid.event_offset[tile + 1]
+    base = grid.offset[tile]
     for j in range(len(stretch_step)):
         # What happens before the stretch's read, and the deaths in it.
         word, died = bits[base + j], np.uint64(0)
@@ -134,7 +134,7 @@ def cross(word, j, value, ahead, dram):
 
 
 @kernel
-def trace(page: int, stretches: int, grid: Grid, scratch: Scratch) -> None:
+def trace(tile: int, stretches: int, grid: Grid, scratch: Scratch) -> None:
     """After `forward`: `scratch.state` of the cheapest paths."""
     dram_via_hbm, hbm_via_hbm, states = scratch.dram_via_hbm, scratch.hbm_via_hbm, scratch.state
     event_stretch, event_bit, event_kind = grid.event_stretch, grid.event_bit, grid.event_kind
@@ -143,7 +143,7 @@ def trace(page: int, stretches: int, grid: Grid, scratch: Scratch) -> None:
         if scratch.ahead[i] < 0.0:
             state |= ONE << np.uint64(i)
     states[stretches] = state
-    event, first = grid.event_offset[page + 1] - 1, grid.event_offset[page]
+    event, first = grid.event_offset[tile + 1] - 1, grid.event_offset[tile]
     for j in range(stretches - 1, -1, -1):
         state = ~state & dram_via_hbm[j] | state & hbm_via_hbm[j]
         states[j] = state
@@ -155,7 +155,7 @@ def trace(page: int, stretches: int, grid: Grid, scratch: Scratch) -> None:
 
 @kernel
 def tally(
-    page: int,
+    tile: int,
     states: U64,
     grid: Grid,
     stretch_step: I64,
@@ -163,15 +163,15 @@ def tally(
     tables: Tables,
     use: Use,
 ) -> None:
-    """Count what paths through `states` [stretches + 1] of a page's blocks use."""
+    """Count what paths through `states` [stretches + 1] of a tile's blocks use."""
     # Everything by its own name: to take an array out of a tuple costs more than to use it.
     bits, event_stretch, event_bit = grid.bits, grid.event_stretch, grid.event_bit
     event_kind, event_value = grid.event_kind, grid.event_value
     via, moves = tables.via, tables.moves
     promote, fill, demote, arrive = use.promote, use.fill, use.demote, use.arrive
     append, hit = use.append, use.hit
-    event, last = grid.event_offset[page], grid.event_offset[page + 1]
-    base = grid.offset[page]
+    event, last = grid.event_offset[tile], grid.event_offset[tile + 1]
+    base = grid.offset[tile]
 
     first = states[0]
     while event < last and event_stretch[event] == 0 and event_kind[event] == BORN:
@@ -246,18 +246,18 @@ def sweep(
     use: Use,
     cost: F64,
 ) -> None:
-    """Pages `first` .. `last` - 1: the `cost` of each one's cheapest paths, and their use, added.
+    """Tiles `first` .. `last` - 1: the `cost` of each one's cheapest paths, and their use, added.
 
     `tables` are to hold one lane's.
     """
-    for page in range(first, last):
-        lane = grid.lane[page]
+    for tile in range(first, last):
+        lane = grid.lane[tile]
         stretches = stretch_step[stretch_offset[lane] : stretch_offset[lane + 1]]
-        if page == first or grid.lane[page - 1] != lane:
+        if tile == first or grid.lane[tile - 1] != lane:
             build(stretches, len(prices.capacity), prices, tables)
-        cost[page] = forward(page, grid, stretches, prices, tables, scratch)
-        trace(page, len(stretches), grid, scratch)
-        tally(page, scratch.state, grid, stretches, prices, tables, use)
+        cost[tile] = forward(tile, grid, stretches, prices, tables, scratch)
+        trace(tile, len(stretches), grid, scratch)
+        tally(tile, scratch.state, grid, stretches, prices, tables, use)
 
 
 @kernel
