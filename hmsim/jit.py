@@ -10,7 +10,9 @@
 call kernels and read constants of other files, so an edit there would leave stale machine code in
 use. hmsim's cache is stamped with every source file of the package that the kernel's file imports,
 directly or not (`source_fingerprint`): what an edit can reach is compiled anew, and nothing else.
-The same holds for a user's policy, whose file stands outside the package.
+The same holds for a user's policy, whose file stands outside the package. Of several processes that
+need the same kernel at once (workers of a sweep, or of tests) one compiles it; the others wait, and
+find it in the cache.
 
 **Records.** Numba must allow for an index of -1 meaning "the last" at every access, which costs the
 memory kernels a third of their speed. `record_kernel` takes every index as unsigned: `s[i]` is
@@ -39,6 +41,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 _PACKAGE = Path(__file__).parent
 _RECORD: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+LONGEST_COMPILE_SECONDS = 300  # of one kernel, with those that it calls, on a slow and busy machine
 
 
 def kernel(function: Callable) -> Any:
@@ -142,6 +145,8 @@ class _CacheFile(IndexDataCacheFile):
 class _Cache(FunctionCache):
     """Numba's cache on disk, stamped with all sources that the machine code can depend on."""
 
+    _turn: Any = None  # the lock that this process holds while it compiles the kernel
+
     def __init__(self, function: Callable) -> None:
         try:
             super().__init__(function)
@@ -153,6 +158,43 @@ class _Cache(FunctionCache):
             self._cache_file = _CacheFile(
                 self._cache_path, self._impl.filename_base, source_fingerprint(source)
             )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What is in the cache, if need be after another process has compiled it. Where nothing is
+        found, Numba compiles, and then calls `save_overload`."""
+        found = super().load_overload(sig, target_context)
+        if found is None and self._take_turn():
+            found = super().load_overload(sig, target_context)
+            if found is not None:
+                self._end_turn()
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        finally:
+            self._end_turn()
+
+    def _take_turn(self) -> bool:
+        """Wait until no other process compiles this kernel; False if it cannot be told.
+
+        A process whose compiling has failed keeps its turn until it ends: nobody waits for that.
+        """
+        from filelock import FileLock, Timeout
+
+        if self._turn is None:
+            name = f".{self._impl.filename_base}.lock"
+            self._turn = FileLock(Path(self._cache_path) / name, thread_local=False)
+        try:
+            self._impl.locator.ensure_cache_path()
+            self._turn.acquire(timeout=LONGEST_COMPILE_SECONDS)
+        except (OSError, Timeout):
+            return False
+        return True
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.release(force=True)
 
 
 def _cached(dispatcher: Any) -> Any:

@@ -204,3 +204,41 @@ def test_a_cache_that_names_a_class_of_old_is_written_anew(tmp_path, monkeypatch
             [sys.executable, "-c", "import moved"], cwd=tmp_path, capture_output=True, text=True
         )
         assert done.stdout == "5\n", done.stderr
+
+
+TOGETHER = """
+import sys, time
+from numba.core import event
+from pathlib import Path
+compiled = []
+class Listener(event.Listener):
+    def on_start(self, happened):
+        compiled.append(happened.data["dispatcher"].py_func.__name__)
+    def on_end(self, happened):
+        pass
+event.register("numba:compile", Listener())
+from toy.caller import call
+Path(sys.argv[1]).touch()
+while not Path(sys.argv[2]).exists():
+    time.sleep(0.01)
+print(call(), "call" in compiled)
+"""
+
+
+def test_of_processes_that_need_a_kernel_at_once_one_compiles_it(tmp_path):
+    toy = tmp_path / "toy"
+    toy.mkdir()
+    for name, text in TOY.items():
+        (toy / name).write_text(text.replace("IMPORT", IMPORTS[0]))
+    environment = os.environ | {
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{PACKAGE.parent}",
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    ready = [tmp_path / "a", tmp_path / "b"]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", TOGETHER, str(mine), str(other)],
+                         env=environment, stdout=subprocess.PIPE, text=True)
+        for mine, other in (ready, ready[::-1])
+    ]  # fmt: skip
+    said = sorted(process.communicate(timeout=120)[0].strip() for process in processes)
+    assert said == ["10 False", "10 True"]
