@@ -10,10 +10,10 @@ run: $(READY)  ## the main job: the founding paper's workload at full size
 	$(BIN)/hmsim run workloads/paper-60.toml
 
 test: $(READY)  ## the tests, but for the slow ones
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: $(READY)  ## every test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: $(READY)  ## throughput, cost as work grows, peak memory
 	$(BIN)/python scripts/bench.py
