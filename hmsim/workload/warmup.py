@@ -46,22 +46,41 @@ class Counted:
         return self._prompt
 
     def locate(self, block: I64) -> tuple[I64, I64, I64]:
-        """Layer, sequence and position of blocks, as in the whole workload."""
+        """Where blocks belong, as in the whole workload.
+
+        Args:
+            block: Global block numbers, int64 [n].
+
+        Returns:
+            Layer, sequence, and position in the sequence of each block, all int64 [n].
+        """
         return self._whole.locate(block)
 
     def chunks(self) -> Iterator[Steps]:
-        """The steps that count."""
+        """The steps that count, in tables of whole tokens.
+
+        Yields:
+            The tables, in order.
+        """
         for chunk in self._whole.chunks():
             last = chunk.first + chunk.rows
             if last > self.warmup:
                 yield self.own(chunk.slice(max(0, self.warmup - chunk.first), chunk.rows))
 
     def own(self, steps: Steps) -> Steps:
-        """Steps of the whole workload, none of them warm-up, as steps of this one."""
+        """Steps of the whole workload as steps of this one.
+
+        Args:
+            steps: None of them warm-up.
+
+        Returns:
+            The same steps, numbered from the warm-up's end. Blocks that die with the first of them
+            never live in this workload.
+        """
         if self.warmup == 0:
             return steps
         first = steps.first - self.warmup
-        dead = int(steps.death_offset[1]) if first == 0 else 0  # those never live in this one
+        dead = int(steps.death_offset[1]) if first == 0 else 0
         return steps._replace(
             first=first,
             death_offset=np.maximum(steps.death_offset - dead, 0),
