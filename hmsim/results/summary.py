@@ -9,8 +9,8 @@ from hmsim.units import show_bytes, show_seconds
 
 # Tables of the JSON object, and their keys; in a record's attributes they are joined by `_`.
 TABLES = {
-    "workload": ("title", "steps", "warmup_steps", "token_steps", "tokens", "layers", "sequences", "block_bytes",
-                 "tokens_per_block", "demand_bytes", "seed"),
+    "workload": ("title", "steps", "warmup_steps", "token_steps", "tokens", "layers", "sequences",
+                 "block_bytes", "tokens_per_block", "demand_bytes", "seed"),
     "bound": ("time_s", "bandwidth_GBps", "method", "variant", "barrier", "iterations",
               "achievable_s"),
 }  # fmt: skip

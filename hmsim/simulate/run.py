@@ -84,8 +84,8 @@ def _execute(
         with overlap.pool() as pool:
             for window, counts in overlap.ahead(_windows(whole, workload.warmup, ahead, most_rows)):
                 if not counts:
-                    for future in [pool.submit(track.warm_up, window) for track in tracks]:
-                        future.result()
+                    for warmed in [pool.submit(track.warm_up, window) for track in tracks]:
+                        warmed.result()
                     progress(window.rows)
                     continue
                 steps = window.own

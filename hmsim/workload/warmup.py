@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hmsim import bits
 from hmsim.errors import InputError
 from hmsim.workload.steps import I64, U64, Geometry, Steps, Workload, group_starts
 from hmsim.workload.windows import Window
