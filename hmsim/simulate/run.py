@@ -19,6 +19,7 @@ from hmsim.memory.timing import tick_seconds
 from hmsim.memory.warm import WarmUp
 from hmsim.placement.latency import Groups, analytic_rates, peak_bandwidth, pin_rates
 from hmsim.placement.policies.plugin import Allow
+from hmsim.progress import nothing
 from hmsim.results.schema import ResultWriter
 from hmsim.simulate import overlap
 from hmsim.simulate.certify import Certifier
@@ -38,21 +39,24 @@ Progress = Callable[[int], None]  # more steps done
 
 
 def execute(
-    spec: RunSpec, path: Path | None, progress: Progress, allow_plugins: Allow = False
-) -> Ran:
+    spec: RunSpec, path: Path | None, progress: Progress = nothing, allow_plugins: Allow = False,
+    begin: Progress = nothing, tell: Callable[[str], None] = nothing,
+) -> Ran:  # fmt: skip
     """Run `spec`, writing the result file `path` (if any) as it goes.
 
-    `allow_plugins`: which policies of users' own may be imported. Raises InputError before anything
-    is written where the input is wrong, ProgramError where a result contradicts itself;
+    `begin` is told how many steps there are, and `tell` a line on the search for a bound now and
+    then. `allow_plugins`: which policies of users' own may be imported. Raises InputError before
+    anything is written where the input is wrong, ProgramError where a result contradicts itself;
     KeyboardInterrupt leaves the finished steps in the file.
     """
     with WarmUp(spec.replay.fidelity != "analytic") as warm_up:
-        return _execute(spec, path, progress, allow_plugins, warm_up)
+        return _execute(spec, path, progress, allow_plugins, begin, tell, warm_up)
 
 
 def _execute(
-    spec: RunSpec, path: Path | None, progress: Progress, allow_plugins: Allow, warm_up: WarmUp
-) -> Ran:
+    spec: RunSpec, path: Path | None, progress: Progress, allow_plugins: Allow, begin: Progress,
+    tell: Callable[[str], None], warm_up: WarmUp,
+) -> Ran:  # fmt: skip
     began = time.perf_counter()
     options = spec.policies.options
     chosen = [make_policy(name, options.get(name), allow_plugins) for name in spec.policies.names]
@@ -60,6 +64,7 @@ def _execute(
     whole = open_workload(spec.workload)
     workload = Counted(whole, spec.workload.warmup)
     geometry = workload.geometry
+    begin(whole.geometry.steps)
     variant, barrier = spec.latency.variant, spec.latency.barrier
     rates, capacity = analytic_rates(spec.system), spec.system.hbm.capacity
     barriers = geometry.steps if barrier == "layer" else geometry.steps // geometry.lanes
@@ -72,7 +77,7 @@ def _execute(
     ahead = max((track.policy.ahead_tokens for track in tracks), default=0)
     certifier = Certifier(
         spec.bound, workload, capacity, rates, pin_rates(spec.system), spec.latency,
-        spec.replay.fidelity != "analytic",
+        spec.replay.fidelity != "analytic", tell,
     )  # fmt: skip
     most_rows = np.inf
     if spec.replay.fidelity != "analytic" and spec.replay.sample > 0:
