@@ -11,6 +11,7 @@ from typing import Any
 from hmsim import files, plot
 from hmsim.config.run import RunSpec, load_run, resolve
 from hmsim.errors import InputError, did_you_mean
+from hmsim.progress import Progress
 from hmsim.results.reader import ResultFile
 from hmsim.sweep.dataset import open_sweep
 from hmsim.sweep.run import run_sweep
@@ -24,6 +25,7 @@ def run(
     output: str | Path | None = None,
     *,
     allow_plugins: bool = False,
+    progress: bool = True,
 ) -> "Result":
     """Run a configuration, and open the result file that it leaves.
 
@@ -35,6 +37,7 @@ def run(
         output: Where the result file (HDF5) shall be. None: in a temporary folder, which goes when
             the Result does.
         allow_plugins: Import the policies of your own that the configuration names. They are code.
+        progress: Show a bar, in a notebook as a widget, once the run has taken two seconds.
 
     Returns:
         The result, opened. It prints as a table.
@@ -60,7 +63,11 @@ def run(
     elif isinstance(config, str | Path):
         files.check_output(output, [config])
     try:
-        execute(spec, Path(output), lambda _: None, allow_plugins)
+        if progress:
+            with Progress(0, " steps", "run") as bar:
+                execute(spec, Path(output), bar, allow_plugins, bar.begin, bar.tell)
+        else:
+            execute(spec, Path(output), allow_plugins=allow_plugins)
         result = Result.open(output)
     except BaseException:
         if folder is not None:

@@ -167,13 +167,20 @@ def _check_heaps(path: str | Path, file: BinaryIO) -> None:
                     raise damaged(path)
 
 
-def as_xarray(path: str | Path) -> Any:
-    """The whole file as an xarray dataset, in memory; InputError where it cannot be read as one."""
+def need_xarray(asked: str | Path) -> None:
+    """InputError, one line, where there is no xarray; `asked` says what wants it."""
     try:
         import h5netcdf  # noqa: F401
-        import xarray
+        import xarray  # noqa: F401
     except ImportError:
-        raise InputError(f"{path}: needs xarray: pip install 'hmsim[xarray]'") from None
+        raise InputError(f"{asked}: needs xarray: pip install 'hmsim[xarray]'") from None
+
+
+def as_xarray(path: str | Path) -> Any:
+    """The whole file as an xarray dataset, in memory; InputError where it cannot be read as one."""
+    need_xarray(path)
+    import xarray
+
     with opened(path) as file:
         check_inside(file)
     try:

@@ -26,6 +26,7 @@ from hmsim.bound.rounding import rounded, time_of
 from hmsim.config.enumerations import METHODS
 from hmsim.errors import InputError
 from hmsim.placement.latency import Groups, Rates
+from hmsim.progress import nothing
 from hmsim.workload.steps import F64, Workload, group_starts
 from hmsim.workload.windows import windows
 
@@ -50,6 +51,7 @@ FULL_PASSES, FULL_STEPS = 8, (0.03, 3e-3)  # over all blocks, from where the sam
 FULL_ROUNDS = 4  # of a schedule and such passes, at most
 SAMPLE_TIME_SHARE = 0.4  # of the time to spend, for the sample. By trial
 GAP_WHERE_PRICES_MISLEAD = 0.05  # above it policies may beat following prices, and are tried
+TOLD_SECONDS = 2.0  # from line to line of progress
 FIRST_MOVES = 500_000  # flips of the first stage's annealing: about 0.2 s. By trial
 # Policies that stand for a schedule where there are too many blocks to anneal.
 CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -119,7 +121,7 @@ def bound(
     method: str = "dual",
     gap: float = 0.01,
     time_s: float | None = None,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Callable[[str], None] = nothing,
 ) -> BoundResult:
     """Prove a lower bound on the time of every schedule, and find a schedule.
 
@@ -180,7 +182,7 @@ def quick_bound(
         InputError: An argument is out of range.
     """
     check_setting(variant, barrier, rates)
-    search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, lambda message: None)
+    search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, nothing)
     setting, dual, history = search.quick_prices(quick_sample(workload))
     value = search._certified(setting, dual)
     return search.result("dual", value, None, len(history), history, dual)
@@ -232,7 +234,7 @@ def quick_prices(
         InputError: An argument is out of range.
     """
     check_setting(variant, barrier, rates)
-    search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, lambda message: None)
+    search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, nothing)
     setting, dual, values = search.quick_prices(sample or quick_sample(workload))
     return setting, dual, _history(values, search.seconds())
 
@@ -277,6 +279,7 @@ class _Search:
         self.variant, self.barrier, self.gap = variant, barrier, gap
         self.time_s = np.inf if time_s is None else time_s
         self.progress = progress
+        self._told = self.began
         self._clocks: list[list[float]] = []  # of each Lagrangian
         geometry = workload.geometry
         self.capacity_blocks = capacity_in_blocks(
@@ -286,6 +289,15 @@ class _Search:
     def seconds(self) -> list[float]:
         """When each pass ended, from the start."""
         return [taken - self.began for clock in self._clocks for taken in clock]
+
+    def watch(self, value: float, share: float = 1.0) -> bool:
+        """After a pass, with the best value so far: says it now and then; is it late?"""
+        now = time.perf_counter()
+        if now >= self._told + TOLD_SECONDS:
+            self._told = now
+            passes = sum(map(len, self._clocks))
+            self.progress(f"pass {passes:,}: {value:.6g} s")
+        return self.late(share)
 
     def late(self, share: float = 1.0) -> bool:
         """Whether that share of the time to spend is over."""
@@ -317,7 +329,7 @@ class _Search:
         achievable, moves, passes, stage = np.inf, FIRST_MOVES, FIRST_PASSES, 0
         while True:
             if method != "anneal" or stage == 0:
-                found = ascend(lagrangian, best.dual, passes, stop=lambda value: self.late())
+                found = ascend(lagrangian, best.dual, passes, stop=self.watch)
                 history += [max(best.value, value) for value in found.history]
                 best = max(best, found, key=lambda ascent: ascent.value)
             if problem is not None:
@@ -376,7 +388,7 @@ class _Search:
                 break
             found = ascend(
                 everything, best.dual, FULL_PASSES, FULL_STEPS, self._capacity_step(),
-                stop=lambda value: self.late(),
+                stop=self.watch,
             )  # fmt: skip
             history += [max(best.value, value) for value in found.history]
             best = max(best, found, key=lambda ascent: ascent.value)
@@ -450,7 +462,7 @@ class _Search:
                 SAMPLED_STEPS,
                 self._capacity_step(),
                 pieces,
-                lambda value: self.late(SAMPLE_TIME_SHARE),
+                lambda value: self.watch(value, SAMPLE_TIME_SHARE),
             )
             history += [max(best.value, value) for value in found.history]
             best = max(best, found, key=lambda ascent: ascent.value)

@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
         help="the certified bound of a trace",
         description="A time that no placement of the trace's blocks undercuts, and the time of a "
         "schedule that was found. A run's TOML gives the latency model, gap and time as well, "
-        "where no option does.",
+        "where no option does. A warm-up is left out, as in the run.",
         allow_abbrev=False,
     )
     parser.add_argument("source", metavar="TRACE.h5", help="or a spec, or a run (TOML)")
@@ -36,13 +36,13 @@ def add(commands: Any) -> None:
 def command(options: argparse.Namespace) -> int:
     from hmsim.bound import bound, format_table
     from hmsim.cli.common import nothing_printed, print_json
-    from hmsim.cli.inputs import latency_and_goal, open_source, system_of, table_of
+    from hmsim.cli.inputs import counted_source, latency_and_goal, system_of, table_of
     from hmsim.placement.latency import analytic_rates
 
     of_system = [change for change in options.changes if table_of(change) == "system"]
     rest = [change for change in options.changes if change not in of_system]
     system = system_of(options.system, of_system, options.source)
-    workload = open_source(options.source, rest)
+    workload = counted_source(options.source, rest)
     latency, goal = latency_and_goal(options.source, rest)
     with nothing_printed():  # HiGHS prints
         result = bound(

@@ -6,51 +6,10 @@ import json
 import math
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-QUIET_SECONDS = 2.0  # work that takes less shows no progress
-
-
-class Progress:
-    """A bar on standard error that appears only once work takes long; call it with more work."""
-
-    def __init__(self, total: int, unit: str, title: str):
-        self._total, self._unit, self._title = total, unit, title
-        self._began = time.perf_counter()
-        self._done = 0
-        self._bar: Any = None
-        self._interrupted = False
-
-    def interrupt(self, *_: object) -> None:
-        """A signal handler. What it raises is lost where Python happens to be in a destructor: so
-        it is raised again with the next report of progress."""
-        self._interrupted = True
-        raise KeyboardInterrupt
-
-    def __call__(self, more: int) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
-        self._done += more
-        if self._bar is None:
-            if time.perf_counter() - self._began < QUIET_SECONDS:
-                return
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=self._total, unit=self._unit, unit_scale=True, desc=self._title,
-                file=sys.stderr, mininterval=0.5, initial=0,
-            )  # fmt: skip
-            more = self._done
-        self._bar.update(more)
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+from hmsim.progress import Progress as Progress
 
 
 def help_of(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:

@@ -19,6 +19,14 @@ def open_source(path: str, changes: list[str]) -> Any:
     return open_workload(spec_of(path, changes))
 
 
+def counted_source(path: str, changes: list[str]) -> Any:
+    """The same without its warm-up, which only a TOML file can ask for."""
+    from hmsim.workload.warmup import Counted
+
+    workload = open_source(path, changes)
+    return Counted(workload, spec_of(path, changes).warmup) if path.endswith(".toml") else workload
+
+
 def spec_of(path: str, changes: list[str]) -> Any:
     """The `[workload]` table of a TOML file, with changes."""
     from hmsim.config.run import changed, read_run

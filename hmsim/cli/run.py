@@ -80,7 +80,10 @@ def command(options: argparse.Namespace) -> int:
             signal.signal(each, progress.interrupt)
         from hmsim.simulate.run import execute  # some kernels compile as they are imported
 
-        ran = execute(spec, result, progress, options.allow_plugins or options.policies or [])
+        ran = execute(
+            spec, result, progress, options.allow_plugins or options.policies or [],
+            progress.begin, progress.tell,
+        )  # fmt: skip
     report = summary.as_dict(ran.record)
     title = spec.title or ran.workload.title
     if options.json:

@@ -206,6 +206,8 @@ class WorkloadSpec(Strict):
     """First and last token that every sequence decodes; token n has n tokens before it."""
     copies: Count = 1
     """Sequences with those tokens, decoded together."""
+    warmup: TokensOrZero = 0
+    """Tokens that each sequence decodes first: simulated, and in no time, gap or bound."""
     requests: RequestsSpec | None = None
     """A batch of sequences from requests, instead of `tokens`."""
 
@@ -226,7 +228,7 @@ class WorkloadSpec(Strict):
     def _one_source(self) -> Self:
         given = self.model_fields_set
         if self.trace is not None:
-            others = sorted(given - {"trace", "title"})
+            others = sorted(given - {"trace", "title", "warmup"})
             if others:
                 raise ValueError(f"trace excludes {', '.join(others)}")
             return self

@@ -83,10 +83,12 @@ def kind(height: float | Callable[[Any], float]) -> Callable[[Function], Functio
             import matplotlib
             import matplotlib.pyplot as plt
 
+            # Outside the style: the first figure of a session loads a backend, which sets how
+            # figures are shown, and leaving the style would take that back.
+            size = (WIDTHS["page"], height_of(data))
+            whole = plt.figure(figsize=size, layout="constrained", dpi=_RC["figure.dpi"])
             with matplotlib.rc_context(_RC):
-                size = (WIDTHS["page"], height_of(data))
-                own = plt.figure(figsize=size, layout="constrained").add_subplot()
-                return function(data, own, **options)
+                return function(data, whole.add_subplot(), **options)
 
         kind: Function = drawn
         kind.height = height_of
@@ -169,24 +171,22 @@ def figure(width: str, height: float, path: Path | None, command: str) -> Iterat
     The file's metadata names the command that made it and no date, so that it is byte-stable.
     """
     import matplotlib
-
-    matplotlib.use("Agg", force=False)
-    import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_RC | {"font.size": TYPE[width]}):
+        # Not pyplot's: a session's backend, and the figures that it shows, are the session's own.
         size = (WIDTHS[width], height * TALLER[width])
-        drawn = plt.figure(figsize=size, layout="constrained")
-        try:
-            yield drawn
-            if path is not None:
-                image, kind = io.BytesIO(), path.suffix.lower()
-                with warnings.catch_warnings():  # a character that no font has is drawn as a box
-                    warnings.filterwarnings("ignore", "Glyph .* missing from font")
-                    drawn.savefig(image, format=kind[1:], metadata=_metadata(path, command))
-                made = image.getvalue()
-                files.write_bytes(path, _tips_as_titles(made) if kind == ".svg" else made)
-        finally:
-            plt.close(drawn)
+        drawn = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(drawn)
+        yield drawn
+        if path is not None:
+            image, kind = io.BytesIO(), path.suffix.lower()
+            with warnings.catch_warnings():  # a character that no font has is drawn as a box
+                warnings.filterwarnings("ignore", "Glyph .* missing from font")
+                drawn.savefig(image, format=kind[1:], metadata=_metadata(path, command))
+            made = image.getvalue()
+            files.write_bytes(path, _tips_as_titles(made) if kind == ".svg" else made)
 
 
 def _metadata(path: Path, command: str) -> dict[str, Any]:

@@ -164,13 +164,19 @@ class ResultFile:
         return data
 
     def to_dataframe(self) -> "pandas.DataFrame":
-        """The totals as a table. Needs pandas, which xarray brings.
+        """The totals as a table. Needs pandas, which xarray brings: `pip install 'hmsim[xarray]'`.
 
         Returns:
             A row for each policy. Units stand in the columns' names; what has none is a share or a
             count.
+
+        Raises:
+            InputError: There is no pandas.
         """
-        import pandas
+        try:
+            import pandas
+        except ImportError:
+            raise InputError("to_dataframe: needs pandas: pip install 'hmsim[xarray]'") from None
 
         return pandas.DataFrame(self.totals, index=pandas.Index(self.policies, name="policy"))
 

@@ -11,6 +11,9 @@ JSON of `hmsim run`, joined by `_`: `replay.gap` there is `replay_gap` here, `bo
 `replay_time_s` are of a step, `total_time_s` and `replay_total_time_s` of the run, which in the
 JSON, where no steps are, are a policy's `time_s` and `replay.time_s`.
 
+**Warm-up steps** are not in the file: sums over `step` are the totals. The coordinate `step` counts
+from the workload's beginning, so its first value is how many there were.
+
 **Moves** are in both memories' columns: a block that is promoted is a DRAM read and an HBM write.
 Take one memory of `promotion_bytes` or `demotion_bytes`, never their sum over `memory`.
 """
@@ -76,6 +79,11 @@ TOTALS: dict[str, tuple[tuple[str, ...], str, str]] = {
         ("kv_hbm_read_share",), "1", "share of the KV bytes read that came from HBM"
     ),
     "migrated_bytes": (("migrated_bytes",), "byte", "promoted and demoted"),
+    "cold_share": (
+        ("cold_share",), "1",
+        "1 - seconds per byte read of the second half of the steps over those of all: what of the "
+        "time the start is to blame for",
+    ),
     "bound_s": (("bound_s",), "s", "no placement takes less"),
     "gap": (("gap",), "1", "(time - bound) / time"),
     "replay_sampled_steps": (("replay", "sampled_steps"), "1", "steps that were replayed"),
@@ -100,7 +108,8 @@ TRAITS: dict[str, tuple[str, str]] = {
 REQUIRED: dict[str, type] = {
     "complete": int, "steps_done": int, "created_by": str, "title": str, "config": str, "seed": int,
     "fidelity": str, "peak_bandwidth_GBps": float, "system": str, "workload_title": str,
-    "workload_steps": int, "workload_layers": int, "workload_sequences": int,
+    "workload_steps": int, "workload_warmup_steps": int, "workload_layers": int,
+    "workload_sequences": int,
     "workload_block_bytes": int, "workload_tokens_per_block": int, "workload_seed": int,
     "bound_method": str, "bound_variant": str, "bound_barrier": str, "numba": str, "numpy": str,
 }  # fmt: skip
@@ -192,7 +201,7 @@ class ResultWriter:
         text = h5py.string_dtype()
         axes: dict[str, Any] = {
             "policy": np.array(policies, dtype=object),
-            "step": np.arange(self._steps),
+            "step": attributes["workload_warmup_steps"] + np.arange(self._steps),
             "memory": np.array(["hbm", "dram"], dtype=object),
             "reason": np.array(REASONS, dtype=object),
         }

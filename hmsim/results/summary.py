@@ -9,12 +9,14 @@ from hmsim.units import show_bytes, show_seconds
 
 # Tables of the JSON object, and their keys; in a record's attributes they are joined by `_`.
 TABLES = {
-    "workload": ("title", "steps", "token_steps", "tokens", "layers", "sequences", "block_bytes",
-                 "tokens_per_block", "demand_bytes", "seed"),
+    "workload": ("title", "steps", "warmup_steps", "token_steps", "tokens", "layers", "sequences",
+                 "block_bytes", "tokens_per_block", "demand_bytes", "seed"),
     "bound": ("time_s", "bandwidth_GBps", "method", "variant", "barrier", "iterations",
               "achievable_s"),
 }  # fmt: skip
 OPTIONAL = ("bound_achievable_s",)  # left out where the run has none
+COLD = 0.05  # share of a run's time above which the start says more than the policy
+REMEDY = "decode more tokens, or give [workload] warmup = TOKENS"
 Number = Callable[[str], float]  # a total by name
 
 
@@ -181,9 +183,34 @@ def notes(record: Record) -> list[str]:
     ]
     if busy:
         lines.append(f"{', '.join(busy)}: HBM is so busy with weights that no KV read goes there")
+    if attributes["workload_warmup_steps"]:
+        lines.append(
+            f"warm-up: {attributes['workload_warmup_steps']:,} steps before these, simulated and "
+            "not counted"
+        )
+    lines += _too_short(record)
     if "wall_s" in attributes:
         lines.append(f"the whole run took {show_seconds(attributes['wall_s'])} of wall time")
     return lines
+
+
+def _too_short(record: Record) -> list[str]:
+    """Where how blocks come in weighs more than how a policy goes on."""
+    cold = {
+        name: record.totals["cold_share"][k]
+        for k, name in enumerate(record.policies)
+        if record.totals["migrated_bytes"][k] > 0
+    }
+    if cold and record.attributes.get("workload_token_steps") == 1:
+        return [f"too short for {', '.join(cold)}: one token says how blocks come in, no more; "
+                f"{REMEDY}"]  # fmt: skip
+    shares = {name: f"{name} ({100 * share:.0f} %)" for name, share in cold.items() if share > COLD}
+    if not shares:
+        return []
+    return [
+        f"too short for {', '.join(shares.values())}: so much of the time is the start, as blocks "
+        f"come in; {REMEDY}"
+    ]
 
 
 def as_text(record: Record, title: str) -> str:

@@ -1,5 +1,6 @@
 """What no placement undercuts: the bounds of a run, found along its own stream of steps."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from hmsim.bound.certificate import Certificate
 from hmsim.bound.prices import Setting
 from hmsim.config.run import BoundSpec, LatencySpec
 from hmsim.placement.latency import TABLE, Groups, Rates, pooled_bound, split_bound
+from hmsim.progress import nothing
 from hmsim.simulate import overlap
 from hmsim.workload.steps import F64, Steps, Workload
 
@@ -42,7 +44,7 @@ class Certifier:
 
     def __init__(
         self, spec: BoundSpec, workload: Workload, capacity: float, rates: Rates, pins: Rates,
-        latency: LatencySpec, replayed: bool,
+        latency: LatencySpec, replayed: bool, tell: Callable[[str], None] = nothing,
     ):  # fmt: skip
         self.iterations = 0  # passes of the search for a tighter bound; 0 for the cheap ones
         self.achievable_s: float | None = None  # of a schedule, where a gap was asked for
@@ -59,8 +61,9 @@ class Certifier:
         sample, worth = None, True
         if spec.gap > 0:
             found = bound(
-                workload, rates, capacity, variant, barrier, gap=spec.gap, time_s=spec.time
-            )
+                workload, rates, capacity, variant, barrier, gap=spec.gap, time_s=spec.time,
+                progress=tell,
+            )  # fmt: skip
             self._proven_s, self.iterations = found.bound_s, found.iterations
             self.achievable_s, self.history = found.achievable_s, found.history
         else:

@@ -31,6 +31,8 @@ class Outcome(NamedTuple):
     migrated_bytes: float
     reads: int  # blocks
     hits: int  # of those, in HBM when read
+    late_s: float  # of the second half of the steps
+    late_bytes: float  # attention and weight reads of that half
     sampled_steps: int
     replay: Estimate | None
     replay_is_whole: bool  # every group was replayed
@@ -86,6 +88,7 @@ def totals_of(outcome: Outcome, bounds: Bounds, token_steps: int, tokens: int) -
         "kv_hit_rate": _over(outcome.hits, outcome.reads),
         "kv_hbm_read_share": _over(outcome.kv_hbm_bytes, outcome.kv_bytes),
         "migrated_bytes": outcome.migrated_bytes,
+        "cold_share": _cold_share(outcome, token_steps),
         "bound_s": bound_s,
         "gap": gap(f"policy {outcome.name}", time_s, bound_s),
     }
@@ -103,6 +106,13 @@ def totals_of(outcome: Outcome, bounds: Bounds, token_steps: int, tokens: int) -
         if math.isfinite(replay_s):  # else no step of the sample reads anything
             totals["replay_gap"] = gap(f"replay of policy {outcome.name}", replay_s, rigorous_s)
     return totals
+
+
+def _cold_share(outcome: Outcome, token_steps: int) -> float:
+    """What of the time the start is to blame for; NaN where nothing tells."""
+    late = _over(outcome.late_s, outcome.late_bytes)
+    whole = _over(outcome.time_s, outcome.demand_bytes)
+    return math.nan if token_steps < 2 else 1 - _over(late, whole)
 
 
 def record_of(

@@ -6,7 +6,7 @@ kernels as they come by.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hmsim.memory.timing import tick_seconds
 from hmsim.memory.warm import WarmUp
 from hmsim.placement.latency import Groups, analytic_rates, peak_bandwidth, pin_rates
 from hmsim.placement.policies.plugin import Allow
+from hmsim.progress import nothing
 from hmsim.results.schema import ResultWriter
 from hmsim.simulate import overlap
 from hmsim.simulate.certify import Certifier
@@ -29,7 +30,8 @@ from hmsim.simulate.sampling import Sampling
 from hmsim.simulate.track import Track
 from hmsim.workload.open import open_workload
 from hmsim.workload.steps import I64, Geometry, Steps, Workload, group_starts
-from hmsim.workload.windows import windows
+from hmsim.workload.warmup import Counted, apart
+from hmsim.workload.windows import Window, windows
 
 SAMPLE_BYTES = 128e6  # of sampled placements that a policy holds at once
 
@@ -37,40 +39,45 @@ Progress = Callable[[int], None]  # more steps done
 
 
 def execute(
-    spec: RunSpec, path: Path | None, progress: Progress, allow_plugins: Allow = False
-) -> Ran:
+    spec: RunSpec, path: Path | None, progress: Progress = nothing, allow_plugins: Allow = False,
+    begin: Progress = nothing, tell: Callable[[str], None] = nothing,
+) -> Ran:  # fmt: skip
     """Run `spec`, writing the result file `path` (if any) as it goes.
 
-    `allow_plugins`: which policies of users' own may be imported. Raises InputError before anything
-    is written where the input is wrong, ProgramError where a result contradicts itself;
+    `begin` is told how many steps there are, and `tell` a line on the search for a bound now and
+    then. `allow_plugins`: which policies of users' own may be imported. Raises InputError before
+    anything is written where the input is wrong, ProgramError where a result contradicts itself;
     KeyboardInterrupt leaves the finished steps in the file.
     """
     with WarmUp(spec.replay.fidelity != "analytic") as warm_up:
-        return _execute(spec, path, progress, allow_plugins, warm_up)
+        return _execute(spec, path, progress, allow_plugins, begin, tell, warm_up)
 
 
 def _execute(
-    spec: RunSpec, path: Path | None, progress: Progress, allow_plugins: Allow, warm_up: WarmUp
-) -> Ran:
+    spec: RunSpec, path: Path | None, progress: Progress, allow_plugins: Allow, begin: Progress,
+    tell: Callable[[str], None], warm_up: WarmUp,
+) -> Ran:  # fmt: skip
     began = time.perf_counter()
     options = spec.policies.options
     chosen = [make_policy(name, options.get(name), allow_plugins) for name in spec.policies.names]
     check_memories(spec.system)
-    workload = open_workload(spec.workload)
+    whole = open_workload(spec.workload)
+    workload = Counted(whole, spec.workload.warmup)
     geometry = workload.geometry
+    begin(whole.geometry.steps)
     variant, barrier = spec.latency.variant, spec.latency.barrier
     rates, capacity = analytic_rates(spec.system), spec.system.hbm.capacity
     barriers = geometry.steps if barrier == "layer" else geometry.steps // geometry.lanes
     sampling = Sampling(spec.replay.sample, barriers)
     tracks = []
     for policy in chosen:
-        run = policy.start(workload, capacity, rates, variant, barrier)
+        run = policy.start(whole, capacity, rates, variant, barrier)
         memories = _memories(spec, workload, warm_up)
-        tracks.append(Track(policy, run, geometry.block_bytes, sampling, memories))
+        tracks.append(Track(policy, run, geometry, sampling, memories))
     ahead = max((track.policy.ahead_tokens for track in tracks), default=0)
     certifier = Certifier(
         spec.bound, workload, capacity, rates, pin_rates(spec.system), spec.latency,
-        spec.replay.fidelity != "analytic",
+        spec.replay.fidelity != "analytic", tell,
     )  # fmt: skip
     most_rows = np.inf
     if spec.replay.fidelity != "analytic" and spec.replay.sample > 0:
@@ -80,19 +87,25 @@ def _execute(
     token_steps = tokens = 0
     with _writer(path, tracks, geometry.steps, attributes, spec) as writer:
         with overlap.pool() as pool:
-            for window in overlap.ahead(windows(workload, ahead, most_rows)):
+            for window, counts in overlap.ahead(_windows(whole, workload.warmup, ahead, most_rows)):
+                if not counts:
+                    for warmed in [pool.submit(track.warm_up, window) for track in tracks]:
+                        warmed.result()
+                    progress(window.rows)
+                    continue
                 steps = window.own
                 groups = Groups.of(steps, barrier)
                 token_steps += len(group_starts(steps.token, "token"))
                 tokens += _decoded(workload, steps)
-                certified = pool.submit(certifier.feed, steps, groups)
+                own = workload.own(steps)
+                certified = pool.submit(certifier.feed, own, groups)
                 done = [pool.submit(track.window, window, groups) for track in tracks]
                 for policy_row, future in enumerate(done):
                     variables = future.result()
                     if writer is not None:
                         writer.append(policy_row, variables)
                 if writer is not None:
-                    writer.steps(steps.first, steps.token, steps.lane)
+                    writer.steps(own.first, own.token, own.lane)
                 certified.result()
                 progress(window.rows)
         bounds, outcomes = certifier.bounds(), [track.outcome() for track in tracks]
@@ -104,6 +117,14 @@ def _execute(
         if writer is not None:
             writer.finish(record, certifier.history)
     return Ran(workload, token_steps, tokens, outcomes, bounds, record)
+
+
+def _windows(
+    whole: Workload, warmup: int, ahead: int, most_rows: float
+) -> Iterator[tuple[Window, bool]]:
+    """All windows, and whether they count; none is both warm-up and not."""
+    for window in windows(whole, ahead, most_rows):
+        yield from apart(window, warmup)
 
 
 def _memories(spec: RunSpec, workload: Workload, warm_up: WarmUp) -> Memories | None:
@@ -138,7 +159,7 @@ def _within(lengths: I64) -> I64:
     return np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
 
 
-def _attributes(spec: RunSpec, workload: Workload) -> dict[str, Any]:
+def _attributes(spec: RunSpec, workload: Counted) -> dict[str, Any]:
     """What a result says of its run as a whole, as far as it is known before the first step."""
     geometry = workload.geometry
     return {
@@ -149,6 +170,7 @@ def _attributes(spec: RunSpec, workload: Workload) -> dict[str, Any]:
         "fidelity": spec.replay.fidelity,
         "workload_title": workload.title,
         "workload_steps": geometry.steps,
+        "workload_warmup_steps": workload.warmup,
         "workload_layers": geometry.layers,
         "workload_sequences": geometry.sequences,
         "workload_block_bytes": geometry.block_bytes,

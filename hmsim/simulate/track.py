@@ -10,7 +10,7 @@ from hmsim.simulate.estimate import ratio_estimate
 from hmsim.simulate.memories import Memories
 from hmsim.simulate.ran import Outcome
 from hmsim.simulate.sampling import Sampling
-from hmsim.workload.steps import I64
+from hmsim.workload.steps import I64, Geometry
 from hmsim.workload.windows import Window
 
 # What is added up over all steps: seconds, then bytes.
@@ -24,18 +24,25 @@ class Track:
         self,
         policy: BasePolicy,
         run: Run,
-        block_bytes: int,
+        geometry: Geometry,
         sampling: Sampling,
         memories: Memories | None,
     ):
         self.policy = policy
-        self._run, self._size, self._sampling, self._memories = run, block_bytes, sampling, memories
+        self._run, self._size = run, geometry.block_bytes
+        self._sampling, self._memories = sampling, memories
         self._sums = np.zeros(len(SUMS))
-        self._reads = self._hits = 0  # blocks
+        self._second = geometry.steps // 2  # steps before the second half
+        self._late = np.zeros(2)  # seconds and demand bytes of the second half
+        self._counted = self._reads = self._hits = 0  # steps, blocks, blocks
         self._kernel_s: list[float] = []  # of the measured groups
         self._analytic_s: list[float] = []
         self._steps = 0  # in the measured groups
         self._groups = 0
+
+    def warm_up(self, window: Window) -> None:
+        """Take the policy through a window that does not count."""
+        self._run.advance(window)
 
     def window(self, window: Window, groups: Groups) -> dict[str, np.ndarray]:
         """Take the policy through a window; its variables for the result file."""
@@ -64,6 +71,9 @@ class Track:
         from_dram = traffic.attention_dram + traffic.weights_dram
         kv = traffic.attention_hbm + traffic.attention_dram
         migrated = traffic.promotion_hbm + traffic.demotion_hbm
+        late = slice(max(0, self._second - self._counted), None)
+        self._late += traffic.time_s[late].sum(), (from_hbm + from_dram)[late].sum()
+        self._counted += len(counts)
         # Times are added up plainly in step order, as the founding authors do.
         self._sums[0] = np.add.accumulate(np.append(self._sums[0], traffic.time_s))[-1]
         bytes_ = (from_hbm + from_dram, from_hbm, kv, traffic.attention_hbm, migrated)
@@ -121,6 +131,8 @@ class Track:
             **sums,
             reads=self._reads,
             hits=self._hits,
+            late_s=float(self._late[0]),
+            late_bytes=float(self._late[1]),
             sampled_steps=self._steps,
             replay=replay,
             replay_is_whole=len(self._kernel_s) == self._groups,

@@ -62,6 +62,9 @@ def _check(path: Path) -> None:
             hdf5.attribute(file, name, str)
         for name in ("points", "missing", "failed"):
             hdf5.attribute(file, name, int)
+        if file.attrs["failed"] and "total_time_s" not in file:
+            errors = filter(None, hdf5.part(file, "error").ravel())
+            raise InputError(f"{path.parent}: no point has a result; {next(errors).decode()}")
         shape = hdf5.dataset(file, "point").shape
         for name in ("point", "error", "total_time_s"):
             found = hdf5.dataset(file, name)

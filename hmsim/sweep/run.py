@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hmsim.config.sweep import load_sweep, sweep_of
+from hmsim.hdf5 import need_xarray
 from hmsim.sweep.coordinator import plan_of, sweep_into
 from hmsim.sweep.dataset import open_sweep
 from hmsim.sweep.executors import pool_for
@@ -49,6 +50,7 @@ def run_sweep(
             Found before anything runs.
         KeyboardInterrupt: After Ctrl-C, once what is finished has been written.
     """
+    need_xarray("run_sweep")
     if isinstance(sweep, dict):
         source, spec = "sweep", sweep_of(sweep, Path(), "sweep")
     else:

@@ -27,16 +27,12 @@ def run(spec: RunSpec, allow_plugins: bool = False) -> Answer:
     from hmsim.simulate.run import execute
 
     try:
-        ran = execute(spec, None, _no_progress, allow_plugins)
+        ran = execute(spec, None, allow_plugins=allow_plugins)
         return {"report": summary.as_dict(ran.record)}
     except InputError as error:
         return {"error": str(error)}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-
-
-def _no_progress(_: int) -> None:
-    pass
 
 
 def _follow_parent() -> None:

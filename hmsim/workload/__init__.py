@@ -3,6 +3,7 @@
 from hmsim import lazy
 
 __all__ = [
+    "Counted",
     "Geometry",
     "Step",
     "Steps",
@@ -13,6 +14,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Counted": "hmsim.workload.warmup",
     "Geometry": "hmsim.workload.steps",
     "Step": "hmsim.workload.iterate",
     "Steps": "hmsim.workload.steps",

@@ -5,3 +5,4 @@ from hmsim.workload.statistics import measure as measure
 from hmsim.workload.steps import Geometry as Geometry
 from hmsim.workload.steps import Steps as Steps
 from hmsim.workload.steps import Workload as Workload
+from hmsim.workload.warmup import Counted as Counted

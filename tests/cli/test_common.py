@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hmsim.cli import common
+from hmsim import progress as module
 from hmsim.cli.common import Progress, print_json
 
 
@@ -19,11 +19,16 @@ def test_a_bar_appears_only_once_work_takes_long(capsys, monkeypatch):
     with Progress(10, " steps", "run") as progress:
         progress(5)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(common, "QUIET_SECONDS", -1.0)
-    with Progress(10, " steps", "run") as progress:
+    monkeypatch.setattr(module, "QUIET_SECONDS", -1.0)
+    with Progress(0, " steps", "run") as progress:
+        progress.begin(10)
+        progress.tell("first")
         progress(4)
+        progress.tell("second")
         progress(6)
-    assert "10.0/10.0" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "10.0/10.0" in said
+    assert said.index("first") < said.index("second")
 
 
 def test_an_interrupt_that_is_lost_comes_again():

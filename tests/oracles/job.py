@@ -39,6 +39,17 @@ class Job(NamedTuple):
         starts = [t for t in range(len(token)) if t == 0 or token[t] != token[t - 1]]
         return [range(a, b) for a, b in zip(starts, [*starts[1:], len(self.steps)], strict=True)]
 
+    def after(self, tokens: int) -> "Job":
+        """What is left after so many token steps, as a job of its own."""
+        if tokens == 0:
+            return self
+        first, alive = self.groups("token")[tokens].start, set(self.prompt)
+        for step in self.steps[:first]:
+            alive = (alive - step.dying) | {block for block, _, born in step.appends if born}
+        alive -= self.steps[first].dying
+        prompt = sorted(alive, key=lambda block: (block % self.slots, block // self.slots))
+        return self._replace(steps=self.steps[first:], prompt=prompt)
+
     @property
     def decoded(self) -> int:
         """Tokens: in each token step the sequences that append, one where none does."""

@@ -97,6 +97,10 @@ class Played(NamedTuple):
     after: list[set[int]]  # once its moves are done
     kind: str  # schedule, unlimited or authors
 
+    def from_step(self, steps: int) -> "Played":
+        """Without the first so many steps."""
+        return self._replace(**{name: getattr(self, name)[steps:] for name in self._fields[:-1]})
+
 
 def play(
     job: Job, name: str, options: dict[str, Any], capacity: float, rates, case: Case

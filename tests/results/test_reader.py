@@ -25,7 +25,7 @@ def test_run_without_a_file_cleans_up_after_itself():
 def test_result_says_what_the_run_said(tmp_path):
     result = small_results.result(tmp_path)
     spec = result.spec
-    report = summary.as_dict(engine.execute(spec, None, lambda _: None).record)
+    report = summary.as_dict(engine.execute(spec, None).record)
     own = result.report()
     assert own | {"wall_s": 0} == report | {"wall_s": 0}
 

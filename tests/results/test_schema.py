@@ -29,6 +29,7 @@ def variables(rows, scale=1):
 ATTRIBUTES = {
     "config": "x = 1", "fidelity": "analytic", "peak_bandwidth_GBps": 1.0, "system": "a system",
     "workload_title": "a workload", "title": "", "seed": 1, "workload_steps": 9,
+    "workload_warmup_steps": 0,
     "workload_layers": 1, "workload_sequences": 1, "workload_block_bytes": 1,
     "workload_tokens_per_block": 1, "workload_seed": 1, "bound_method": "split",
     "bound_variant": "text", "bound_barrier": "layer", "numba": "0", "numpy": "0",

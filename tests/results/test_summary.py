@@ -14,7 +14,7 @@ def record(**totals):
     nothing = [math.nan] * size
     attributes = {
         "system": "a system", "fidelity": "run", "peak_bandwidth_GBps": 100.0, "wall_s": 2.5,
-        "workload_steps": 10, "workload_layers": 2, "workload_sequences": 1,
+        "workload_steps": 10, "workload_warmup_steps": 0, "workload_layers": 2, "workload_sequences": 1,
         "bound_method": "split", "bound_variant": "text", "bound_barrier": "layer",
         "bound_time_s": 1.0, "bound_bandwidth_GBps": 50.0,
     }  # fmt: skip

@@ -30,7 +30,7 @@ CHANGES = ["system.hbm.capacity=2 MB"]
 
 def run(*changes, path=None):
     spec = resolve(RUN, [*CHANGES, *changes], "run")
-    return spec, execute(spec, path, lambda steps: None)
+    return spec, execute(spec, path)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -14,7 +14,7 @@ def times(name, *changes, policies=("unlimited",)):
     """Analytic decode seconds by policy, over every step."""
     changes = [*changes, f"policies.names={list(policies)}", "replay.fidelity=analytic",
                "bound.method=split"]  # fmt: skip
-    ran = engine.execute(load_run(CATALOGUE / f"{name}.toml", changes), None, lambda steps: None)
+    ran = engine.execute(load_run(CATALOGUE / f"{name}.toml", changes), None)
     assert ran.workload.geometry.steps == 327_648
     return {outcome.name: outcome.time_s for outcome in ran.outcomes}
 

@@ -18,7 +18,8 @@ def outcome(**changes):
     base = {
         "name": "p", "is_schedule": True, "bound_kind": "variant", "foresight": False,
         "time_s": 5.0, "demand_bytes": 10e9, "hbm_bytes": 6e9, "kv_bytes": 4e9,
-        "kv_hbm_bytes": 1e9, "migrated_bytes": 0.0, "reads": 8, "hits": 2, "sampled_steps": 0,
+        "kv_hbm_bytes": 1e9, "migrated_bytes": 0.0, "reads": 8, "hits": 2, "late_s": 1.0,
+        "late_bytes": 5e9, "sampled_steps": 0,
         "replay": None, "replay_is_whole": False,
     }  # fmt: skip
     return ran.Outcome(**base | changes)

@@ -36,7 +36,7 @@ SCHEDULES = {
 }
 POLICIES = {"unlimited": {}, **SCHEDULES, "no-limit": {"policy": "unlimited"}}
 STORED = (
-    "token", "layer", "reason", "time_s", "attention_read_bytes", "weight_read_bytes",
+    "step", "token", "layer", "reason", "time_s", "attention_read_bytes", "weight_read_bytes",
     "append_write_bytes", "promotion_bytes", "demotion_bytes", "link_to_gpu_bytes",
     "link_to_dram_bytes", "resident_bytes", "replay_time_s", "row_hits", "activations", "bus_ticks",
 )  # fmt: skip
@@ -64,6 +64,8 @@ def check(case: naive.Case, workload: dict, job, capacity: float) -> hmsim.Resul
     result = hmsim.run(naive.config(case, workload))
     resolved = naive.resolved(case, workload)
     rates = naive.Rates.of(resolved)
+    whole, job = job, job.after(workload.get("warmup", 0))
+    warmup = len(whole.steps) - len(job.steps)
     bounds = naive.floors(job, rates, case.barrier)
     stored = {name: result.steps(name) for name in STORED}
     reasons = [name.decode() for name in stored["reason"]]
@@ -72,10 +74,12 @@ def check(case: naive.Case, workload: dict, job, capacity: float) -> hmsim.Resul
     token, layer = (np.array([getattr(s, name) for s in job.steps]) for name in ("token", "lane"))
     assert np.array_equal(stored["token"], token)
     assert np.array_equal(stored["layer"], layer)
+    assert np.array_equal(stored["step"], warmup + np.arange(len(job.steps)))
+    assert report["workload"]["warmup_steps"] == warmup
     for p, (name, options) in enumerate(case.policies.items()):
         played = naive.play(
-            job, options.get("policy", name), options, capacity, rates.analytic, case
-        )
+            whole, options.get("policy", name), options, capacity, rates.analytic, case
+        ).from_step(warmup)
         replayed = None
         if case.fidelity != "analytic":
             replayed = naive.replay(job, played, resolved, capacity, case, reasons)
@@ -182,12 +186,33 @@ def test_every_policy_on_traces(folder, seed, variant, barrier):
     barrier=barriers,
     fidelity=st.sampled_from(["run", "burst"]),
     sample=st.sampled_from([0, 1, 2, 3, 50]),
+    warmed=st.booleans(),
 )
-def test_replays_of_traces(folder, seed, variant, barrier, fidelity, sample):
+def test_replays_of_traces(folder, seed, variant, barrier, fidelity, sample, warmed):
     rng, blocks, sequences, capacity = tiny(seed)
     path = traces.write(folder / "t.h5", blocks, sequences)
     case = naive.Case(system(rng, capacity), FEW, variant, barrier, fidelity, sample)
-    check(case, {"trace": str(path)}, traces.job(blocks, sequences), capacity)
+    job = traces.job(blocks, sequences)
+    check(case, warm(rng, job, {"trace": str(path)}) if warmed else {"trace": str(path)}, job,
+          capacity)  # fmt: skip
+
+
+def warm(rng: np.random.Generator, job, workload: dict) -> dict:
+    """The workload with a warm-up that leaves something to count."""
+    groups = job.groups("token")
+    reads = [t for t in range(len(groups)) if any(job.steps[i].hbm_bytes for i in groups[t])]
+    return workload | {"warmup": int(rng.integers(0, max(reads, default=0) + 1))}
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=seeds, variant=variants, barrier=barriers)
+def test_a_warm_up_is_simulated_and_not_counted(folder, seed, variant, barrier):
+    """Policies begin the counted part with the state that the warm-up left."""
+    rng, blocks, sequences, capacity = tiny(seed)
+    path = traces.write(folder / "t.h5", blocks, sequences)
+    case = naive.Case(system(rng, capacity), POLICIES, variant, barrier)
+    job = traces.job(blocks, sequences)
+    check(case, warm(rng, job, {"trace": str(path)}), job, capacity)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -233,6 +258,16 @@ def test_every_policy_on_generated_workloads(seed, name, variant, barrier):
     capacity = job.resident_bytes + job.block_bytes * rng.uniform(0, 1.1) * blocks
     case = naive.Case(system(rng, capacity), POLICIES, variant, barrier)
     check(case, workload, job, capacity)
+
+
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_generated_workloads_take_a_warm_up(name):
+    rng = np.random.default_rng(7)
+    workload = SPECS[name] | {"seed": 7}
+    job = job_of(open_workload(WorkloadSpec(**workload)))
+    capacity = job.resident_bytes + job.block_bytes * 0.5 * len(job.sequence)
+    case = naive.Case(system(rng, capacity), POLICIES, fidelity="run", sample=2)
+    check(case, workload | {"warmup": 3}, job, capacity)
 
 
 AUTHORS = {
@@ -282,8 +317,8 @@ def test_sa_is_one_of_the_lookaheads_that_it_may_choose(folder, seed, variant):
 
 
 @settings(max_examples=12, deadline=None)
-@given(seed=seeds, variant=variants)
-def test_no_bound_is_above_the_best_schedule(folder, seed, variant):
+@given(seed=seeds, variant=variants, warmup=st.integers(0, 1))
+def test_no_bound_is_above_the_best_schedule(folder, seed, variant, warmup):
     """Of the run's variant at the configured bandwidths, and of replays at the pins'."""
     rng = np.random.default_rng(seed)
     lanes = int(rng.integers(1, 3))
@@ -296,9 +331,10 @@ def test_no_bound_is_above_the_best_schedule(folder, seed, variant):
     path = traces.write(folder / "t.h5", blocks)
     names = {"static": {}, "reactive": {}, "dual": {"moves": 2000}}
     case = naive.Case(system(rng, capacity), names, variant, "layer", "run", 1, "dual")
-    job = traces.job(blocks)
-    rates = naive.Rates.of(naive.resolved(case, {"trace": str(path)}))
-    result = hmsim.run(naive.config(case, {"trace": str(path)}))
+    job = traces.job(blocks).after(warmup)
+    workload = {"trace": str(path), "warmup": warmup}
+    rates = naive.Rates.of(naive.resolved(case, workload))
+    result = hmsim.run(naive.config(case, workload))
     best_s = best_time(job, job.capacity_blocks(capacity), rates.analytic, variant)
     floors = naive.floors(job, rates, "layer")
     physical = "inclusive" if variant in ("code", "inclusive") else "exclusive"

@@ -43,7 +43,7 @@ def test_every_point_is_what_a_run_gives(tmp_path):
     spec = load_run(
         tmp_path / "out/base.toml", ["workload.sparsity=0.6", "system.hbm.capacity=16.001 GB"]
     )
-    report = summary.as_dict(engine.execute(spec, None, lambda _: None).record)
+    report = summary.as_dict(engine.execute(spec, None).record)
     for policy, numbers in report["policies"].items():
         found = data.sel(sparsity=0.6, capacity=16.001e9, policy=policy)
         own = summary.flat_policy(numbers)
