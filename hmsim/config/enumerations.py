@@ -5,6 +5,9 @@ from typing import Literal, get_args
 Variant = Literal["text", "code", "exclusive", "inclusive"]
 Barrier = Literal["layer", "token"]
 BoundMethod = Literal["lp", "milp", "dual", "anneal"]  # of `hmsim bound`
+RequestFormat = Literal[
+    "mooncake", "bailian", "dynamo", "llmservingsim", "azure", "burstgpt", "vidur"
+]
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 BARRIERS: tuple[Barrier, ...] = get_args(Barrier)

@@ -16,6 +16,7 @@ from hmsim.config.base import (
     counted,
     load,
 )
+from hmsim.config.enumerations import RequestFormat
 from hmsim.config.model import LlmModel, is_path, read_model
 from hmsim.errors import InputError
 
@@ -61,8 +62,12 @@ class RequestsSpec(Strict):
 
     path: str | None = None
     """A file of real requests; relative to the folder of the configuration file."""
-    format: Literal["mooncake", "azure", "vidur"] | None = None
+    format: RequestFormat | None = None
     """The file's format; told from its content unless given."""
+    hash_tokens: Tokens | None = None
+    """Tokens behind one hash id of the file; the format's own unless given, or what its numbers say."""
+    no_output: Literal["leave-out", "refuse"] = "leave-out"
+    """Requests without output (failures, in most traces): left out and counted, or refused."""
     synthetic: SyntheticRequests | None = None
     """Requests from distributions, instead of a file."""
     batch: Count = 64
@@ -82,6 +87,9 @@ class RequestsSpec(Strict):
     def _one_source(self) -> Self:
         if (self.path is None) == (self.synthetic is None):
             raise ValueError("give path (a file of requests) or [workload.requests.synthetic]")
+        of_files = sorted(self.model_fields_set & {"format", "hash_tokens", "no_output"})
+        if self.path is None and of_files:
+            raise ValueError(f"{of_files[0]} goes with path, not with synthetic")
         return self
 
 

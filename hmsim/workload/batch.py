@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hmsim.errors import InputError
-from hmsim.workload.requests import MOONCAKE_BLOCK, Requests
+from hmsim.workload.requests import Requests
 from hmsim.workload.steps import I64, U64
 
 
@@ -73,7 +73,7 @@ def alike(first: int, last: int, copies: int, block_tokens: int) -> Schedule:
     """Sequences with tokens 0 .. first - 1 as prompt that decode tokens first .. last together."""
     decode = last - first + 1
     lengths = np.full(copies, first), np.full(copies, decode)
-    requests = Requests(np.zeros(copies), *lengths, [[] for _ in range(copies)])
+    requests = Requests(np.zeros(copies), *lengths, [()] * copies)
     return schedule(requests, block_tokens, copies, decode)._replace(first_token=first)
 
 
@@ -92,11 +92,8 @@ def schedule(
     paces arrivals; with 0 all requests wait from the start. The schedule ends early when nothing
     is left to decode.
     """
-    if MOONCAKE_BLOCK % block_tokens and any(requests.hashes):
-        raise InputError(
-            f"block_tokens: {block_tokens} does not divide the {MOONCAKE_BLOCK} tokens of a "
-            "shared prefix block"
-        )
+    if step_time and not requests.timed:
+        raise InputError("step_time: paces arrivals, and these requests have none; leave it out")
     largest = int((requests.prompt + requests.output).max(initial=0))
     if token_limit is not None and largest > token_limit:
         raise InputError(f"token_limit: {token_limit} is below the longest request, {largest}")
@@ -131,7 +128,7 @@ class _Running(NamedTuple):
     first_private: int  # local page
     base: int  # slot of local page 0, were it private
     last_page: int  # one past
-    shared: list[int]  # hash ids of the full prefix blocks that it holds
+    shared: Sequence[int]  # hash ids of the full prefix blocks that it holds
 
 
 class _Plan:
@@ -148,11 +145,15 @@ class _Plan:
         ] = []  # start, stop, seat, prompt, pages
         self.free: list[int] = []  # seats given back
         self.runs: list[list[tuple[int, int, int]]] = []  # page, end, shift
-        self.prefix: dict[int, list[int]] = {}  # hash id: [slot of its first page, users]
+        self.prefix: dict[int, list[int]] = {}  # hash id: [slot of its first page, pages, users]
         self.active: list[list[int]] = []
         self.appends: list[list[tuple[int, int, int]]] = []  # slot, tokens, born
         self.deaths: list[list[int]] = [[]]
         self.alive: list[int] = []
+
+    def first_page(self, i: int) -> int:
+        """The first page that ends within the prompt's i-th hash id, which decides what it holds."""
+        return i * self.requests.hash_tokens // self.block_tokens
 
     def admit(self, request: int, step: int) -> None:
         """Start a request: share what is there of its prefix, give slots to the rest."""
@@ -160,21 +161,23 @@ class _Plan:
         prompt, output = (int(x[request]) for x in (self.requests.prompt, self.requests.output))
         decoded = min(output, self.horizon - step)
         last_page = -(-(prompt + decoded) // size)
-        full = self.requests.hashes[request][: prompt // MOONCAKE_BLOCK]
-        pages = MOONCAKE_BLOCK // size
+        full = self.requests.hashes[request][: prompt // self.requests.hash_tokens]
         found = next((i for i, id in enumerate(full) if id not in self.prefix), len(full))
-        private = found * pages
+        private = self.first_page(found)
         shift = self.words - private // 64
         self.words += -(-(private % 64 + last_page - private) // 64)
 
         runs: list[tuple[int, int, int]] = []
         for i, id in enumerate(full[:found]):
-            self.prefix[id][1] += 1
-            _extend(runs, i * pages, (i + 1) * pages, self.prefix[id][0] // 64 - i * pages // 64)
+            entry = self.prefix[id]
+            entry[2] += 1
+            page = self.first_page(i)
+            _extend(runs, page, page + entry[1], entry[0] // 64 - page // 64)
         _extend(runs, private, last_page, shift)
         base = shift * 64
         for i, id in enumerate(full[found:], found):
-            self.prefix[id] = [base + i * pages, 1]
+            page = self.first_page(i)
+            self.prefix[id] = [base + page, self.first_page(i + 1) - page, 1]
 
         sequence = len(self.sequences)
         seat = self.free.pop() if self.free else len(self.running)
@@ -220,14 +223,14 @@ class _Plan:
             self.running.remove(run)
             self.free.append(run.seat)
             self.tokens -= run.need
-            pages = MOONCAKE_BLOCK // self.block_tokens if run.shared else 0
-            dead = list(range(run.base + len(run.shared) * pages, run.base + run.last_page))
+            private = self.first_page(len(run.shared))
+            dead = list(range(run.base + private, run.base + run.last_page))
             for id in run.shared:
                 entry = self.prefix[id]
-                entry[1] -= 1
-                if entry[1] == 0:
+                entry[2] -= 1
+                if entry[2] == 0:
                     del self.prefix[id]
-                    dead += range(entry[0], entry[0] + pages)
+                    dead += range(entry[0], entry[0] + entry[1])
             self.deaths[step] = sorted(self.deaths[step] + dead)
 
     def finish(self, steps: int) -> Schedule:

@@ -14,13 +14,13 @@ from hmsim.config.model import resolve_model
 from hmsim.config.workload import ModelChoice, WorkloadSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange import memory_traces as addresses
+from hmsim.exchange.request_formats import FORMATS as REQUESTS
 from hmsim.store.trace import Blocks, Header, Slab, write_trace
 from hmsim.workload.matrix import matrix_shape
 from hmsim.workload.open import open_workload
 from hmsim.workload.steps import F64, I64
 from hmsim.workload.trace import save
 
-REQUESTS = ("mooncake", "azure", "vidur")
 FORMATS = (*REQUESTS, "authors", "matrix", *addresses.READERS)
 SLAB_STEPS = 1024
 LONGEST_LINE = 64 << 20  # bytes: a line holds all the tokens of a step

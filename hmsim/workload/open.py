@@ -149,7 +149,9 @@ def _schedule(spec: WorkloadSpec, base: Path, lanes: int) -> Schedule:
 def requests_of(given: RequestsSpec, base: Path, seed: int) -> Requests:
     """The requests of `[workload.requests]`, those skipped left out."""
     if given.path is not None:
-        requests = read_requests(base / given.path, given.format)
+        requests = read_requests(
+            base / given.path, given.format, given.hash_tokens, given.no_output
+        )
     else:
         assert given.synthetic is not None  # RequestsSpec saw to it
         requests = synthetic_requests(given.synthetic, seed)
@@ -161,8 +163,13 @@ def requests_of(given: RequestsSpec, base: Path, seed: int) -> Requests:
     kept = slice(given.skip, None)
     arrival, hashes = requests.arrival_s[kept], requests.hashes[kept]
     if not given.share_prefixes:
-        hashes = [[] for _ in hashes]
-    return Requests(arrival - arrival[0], requests.prompt[kept], requests.output[kept], hashes)
+        hashes = [()] * len(hashes)
+    return requests._replace(
+        arrival_s=arrival - arrival[0],
+        prompt=requests.prompt[kept],
+        output=requests.output[kept],
+        hashes=hashes,
+    )
 
 
 def save_requests(

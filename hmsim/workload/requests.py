@@ -1,24 +1,25 @@
 """Real requests: arrivals, prompt and output lengths, shared prefixes, from published traces."""
 
-import csv
-import json
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+import itertools
+import warnings
+from array import array
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
 from hmsim import files, machine
 from hmsim.config.workload import SyntheticRequests
-from hmsim.errors import InputError, did_you_mean
+from hmsim.errors import InputError, InputWarning, did_you_mean
+from hmsim.exchange.request_formats import MOONCAKE_BLOCK, WRITERS, Request, RequestFile
 from hmsim.workload.steps import F64, I64
 
-MOONCAKE_BLOCK = 512  # tokens behind one hash id
-MOST_TEXT = 1 << 30  # bytes of a file of requests
-MOST_TOKENS = 1 << 31  # of a prompt, and of an output
-MOST_SECONDS = 1e12
 HELD_BYTES = 400  # of memory, for one made-up request on its way to a schedule
+PREFIX_BYTES = 250  # of memory, for one prefix block that is known
+PREFIXES_CHECKED = 1 << 20  # prefix blocks after which memory is looked at again
+
+Ids = Sequence[int]
 
 
 class Requests(NamedTuple):
@@ -27,136 +28,149 @@ class Requests(NamedTuple):
     arrival_s: F64  # [R], from the first request on
     prompt: I64  # [R] tokens
     output: I64  # [R] tokens
-    hashes: list[list[int]]  # equal id: same tokens, and same before them
+    hashes: Sequence[Ids]  # equal id: same tokens, and same before them
+    hash_tokens: int = MOONCAKE_BLOCK  # tokens of a prefix block
+    timed: bool = True  # whether arrivals are known; else all are 0
 
 
-def read_requests(path: Path, form: str | None = None) -> Requests:
-    """The requests in `path`. `form`: a key of READERS, or None to tell it from the content.
+def read_requests(
+    path: Path,
+    form: str | None = None,
+    hash_tokens: int | None = None,
+    no_output: str = "leave-out",
+) -> Requests:
+    """The requests in `path`, read as a stream: of a large file, only what is returned is held.
 
-    Raises InputError with the line number for lengths that are not positive whole numbers and for
-    times that are malformed or out of order.
+    Args:
+        path: The file, gzipped or not.
+        form: A key of `hmsim.exchange.request_formats.FORMATS`; None: told from the content.
+        hash_tokens: Tokens behind one hash id; None: the format's own, unless the numbers of ids
+            and tokens say otherwise and leave one power of two.
+        no_output: What becomes of requests without output, which are failures in most traces:
+            "leave-out" counts them in a warning, "refuse" is an error.
+
+    Raises:
+        InputError: The file is missing or of no known format; a number, a time or a list of ids is
+            malformed or absurd; times are out of order where the format has them in order;
+            hash_tokens does not fit. The line is named.
     """
-    lines = files.read_text(path, MOST_TEXT).splitlines()
-    if not any(lines):
-        raise InputError(f"{path}: empty; expected requests, one a line")
-    rows = list(READERS[form or _detect(path, lines[0])](path, lines))
-    if not rows:
-        raise InputError(f"{path}: holds no request")
-    times = np.array([row[0] for row in rows])
-    late = np.flatnonzero(np.diff(times) < 0)
-    if late.size:
-        raise InputError(f"{path}: line {rows[late[0] + 1][4]}: arrives before the line above it")
-    return Requests(
-        times - times[0],
-        np.array([row[1] for row in rows], np.int64),
-        np.array([row[2] for row in rows], np.int64),
-        [row[3] for row in rows],
-    )
-
-
-Row = tuple[float, int, int, list[int], int]  # seconds, prompt, output, hashes, line number
-
-
-def _detect(path: Path, first: str) -> str:
-    if first.lstrip().startswith("{"):
-        return "mooncake"
-    header = [cell.strip() for cell in first.split(",")]
-    for form, columns in COLUMNS.items():
-        if set(columns) <= set(header):
-            return form
-    known = "; ".join(f"{form}: {', '.join(columns)}" for form, columns in COLUMNS.items())
-    raise InputError(f"{path}: neither Mooncake JSON lines nor a known CSV header ({known})")
-
-
-def _mooncake(path: Path, lines: list[str]) -> Iterator[Row]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
+    source = RequestFile(path, form)
+    times: list[int | float] = []
+    prompt, output, hashes = array("q"), array("q"), list[Ids]()
+    prefixes, fit = _Prefixes(), _Fit(source, hash_tokens)
+    latest: int | float | None = None
+    left_out = 0
+    for row in source.rows():
+        if not source.format.unsorted:
+            if latest is not None and row.time < latest:
+                raise InputError(f"{source.at(row.number)}: arrives before the {source.noun} above")
+            latest = row.time
+        if row.output == 0:
+            if no_output == "refuse":
+                raise InputError(
+                    f"{source.at(row.number)}: 0 tokens of output "
+                    '(no_output = "leave-out" leaves such requests out)'
+                )
+            left_out += 1
             continue
-        where = f"{path}: line {number}"
-        row = files.parse_json(line, where)
-        if not isinstance(row, dict):
-            raise InputError(f"{where}: expected an object")
-        for key in ("timestamp", "input_length", "output_length"):
-            if key not in row:
-                raise InputError(f"{where}: {key} is missing")
-        prompt = _length(where, "input_length", row["input_length"])
-        output = _length(where, "output_length", row["output_length"])
-        hashes = row.get("hash_ids", [])
-        if not isinstance(hashes, list) or not all(
-            type(h) is int and abs(h) < 1 << 62 for h in hashes
-        ):
-            raise InputError(f"{where}: hash_ids: expected a list of whole numbers")
-        if hashes and len(hashes) != -(-prompt // MOONCAKE_BLOCK):
-            raise InputError(
-                f"{where}: {len(hashes)} hash_ids for {prompt} tokens; one per {MOONCAKE_BLOCK}"
+        times.append(row.time)
+        prompt.append(row.prompt)
+        output.append(row.output)
+        if row.ids:
+            fit.take(row.prompt, len(row.ids), row.hash_tokens, row.number)
+        hashes.append(prefixes.chain(row.ids) if row.ids else ())
+    if not times:
+        raise InputError(f"{path}: holds no request" + (" with output" if left_out else ""))
+    if left_out:
+        total = left_out + len(times)
+        warnings.warn(
+            f"{path}: {left_out:,} of {total:,} requests have no output and are left out",
+            InputWarning,
+            stacklevel=2,
+        )
+    start = min(times)
+    arrival = np.array([time - start for time in times], np.float64) / source.format.per_second
+    lengths = np.frombuffer(prompt, np.int64), np.frombuffer(output, np.int64)
+    if source.format.unsorted:
+        order = np.argsort(arrival, kind="stable")
+        arrival, lengths = arrival[order], (lengths[0][order], lengths[1][order])
+        hashes = [hashes[r] for r in order.tolist()]
+    return Requests(arrival, *lengths, hashes, fit.size(), source.timed)
+
+
+class _Prefixes:
+    """Prefix blocks by number: one for every sequence of hash ids that begins a prompt.
+
+    The keys and values of a block depend on all that lies before it, so an id that comes again, in
+    the same prompt or after other ids, is another block.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[int, Hashable], int] = {}
+        self._checked = PREFIXES_CHECKED
+
+    def chain(self, ids: Sequence[Hashable]) -> "array[int]":
+        """The numbers of a prompt's prefix blocks."""
+        numbers, before, found = self._numbers, -1, array("q")
+        for each in ids:
+            before = numbers.setdefault((before, each), len(numbers))
+            found.append(before)
+        if len(numbers) > self._checked:
+            self._checked += PREFIXES_CHECKED
+            machine.need_memory(PREFIX_BYTES * PREFIXES_CHECKED, f"{len(numbers):,} prefix blocks")
+        return found
+
+
+class _Fit:
+    """How many tokens stand behind a hash id: what the caller, the rows, or their lengths say."""
+
+    def __init__(self, source: RequestFile, given: int | None) -> None:
+        self._source, self._given = source, given
+        self._said: int | None = None  # by the rows themselves
+        self._least, self._most = 1, 1 << 40  # by numbers of ids and tokens
+
+    def take(self, prompt: int, ids: int, said: int | None, number: int) -> None:
+        """A prompt of so many tokens and ids; InputError where they cannot be."""
+        if said is not None and self._said not in (None, said):
+            self._refuse(prompt, ids, number, f"one for {said}, above it is {self._said}")
+        self._said = said or self._said
+        size = self._given or self._said
+        if size is not None:
+            # A record may leave out the last, incomplete block.
+            if ids != -(-prompt // size) and not (said and ids == prompt // size):
+                self._refuse(prompt, ids, number, f"of {size} each it takes {-(-prompt // size):,}")
+            return
+        self._least = max(self._least, -(-prompt // ids))
+        if ids > 1:
+            self._most = min(self._most, (prompt - 1) // (ids - 1))
+        if self._least > self._most:
+            why = "no one number of tokens behind an id fits this and what is above"
+            self._refuse(prompt, ids, number, why)
+
+    def _refuse(self, prompt: int, ids: int, number: int, why: str) -> NoReturn:
+        where = self._source.at(number)
+        raise InputError(f"{where}: {ids:,} hash ids for {prompt:,} tokens: {why}")
+
+    def size(self) -> int:
+        """Tokens behind an id; InputError where the file leaves several."""
+        own = self._source.format.hash_tokens or MOONCAKE_BLOCK
+        if self._given or self._said:
+            return self._given or self._said or own
+        if self._least <= own <= self._most:
+            return own
+        powers = [1 << k for k in range(40) if self._least <= 1 << k <= self._most]
+        if len(powers) == 1 or self._least == self._most:
+            found = self._least if self._least == self._most else powers[0]
+            warnings.warn(
+                f"{self._source.path}: hash ids stand for {found} tokens each, by their numbers",
+                InputWarning,
+                stacklevel=3,
             )
-        yield _milliseconds(where, row["timestamp"]), prompt, output, hashes, number
-
-
-def _milliseconds(where: str, value: Any) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and abs(value) <= MOST_SECONDS * 1e3:
-        return value / 1e3
-    raise InputError(f"{where}: timestamp {value!r:.40}: expected milliseconds")
-
-
-# Columns by form: arrival, prompt, output.
-COLUMNS = {
-    "azure": ("TIMESTAMP", "ContextTokens", "GeneratedTokens"),
-    "vidur": ("arrived_at", "num_prefill_tokens", "num_decode_tokens"),
-}
-
-
-def _azure(path: Path, lines: list[str]) -> Iterator[Row]:
-    return _csv(path, lines, COLUMNS["azure"], _timestamp)
-
-
-def _vidur(path: Path, lines: list[str]) -> Iterator[Row]:
-    return _csv(path, lines, COLUMNS["vidur"], float)
-
-
-def _csv(path: Path, lines: list[str], columns: tuple[str, ...], seconds: Any) -> Iterator[Row]:
-    reader = csv.DictReader(lines)
-    missing = set(columns) - set(reader.fieldnames or ())
-    if missing:
-        raise InputError(f"{path}: line 1: column {sorted(missing)[0]} is missing")
-    arrival, prompt, output = columns
-    for row in reader:
-        where = f"{path}: line {reader.line_num}"
-        try:
-            time = seconds(row[arrival])
-        except (ValueError, TypeError, OverflowError, AttributeError):
-            raise InputError(f"{where}: {arrival} {row[arrival]!r}: not a time") from None
-        if not abs(time) <= MOST_SECONDS:
-            raise InputError(f"{where}: {arrival} {row[arrival]!r}: not a time")
-        yield (
-            time,
-            _length(where, prompt, row[prompt]),
-            _length(where, output, row[output]),
-            [],
-            reader.line_num,
-        )
-
-
-def _timestamp(text: str) -> float:
-    """Seconds of a time such as `2023-11-16 18:15:46.6805900`."""
-    whole, _, fraction = text.strip().partition(".")
-    moment = datetime.fromisoformat(whole + "+00:00").timestamp()
-    return moment + (float(f"0.{fraction}") if fraction else 0.0)
-
-
-def _length(where: str, key: str, value: object) -> int:
-    """A positive whole number of tokens, from a number or its decimal text."""
-    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TOKENS:
+            return found
         raise InputError(
-            f"{where}: {key} {value!r:.40}: expected a whole number of tokens, 1 to {MOST_TOKENS:,}"
+            f"{self._source.path}: a hash id stands for {self._least:,} to {self._most:,} tokens: "
+            "say how many with workload.requests.hash_tokens"
         )
-    return value
-
-
-READERS = {"mooncake": _mooncake, "azure": _azure, "vidur": _vidur}
 
 
 def synthetic_requests(spec: SyntheticRequests, seed: int) -> Requests:
@@ -168,7 +182,7 @@ def synthetic_requests(spec: SyntheticRequests, seed: int) -> Requests:
     output = spec.output_median * np.exp(spec.output_sigma * rng.standard_normal(spec.count))
     prompt = np.clip(np.rint(prompt), 1, spec.longest - 1).astype(np.int64)
     output = np.clip(np.rint(output), 1, spec.longest - prompt).astype(np.int64)
-    return Requests(np.cumsum(gaps) - gaps[0], prompt, output, [[] for _ in range(spec.count)])
+    return Requests(np.cumsum(gaps) - gaps[0], prompt, output, [()] * spec.count)
 
 
 def write_requests(
@@ -177,41 +191,7 @@ def write_requests(
     """Write requests for another tool: 'llmservingsim', 'vidur' or 'mooncake'."""
     if form not in WRITERS:
         raise InputError(f"format {form!r}: unknown{did_you_mean(form, WRITERS)}")
-    files.write_text(path, "".join(f"{line}\n" for line in WRITERS[form](requests)), inputs)
-
-
-def _to_llmservingsim(requests: Requests) -> Iterator[str]:
-    for time, prompt, output in _lengths(requests):
-        row = {"input_toks": prompt, "output_toks": output, "arrival_time_ns": round(time * 1e9)}
-        yield json.dumps(row)
-
-
-def _to_vidur(requests: Requests) -> Iterator[str]:
-    yield ",".join(COLUMNS["vidur"])
-    for time, prompt, output in _lengths(requests):
-        yield f"{time!r},{prompt},{output}"
-
-
-def _to_mooncake(requests: Requests) -> Iterator[str]:
-    """Requests that share nothing get hash ids of their own."""
-    fresh = max((max(ids) for ids in requests.hashes if ids), default=-1) + 1
-    for (time, prompt, output), ids in zip(_lengths(requests), requests.hashes, strict=True):
-        blocks = -(-prompt // MOONCAKE_BLOCK)
-        if not ids:
-            ids, fresh = list(range(fresh, fresh + blocks)), fresh + blocks
-        yield json.dumps(
-            {
-                "timestamp": round(time * 1e3),
-                "input_length": prompt,
-                "output_length": output,
-                "hash_ids": ids,
-            }
-        )
-
-
-def _lengths(requests: Requests) -> Iterator[tuple[float, int, int]]:
-    columns = requests.arrival_s, requests.prompt, requests.output
-    return zip(*(column.tolist() for column in columns), strict=True)
-
-
-WRITERS = {"llmservingsim": _to_llmservingsim, "vidur": _to_vidur, "mooncake": _to_mooncake}
+    columns = (requests.arrival_s, requests.prompt, requests.output)
+    rows = zip(*(column.tolist() for column in columns), requests.hashes, strict=True)
+    lines = WRITERS[form](itertools.starmap(Request, rows), requests.hash_tokens)
+    files.write_text(path, "".join(f"{line}\n" for line in lines), inputs)

@@ -1,5 +1,7 @@
 """Continuous batching case by case, and all that it makes against the rules of a trace."""
 
+import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from hmsim.errors import InputError
 from hmsim.workload.batch import schedule
 from hmsim.workload.churn import Churn
 from hmsim.workload.generator import Generated
-from hmsim.workload.requests import MOONCAKE_BLOCK, Requests
+from hmsim.workload.requests import MOONCAKE_BLOCK, Requests, read_requests
 from hmsim.workload.trace import TraceWorkload, save
 
 pytestmark = pytest.mark.nojit
@@ -72,10 +74,57 @@ def test_a_partly_shared_prefix_block_is_not_shared():
     assert len(common) == MOONCAKE_BLOCK // 16
 
 
-def test_a_block_size_that_does_not_divide_a_prefix_block_is_refused():
-    with pytest.raises(InputError, match="block_tokens: 48 does not divide the 512 tokens"):
-        schedule(requests([700], [1], hashes=[[1, 2]]), 48, batch=1, steps=1)
-    schedule(requests([700], [1]), 48, batch=1, steps=1)
+@st.composite
+def alike_prompts(draw):
+    """Prompts of tokens 0 and 1 that often begin alike, and the tokens behind a hash id."""
+    size = draw(st.sampled_from([1, 3, 16, 48]))
+    start = draw(st.lists(st.integers(0, 1), min_size=1, max_size=150))
+    prompts = [
+        start[: draw(st.integers(0, len(start)))] + draw(st.lists(st.integers(0, 1), max_size=9))
+        for _ in range(draw(st.integers(1, 5)))
+    ]
+    return [prompt or [0] for prompt in prompts], size
+
+
+@settings(max_examples=60, deadline=None)
+@given(alike_prompts(), st.sampled_from([1, 4, 16, 64]))
+def test_blocks_are_shared_just_where_all_that_lies_before_them_is_hashed_and_equal(
+    tmp_path_factory, given_prompts, block_tokens
+):
+    """With any tokens behind an id and in a block, from a file whose ids are of contents alone."""
+    prompts, size = given_prompts
+    path = tmp_path_factory.mktemp("alike") / "requests"
+    rows = [
+        {
+            "timestamp": 0,
+            "input_length": len(tokens),
+            "output_length": 2,
+            "hash_ids": [
+                "".join(map(str, tokens[i : i + size])) for i in range(0, len(tokens), size)
+            ],
+        }
+        for tokens in prompts
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    plan = schedule(read_requests(path, hash_tokens=size), block_tokens, len(prompts), 2)
+    slots = [slots_of(plan, s) for s in range(len(prompts))]
+    for a, b in itertools.combinations(range(len(prompts)), 2):
+        common = alike_until(prompts[a], prompts[b]) // size * size // block_tokens
+        assert slots[a][:common] == slots[b][:common]
+        assert not set(slots[a][common:]) & set(slots[b][common:])
+
+
+def alike_until(one, other):
+    """How many elements two lists begin with alike."""
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def test_requests_without_arrivals_cannot_be_paced():
+    untimed = requests([700], [1])._replace(timed=False)
+    schedule(untimed, 16, batch=1, steps=1)
+    with pytest.raises(InputError, match="step_time: paces arrivals, and these requests have none"):
+        schedule(untimed, 16, batch=1, steps=1, step_time=0.1)
 
 
 def slots_of(plan, s):
