@@ -43,22 +43,25 @@ _BINS = 1 << 16
 class ReplayResult:
     """Totals of a replay.
 
-    Latency is from a request's entry into a queue to its last beat of data.
+    Latency is from a request's entry into a queue to its last beat of data; without a read there is
+    none.
 
     Attributes:
         requests: Requests of the trace, one burst each.
-        bytes: Bytes that they read and write.
+        bytes: Bytes that went over the data buses.
         seconds: Seconds from the first request to the last completion.
         bandwidth_GBps: `bytes` over `seconds`, GB/s.
         peak_GBps: What the data pins carry when never idle, GB/s.
         row_hit_rate: Share of the requests that found their row open.
-        mean_read_latency_ns: Mean latency of reads, nanoseconds.
-        p99_read_latency_ns: 99th percentile of the latency of reads, nanoseconds.
+        mean_read_latency_ns: Mean latency of reads, nanoseconds; None where there are none.
+        p99_read_latency_ns: 99th percentile of the latency of reads, nanoseconds; or None.
         mean_arrival_latency_ns: Mean latency of reads from their intended arrival on, nanoseconds;
-            it differs under a load.
+            it differs under a load; or None.
         wall_s: Seconds that the simulation took.
-        p50_read_latency_ns: Median latency of reads, nanoseconds.
+        p50_read_latency_ns: Median latency of reads, nanoseconds; or None.
         latency_histogram: Pairs (upper edge in nanoseconds, number of reads), by powers of two.
+        forwarded_reads: Reads that a queued write of the same burst answered: no data moved.
+        merged_writes: Writes that joined a queued write of the same burst: no data moved.
         row_hits: Requests that found their row open.
         row_misses: Requests that found no row open in their bank.
         row_conflicts: Requests that found another row open in their bank.
@@ -74,12 +77,14 @@ class ReplayResult:
     bandwidth_GBps: float
     peak_GBps: float
     row_hit_rate: float
-    mean_read_latency_ns: float
-    p99_read_latency_ns: float
-    mean_arrival_latency_ns: float
+    mean_read_latency_ns: float | None
+    p99_read_latency_ns: float | None
+    mean_arrival_latency_ns: float | None
     wall_s: float
-    p50_read_latency_ns: float
+    p50_read_latency_ns: float | None
     latency_histogram: list[tuple[float, int]]
+    forwarded_reads: int
+    merged_writes: int
     row_hits: int
     row_misses: int
     row_conflicts: int
@@ -221,19 +226,28 @@ def _arrivals(device: Memory, n: int, load: float | None, poisson: bool, seed: i
 def _result(device: Memory, requests: int, simulated: int, wall: float) -> ReplayResult:
     scale = requests / simulated
     counts = device.statistics()
-    ns = device.tick_s * 1e9
+    moved = counts["reads"] + counts["writes"]
+    reads = counts["reads"] + counts["forwarded"]
     ticks = float(device.last_done)
     whole = max(device.last_done, device.last_data)
     if scale > 1:
         ticks = device.evened(ticks, counts, device.config.channels)
         whole = round(ticks)
+    # A posted write is done when its command issues: not even then may data outrun the pins.
+    ticks = max(ticks, moved * device.timing.burst / device.buses)
     seconds = ticks * scale * device.tick_s
-    total = requests * device.config.spec.organization.burst_bytes
-    reads = max(1, counts["reads"] + counts["forwarded"])
+    total = round(moved * scale) * device.config.spec.organization.burst_bytes
     judged = max(1, counts["row_hits"] + counts["row_misses"] + counts["row_conflicts"])
+    ns = device.tick_s * 1e9
     latencies = device.histogram()
     seen = np.cumsum(latencies)
-    p50, p99 = np.searchsorted(seen, [0.5 * seen[-1], 0.99 * seen[-1]]).tolist()
+
+    def percentile(share: float) -> float | None:
+        return int(np.searchsorted(seen, share * seen[-1])) * ns if reads else None
+
+    def mean(ticks: int) -> float | None:
+        return ticks / reads * ns if reads else None
+
     bus_ticks = device.bus_ticks(counts, whole)
     return ReplayResult(
         requests=requests,
@@ -242,12 +256,14 @@ def _result(device: Memory, requests: int, simulated: int, wall: float) -> Repla
         bandwidth_GBps=total / seconds / 1e9,
         peak_GBps=device.config.bandwidth / 1e9,
         row_hit_rate=counts["row_hits"] / judged,
-        mean_read_latency_ns=counts["latency_ticks"] / reads * ns,
-        p99_read_latency_ns=p99 * ns,
-        mean_arrival_latency_ns=counts["arrival_latency_ticks"] / reads * ns,
+        mean_read_latency_ns=mean(counts["latency_ticks"]),
+        p99_read_latency_ns=percentile(0.99),
+        mean_arrival_latency_ns=mean(counts["arrival_latency_ticks"]),
         wall_s=wall,
-        p50_read_latency_ns=p50 * ns,
+        p50_read_latency_ns=percentile(0.5),
         latency_histogram=_by_octave(latencies, ns, scale),
+        forwarded_reads=round(counts["forwarded"] * scale),
+        merged_writes=round(counts["merged"] * scale),
         row_hits=round(counts["row_hits"] * scale),
         row_misses=round(counts["row_misses"] * scale),
         row_conflicts=round(counts["row_conflicts"] * scale),
@@ -305,14 +321,28 @@ def format_table(result: ReplayResult) -> str:
     rows = [
         ("achieved", f"{result.bandwidth_GBps:.4g} GB/s, {share:.1f} % of peak"),
         ("peak", f"{result.peak_GBps:.4g} GB/s"),
-        ("bytes", f"{show_bytes(result.bytes)} in {result.requests:,} requests"),
+        ("bytes", f"{show_bytes(result.bytes)} of data for {result.requests:,} requests"),
+    ]
+    apart = [
+        f"{count:,} {what}"
+        for count, what in (
+            (result.forwarded_reads, "reads answered from queued writes"),
+            (result.merged_writes, "writes merged with queued ones"),
+        )
+        if count
+    ]
+    if apart:
+        rows.append(("  not moved", ", ".join(apart)))
+    latency = "none: no reads"
+    if result.mean_read_latency_ns is not None:
+        latency = (
+            f"mean {result.mean_read_latency_ns:.4g} ns, p50 {result.p50_read_latency_ns:.4g} ns,"
+            f" p99 {result.p99_read_latency_ns:.4g} ns"
+        )
+    rows += [
         ("time", show_seconds(result.seconds)),
         ("row hits", f"{100 * result.row_hit_rate:.1f} %"),
-        (
-            "read latency",
-            f"mean {result.mean_read_latency_ns:.4g} ns, p50 {result.p50_read_latency_ns:.4g} ns,"
-            f" p99 {result.p99_read_latency_ns:.4g} ns",
-        ),
+        ("read latency", latency),
     ]
     whole = sum(result.bus_ticks.values())
     lost = sorted(list(result.bus_ticks.items())[1:], key=lambda item: -item[1])

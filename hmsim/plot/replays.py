@@ -9,10 +9,9 @@ from hmsim.errors import InputError
 from hmsim.memory.address_trace import REASONS
 from hmsim.plot import style
 
-NUMBERS = (  # of a replay that figures and reports show
-    "bandwidth_GBps", "peak_GBps", "row_hit_rate", "mean_read_latency_ns", "p99_read_latency_ns",
-    "mean_arrival_latency_ns",
-)  # fmt: skip
+# Of a replay that figures and reports show; latencies are null where nothing was read.
+NUMBERS = ("bandwidth_GBps", "peak_GBps", "row_hit_rate")
+LATENCIES = ("mean_read_latency_ns", "p99_read_latency_ns", "mean_arrival_latency_ns")
 
 
 def of_run(result: Any) -> dict[str, dict[str, Any]]:
@@ -44,7 +43,10 @@ def read_replay(path: str | Path, data: Any) -> dict[str, Any]:
     ticks = data.get("bus_ticks") if isinstance(data, dict) else None
     if not isinstance(ticks, dict):
         raise wrong
-    for value in (*ticks.values(), *(data.get(name) for name in NUMBERS)):
+    latencies = [data.get(name, "missing") for name in LATENCIES]
+    if latencies == [None] * len(latencies):
+        latencies = []
+    for value in (*ticks.values(), *(data.get(name) for name in NUMBERS), *latencies):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise wrong
         if not 0 <= value < 1e30:
@@ -114,10 +116,16 @@ def latency_load(data: dict[str, dict[str, Any]], ax: Any) -> Any:
 
     Returns:
         The axes.
+
+    Raises:
+        InputError: No replay has a read.
     """
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-    points = sorted(data.values(), key=lambda each: each["bandwidth_GBps"])
+    points = [each for each in data.values() if each["mean_read_latency_ns"] is not None]
+    if not points:
+        raise InputError(f"{', '.join(data)}: no reads, hence no latencies")
+    points.sort(key=lambda each: each["bandwidth_GBps"])
     reached = [100 * each["bandwidth_GBps"] / each["peak_GBps"] for each in points]
     for key, colour, marker, label in (
         ("mean_arrival_latency_ns", style.BLUE, "o", "mean, from the intended arrival"),

@@ -149,13 +149,16 @@ def _replay_section(replays: dict[str, dict[str, Any]], made_by: str) -> Section
             f"{each['bandwidth_GBps']:.4g}",
             f"{each['peak_GBps']:.4g}",
             f"{100 * each['row_hit_rate']:.1f}",
-            f"{each['mean_read_latency_ns']:.4g}",
-            f"{each['p99_read_latency_ns']:.4g}",
+            *(
+                "none" if each[key] is None else f"{each[key]:.4g}"
+                for key in ("mean_read_latency_ns", "p99_read_latency_ns")
+            ),
         ]
         for name, each in replays.items()
     ]
     head = ["replay", "GB/s", "peak GB/s", "row hits %", "read latency ns", "p99 ns"]
-    kinds = REPLAY_FIGURES if len(replays) > 1 else REPLAY_FIGURES[:1]
+    read = [each for each in replays.values() if each["mean_read_latency_ns"] is not None]
+    kinds = REPLAY_FIGURES if len(read) > 1 else REPLAY_FIGURES[:1]
     figures = [_figure(kind, replays, plot.KINDS[kind].shows, "replays", made_by) for kind in kinds]
     return Section("Lost cycles of plain replays", [Table(head, rows), *figures])
 

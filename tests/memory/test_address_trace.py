@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hmsim.config.memory import load_memory
 from hmsim.errors import InputError
 from hmsim.exchange.plain import read_trace
 from hmsim.memory.address_trace import format_table, replay_trace
@@ -100,6 +101,38 @@ def test_result_adds_up_and_prints():
     assert sum(counts) == result.requests
     assert edges[0] < plain["mean_read_latency_ns"] * 2
     assert edges[-1] >= plain["p99_read_latency_ns"]
+
+
+def test_only_what_crosses_the_data_bus_counts_as_bandwidth():
+    same = np.full(40_000, 64)
+    turns = np.arange(40_000) % 2 == 0  # a write, then a read of it, and so on
+    result = replay_trace((same, turns.astype(np.int64)), "hbm3-6400")
+    moved = result.requests - result.forwarded_reads - result.merged_writes
+    assert result.bytes == 32 * moved
+    assert 19_000 < result.forwarded_reads <= 20_000
+    assert 0 < result.merged_writes < 20_000
+    assert result.bandwidth_GBps <= result.peak_GBps
+    text = format_table(result)
+    assert f"{result.forwarded_reads:,} reads answered from queued writes" in text
+    assert f"{result.merged_writes:,} writes merged" in text
+    assert "not moved" not in format_table(replay_trace(sequential(), "hbm3-6400"))
+
+
+def test_data_never_outruns_the_pins():
+    # A posted write is done before its data are: in a fast memory, before they could be.
+    spec = load_memory("hbm3-6400")
+    fast = {"nRCDRD": 1, "nRCDWR": 1, "nRAS": 1, "nRP": 1, "nRC": 2, "nBL": 8, "nCCDS": 8,
+            "nCCDL": 8}  # fmt: skip
+    spec = spec.model_copy(update={"timing": spec.timing.model_copy(update=fast)})
+    result = replay_trace((np.zeros(1, np.int64), np.ones(1, np.int64)), spec)
+    assert 0 < result.bandwidth_GBps <= result.peak_GBps
+
+
+def test_without_reads_there_is_no_latency_of_reads():
+    result = replay_trace(sequential(12, write=1), "hbm3-6400")
+    for name in ("mean_read", "p50_read", "p99_read", "mean_arrival"):
+        assert getattr(result, f"{name}_latency_ns") is None
+    assert "none: no reads" in format_table(result)
 
 
 def test_limiters_are_named():

@@ -1,5 +1,6 @@
 """Every kind of figure: that it draws its data, names its bound, and is the same file each time."""
 
+import json
 from xml.etree import ElementTree
 
 import h5py
@@ -9,7 +10,9 @@ import pytest
 import hmsim
 from hmsim import plot
 from hmsim.errors import InputError
+from hmsim.memory.address_trace import replay_trace
 from hmsim.plot import style
+from hmsim.plot.replays import read_replay
 from hmsim.workload.open import open_workload
 from hmsim.workload.statistics import measure
 from tests.oracles import small_results
@@ -190,3 +193,14 @@ def test_heatmap_shows_failed_points(data):
 def test_wrong_options_name_the_right_ones(data, draw, said):
     with pytest.raises(InputError, match=said):
         draw(data)
+
+
+def test_a_replay_without_reads_has_no_latency_to_draw(tmp_path):
+    writes = (np.arange(400) * 64, np.ones(400, np.int64))
+    printed = json.loads(json.dumps(replay_trace(writes, "hbm3-6400").to_json()))
+    data = {"writes": read_replay("writes.json", printed)}
+    plot.draw("lost-cycles", data, tmp_path / "a.svg", "command")
+    with pytest.raises(InputError, match="writes: no reads"):
+        plot.draw("latency-load", data, tmp_path / "b.svg", "command")
+    with pytest.raises(InputError, match="not what"):
+        read_replay("half.json", printed | {"p99_read_latency_ns": 3.0})
