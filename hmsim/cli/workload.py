@@ -39,9 +39,10 @@ def add(commands: Any) -> None:
 
     take = verbs.add_parser("import", help="another tool's file to a trace", allow_abbrev=False)
     take.add_argument("file", metavar="FILE")
-    take.add_argument("--from", required=True, metavar="FORMAT", dest="form",
+    take.add_argument("--from", metavar="FORMAT", dest="form",
                       help="of requests: mooncake, bailian, dynamo, llmservingsim, azure, burstgpt, "
-                      "vidur; authors, matrix; or an address trace's")  # fmt: skip
+                      "vidur; of selections: dsa, blocks, selections; authors, matrix; an address "
+                      "trace's. Requests and selections tell it themselves")  # fmt: skip
     take.add_argument("-o", "--output", required=True, metavar="TRACE.h5")
     take.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",

@@ -14,14 +14,17 @@ from hmsim.config.model import resolve_model
 from hmsim.config.workload import ModelChoice, WorkloadSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange import memory_traces as addresses
+from hmsim.exchange import selection_logs
 from hmsim.exchange.request_formats import FORMATS as REQUESTS
+from hmsim.exchange.request_formats import RequestFile
 from hmsim.store.trace import Blocks, Header, Slab, write_trace
 from hmsim.workload.matrix import matrix_shape
 from hmsim.workload.open import open_workload
+from hmsim.workload.selections import DEFAULTS, SelectionSpec, import_selections
 from hmsim.workload.steps import F64, I64
 from hmsim.workload.trace import save
 
-FORMATS = (*REQUESTS, "authors", "matrix", *addresses.READERS)
+FORMATS = (*REQUESTS, *selection_logs.READERS, "authors", "matrix", *addresses.READERS)
 SLAB_STEPS = 1024
 LONGEST_LINE = 64 << 20  # bytes: a line holds all the tokens of a step
 
@@ -37,23 +40,24 @@ class ModelKey(Strict):
 
 def import_file(
     path: Path,
-    form: str,
+    form: str | None,
     out: Path,
     changes: dict[str, Any] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Turn a file of another tool into a trace file, or into a plain address trace.
 
-    Requests and score matrices become trace files by way of a spec; so does the founding authors'
-    CSV without one; address traces become plain ones for `hmsim replay`. No partial file stays
-    behind.
+    Requests and score matrices become trace files by way of a spec; so do logged selections and the
+    founding authors' CSV without one; address traces become plain ones for `hmsim replay`. No
+    partial file stays behind.
 
     Args:
         path: The other tool's file.
-        form: One of FORMATS; docs/workloads.md describes them.
+        form: One of FORMATS; docs/workloads.md describes them. None: told from the name or the
+            content, which is done for selections, matrices and requests.
         out: The file to write.
-        changes: Keys of the spec that requests or a matrix go into, such as `{"batch": 64}`; of the
-            authors' CSV, `model` alone.
+        changes: Keys of the spec that requests or a matrix go into, such as `{"batch": 64}`; of
+            `hmsim.workload.selections.SelectionSpec`; of the authors' CSV, `model` alone.
         progress: Called with the number of steps done so far.
 
     Raises:
@@ -61,6 +65,7 @@ def import_file(
             is wrong, or `out` cannot be written.
     """
     changes = changes or {}
+    form = form or _told(path)
     if form not in FORMATS:
         raise InputError(f"format {form!r}: unknown{did_you_mean(form, FORMATS)}")
     if form in addresses.READERS or form == "authors":
@@ -71,11 +76,21 @@ def import_file(
                 raise InputError(f"import {path}: {key}: with --from {form} {allowed}")
     if form in addresses.READERS:
         addresses.write_plain(addresses.read_addresses(path, form), out, [path])
+    elif form in selection_logs.READERS:
+        given = load(SelectionSpec, DEFAULTS[form] | changes, f"import {path}")
+        import_selections(path, form, out, given, progress)
     elif form == "authors":
         import_authors(path, out, changes.get("model", "llama-3.1-8b-paper"), progress)
     else:
         data = _batch(path, form, changes) if form in REQUESTS else _matrix(path, changes)
         save(open_workload(load(WorkloadSpec, data, f"import {path}")), out, progress, [path])
+
+
+def _told(path: Path) -> str:
+    """The format of selections, of a matrix, or of requests."""
+    if path.suffix in (".npz", ".h5", ".hdf5"):
+        return "matrix"
+    return selection_logs.told(path) or RequestFile(path).form
 
 
 def _batch(path: Path, form: str, changes: dict[str, Any]) -> dict[str, Any]:
