@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hmsim.errors import InputError
+
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
@@ -16,19 +18,34 @@ def add(commands: Any) -> None:
     parser.add_argument("result", metavar="RESULT.h5|DIR")
     parser.add_argument("--config", action="store_true", help="print the configuration (TOML)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--bandwidth", action="store_true",
+        help="print effective bandwidths by tier, of the run and of its steps, as one JSON object "
+        "for serving simulators",
+    )  # fmt: skip
+    parser.add_argument(
+        "--by", choices=("token", "step"),
+        help="steps of --bandwidth: decode steps (token, the default) or those of each layer",
+    )  # fmt: skip
     parser.set_defaults(command=command)
 
 
 def command(options: argparse.Namespace) -> int:
     from hmsim.cli.common import print_json
 
+    if options.by and not options.bandwidth:
+        raise InputError("--by: goes with --bandwidth")
     if Path(options.result).is_dir():
         return _sweep(options)
     from hmsim.results.reader import ResultFile
 
     result = ResultFile.open(options.result, partial=True)
     attributes = result.attributes
-    if options.config:
+    if options.bandwidth:
+        from hmsim.results.bandwidth import effective_bandwidth
+
+        print_json(effective_bandwidth(result, options.by or "token"))
+    elif options.config:
         print(attributes["config"], end="")
     elif options.json:
         print_json(result.report() | {"attributes": attributes})
@@ -50,6 +67,8 @@ def _sweep(options: argparse.Namespace) -> int:
     from hmsim.cli.common import print_json
     from hmsim.sweep.dataset import open_sweep
 
+    if options.bandwidth:
+        raise InputError(f"{options.result}: --bandwidth: of a result file, not of a sweep")
     data = open_sweep(options.result)
     attributes = dict(data.attrs)
     if options.config:

@@ -1,5 +1,7 @@
 """`hmsim info` as a user calls it."""
 
+import json
+
 import pytest
 
 from tests.cli.calls import done, refused, told
@@ -33,6 +35,21 @@ def test_a_sweeps_directory(tmp_path, capsys):
     assert "6 points: 0 missing, 3 failed" in done(capsys, "info", folder)
     assert told(capsys, "info", folder)["axes"] == {"sparsity": 3, "capacity": 2, "policy": 2}
     assert "gh200-paper" in done(capsys, "info", folder, "--config")
+
+
+def test_bandwidths_for_serving_simulators(result, tmp_path, capsys):
+    found = json.loads(done(capsys, "info", "--bandwidth", result.path))
+    assert found["format"] == "hmsim-bandwidth"
+    assert found["by"] == "token"
+    static = found["policies"]["static"]
+    own = told(capsys, "info", result.path)["policies"]["static"]
+    assert static["read_GBps"]["aggregate"] == pytest.approx(own["aggregate_bandwidth_GBps"])
+    assert len(static["steps"]["read_GBps"]["hbm"]) == 16
+    found = json.loads(done(capsys, "info", result.path, "--bandwidth", "--by", "step"))
+    assert len(found["policies"]["static"]["steps"]["layer"]) == 64
+    assert "--by: goes with --bandwidth" in refused(capsys, "info", result.path, "--by", "step")
+    folder = small_results.sweep(tmp_path)
+    assert "not of a sweep" in refused(capsys, "info", folder, "--bandwidth")
 
 
 def test_mistakes(tmp_path, capsys):
