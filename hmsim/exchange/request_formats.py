@@ -33,6 +33,8 @@ class Row(NamedTuple):
     ids: Sequence[Hashable]  # of its prefix blocks; empty where the file has none
     hash_tokens: int | None  # behind each, where the row says it
     number: int  # of its line, or of its entry in a JSON array
+    follows: Hashable = None  # the session whose request before it must end first; `time` later
+    session: Hashable = None  # of which later rows may follow it
 
 
 class Format(NamedTuple):
@@ -83,8 +85,7 @@ FOREIGN = {
     "conversations": "text without numbers of tokens; tokenize it first",
     "text_input": "text without numbers of tokens; tokenize it first",
 }
-# Keys of requests that start when others end, and of lists of such.
-WAITING = frozenset({"sub_requests", "delay", "delay_ms", "wait_for"})
+DELAYS = ("delay", "delay_ms")  # of a request that starts so long after the one before it ends
 LFS = "version https://git-lfs"
 
 
@@ -239,25 +240,70 @@ class RequestFile:
         cells[:] = (cells + [""] * width)[:width]
 
     def _of_objects(self, source: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
-        kind = JSON[self.form]
         for number, entry in source:
             if self.form == "dynamo":
                 found = self._recorded(number, entry)
                 if found is None:
                     continue
                 entry = found
-            if not WAITING.isdisjoint(entry):
-                self._refuse_waiting(number, entry)
-            names = [
-                given[0] if given[0] in entry else next(filter(entry.__contains__, given), given[0])
-                for given in (kind.time, kind.prompt, kind.output)
-            ]
-            for name in names:
-                if name not in entry:
-                    raise InputError(f"{self.at(number)}: {name} is missing")
-            row = self._row(number, names, *map(entry.__getitem__, names))
-            ids = self._ids(number, entry, row.prompt)
-            yield row._replace(ids=ids, hash_tokens=entry.get("trace_block_size")) if ids else row
+            if self.form == "llmservingsim" and "sub_requests" in entry:
+                yield from self._of_chain(number, entry)
+            else:
+                yield self._of_object(number, entry)
+
+    def _of_object(self, number: int, entry: dict[str, Any]) -> Row:
+        kind = JSON[self.form]
+        names = [
+            given[0] if given[0] in entry else next(filter(entry.__contains__, given), given[0])
+            for given in (kind.time, kind.prompt, kind.output)
+        ]
+        session = entry.get("session_id")
+        if session is not None and not isinstance(session, int | str):
+            raise InputError(f"{self.at(number)}: session_id: expected a number or a string")
+        delay = next((name for name in DELAYS if name in entry), None)
+        waits = names[0] not in entry and delay is not None
+        if entry.get("wait_for"):
+            raise InputError(f"{self.at(number)}: wait_for: requests that wait for several others "
+                             "are not supported")  # fmt: skip
+        if waits and session is None:
+            raise InputError(f"{self.at(number)}: {delay}: needs a session_id")
+        if waits:
+            assert delay is not None
+            names[0] = delay
+        for name in names:
+            if name not in entry:
+                raise InputError(f"{self.at(number)}: {name} is missing")
+        row = self._row(number, names, *map(entry.__getitem__, names))
+        if waits and row.time < 0:
+            raise InputError(f"{self.at(number)}: {delay}: {row.time}: must not be negative")
+        ids = self._ids(number, entry, row.prompt)
+        if not ids and session is None:
+            return row
+        return row._replace(
+            ids=ids,
+            hash_tokens=entry.get("trace_block_size"),
+            session=session,
+            follows=session if waits else None,
+        )
+
+    def _of_chain(self, number: int, entry: dict[str, Any]) -> Iterator[Row]:
+        """The calls of an agent's session, of which each starts when the one before has ended."""
+        chain = entry["sub_requests"]
+        if not isinstance(chain, list) or not chain:
+            raise InputError(f"{self.at(number)}: sub_requests: expected a list of requests")
+        delay: Any = 0
+        for k, each in enumerate(chain):
+            if not isinstance(each, dict):
+                raise InputError(f"{self.at(number)}: sub_requests: {k}: expected an object")
+            session = {"session_id": f"line {number}"}
+            if k == 0:
+                if "arrival_time_ns" in entry:
+                    session["arrival_time_ns"] = entry["arrival_time_ns"]
+            else:
+                session["delay"] = delay
+            own = {key: value for key, value in each.items() if key not in JSON[self.form].time}
+            yield self._of_object(number, own | session)
+            delay = each.get("tool_duration_ns", 0)
 
     def _recorded(self, number: int, entry: dict[str, Any]) -> dict[str, Any] | None:
         """A row of Dynamo's own record of requests, as Mooncake would write it; None: no request.
@@ -296,16 +342,6 @@ class RequestFile:
                 )
             found["trace_block_size"] = size
         return found
-
-    def _refuse_waiting(self, number: int, entry: dict[str, Any]) -> None:
-        """Requests that wait for others: when they arrive depends on who serves them."""
-        timed = any(name in entry for name in JSON[self.form].time)
-        for key in sorted(WAITING):
-            if entry.get(key) and (key == "sub_requests" or not timed):
-                raise InputError(
-                    f"{self.at(number)}: {key}: requests that start when others end are not "
-                    "supported; give each request a time of arrival"
-                )
 
     def _ids(self, number: int, entry: dict[str, Any], prompt: int) -> Sequence[Hashable]:
         key = "input_tok_ids" if self.form == "llmservingsim" else "hash_ids"

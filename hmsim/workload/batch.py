@@ -18,6 +18,7 @@ bits. Sequences that share a prompt prefix share its blocks.
 
 from collections import deque
 from collections.abc import Sequence
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
@@ -89,28 +90,29 @@ def schedule(
 
     A waiting request starts when a place is free and, with `token_limit`, when the prompts and
     outputs of all running requests stay within that many tokens. `step_time` (seconds a step)
-    paces arrivals; with 0 all requests wait from the start. The schedule ends early when nothing
-    is left to decode.
+    paces arrivals; with 0 all requests wait from the start. One that follows another starts after
+    that one's end, and with `step_time` after its wait. The schedule ends early when nothing is
+    left to decode.
     """
     if step_time and not requests.timed:
         raise InputError("step_time: paces arrivals, and these requests have none; leave it out")
     largest = int((requests.prompt + requests.output).max(initial=0))
     if token_limit is not None and largest > token_limit:
         raise InputError(f"token_limit: {token_limit} is below the longest request, {largest}")
-    plan = _Plan(requests, block_tokens, steps)
-    waiting = deque(range(len(requests.prompt)))
+    plan, queue = _Plan(requests, block_tokens, steps), _Queue(requests, step_time > 0)
     step, now = 0, 0.0
-    while step < steps and (waiting or plan.running):
-        plan.retire(step)
-        if not plan.running and waiting:
-            now = max(now, float(requests.arrival_s[waiting[0]]))
-        while waiting and len(plan.running) < batch:
-            request = waiting[0]
-            arrived = step_time == 0 or requests.arrival_s[request] <= now
+    while step < steps and (queue or plan.running):
+        for request in plan.retire(step):
+            queue.ended(request, now)
+        if not plan.running and queue:
+            now = max(now, queue.head()[0])
+        while queue and len(plan.running) < batch:
+            ready, request = queue.head()
             need = int(requests.prompt[request] + requests.output[request])
-            if not arrived or (token_limit is not None and plan.tokens + need > token_limit):
+            if ready > now or (token_limit is not None and plan.tokens + need > token_limit):
                 break
-            plan.admit(waiting.popleft(), step)
+            queue.pop()
+            plan.admit(request, step)
         if plan.running:
             plan.decode(step)
             step += 1
@@ -118,7 +120,48 @@ def schedule(
     return plan.finish(step)
 
 
+class _Queue:
+    """Requests by the time from which they may start: those that arrive, and those that follow."""
+
+    def __init__(self, requests: Requests, timed: bool) -> None:
+        self._requests, self._timed = requests, timed
+        own = np.arange(requests.prompt.size)
+        self._followers: dict[int, list[int]] = {}
+        if requests.after is not None:
+            for request in np.flatnonzero(requests.after >= 0).tolist():
+                self._followers.setdefault(int(requests.after[request]), []).append(request)
+            own = own[requests.after < 0]
+        self._arriving = deque(own.tolist())
+        self._free: list[tuple[float, int]] = []  # a heap: ready, request
+
+    def __bool__(self) -> bool:
+        return bool(self._arriving or self._free)
+
+    def head(self) -> tuple[float, int]:
+        """The next request, and from when on; 0 where nothing is timed."""
+        heads = [self._free[0]] if self._free else []
+        if self._arriving:
+            request = self._arriving[0]
+            heads.append((float(self._requests.arrival_s[request]) * self._timed, request))
+        return min(heads)
+
+    def pop(self) -> None:
+        """Take the head off."""
+        if self._free and self.head() == self._free[0]:
+            heappop(self._free)
+        else:
+            self._arriving.popleft()
+
+    def ended(self, request: int, now: float) -> None:
+        """Those that follow the request may start, once they have waited."""
+        for follower in self._followers.pop(request, ()):
+            assert self._requests.wait_s is not None
+            ready = (now + float(self._requests.wait_s[follower])) * self._timed
+            heappush(self._free, (ready, follower))
+
+
 class _Running(NamedTuple):
+    request: int
     sequence: int
     seat: int
     end: int  # token step at which it is gone
@@ -186,7 +229,7 @@ class _Plan:
         self.local_words.append(self.local_words[-1] + -(-last_page // 64))
         self.running.append(
             _Running(
-                sequence, seat, step + decoded, prompt + output,
+                request, sequence, seat, step + decoded, prompt + output,
                 prompt, step, private, base, last_page, full,
             )
         )  # fmt: skip
@@ -217,9 +260,11 @@ class _Plan:
         self.appends.append(sorted(appends))
         self.deaths.append([])
 
-    def retire(self, step: int) -> None:
-        """Let go of the sequences that ended; a shared page dies with its last user."""
-        for run in [run for run in self.running if run.end <= step]:
+    def retire(self, step: int) -> list[int]:
+        """Let go of the sequences that ended, and say whose they were; a shared page dies with its
+        last user."""
+        ended = [run for run in self.running if run.end <= step]
+        for run in ended:
             self.running.remove(run)
             self.free.append(run.seat)
             self.tokens -= run.need
@@ -232,6 +277,7 @@ class _Plan:
                     del self.prefix[id]
                     dead += range(entry[0], entry[0] + entry[1])
             self.deaths[step] = sorted(self.deaths[step] + dead)
+        return [run.request for run in ended]
 
     def finish(self, steps: int) -> Schedule:
         start, stop, seat, prompt, pages = np.array(self.sequences, np.int64).T.copy()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
 
 from hmsim import machine
@@ -160,7 +161,7 @@ def requests_of(given: RequestsSpec, base: Path, seed: int) -> Requests:
             f"workload.requests.skip: {given.skip} leaves none of the "
             f"{len(requests.prompt)} requests"
         )
-    kept = slice(given.skip, None)
+    kept, after, wait = slice(given.skip, None), requests.after, requests.wait_s
     arrival, hashes = requests.arrival_s[kept], requests.hashes[kept]
     if not given.share_prefixes:
         hashes = [()] * len(hashes)
@@ -169,6 +170,9 @@ def requests_of(given: RequestsSpec, base: Path, seed: int) -> Requests:
         prompt=requests.prompt[kept],
         output=requests.output[kept],
         hashes=hashes,
+        # Who followed one that is skipped comes by itself.
+        after=None if after is None else np.maximum(after[kept] - given.skip, -1),
+        wait_s=None if wait is None else wait[kept],
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from hmsim import files, machine
 from hmsim.config.workload import SyntheticRequests
 from hmsim.errors import InputError, InputWarning, did_you_mean
-from hmsim.exchange.request_formats import MOONCAKE_BLOCK, WRITERS, Request, RequestFile
+from hmsim.exchange.request_formats import MOONCAKE_BLOCK, WRITERS, Request, RequestFile, Row
 from hmsim.workload.steps import F64, I64
 
 HELD_BYTES = 400  # of memory, for one made-up request on its way to a schedule
@@ -31,6 +31,8 @@ class Requests(NamedTuple):
     hashes: Sequence[Ids]  # equal id: same tokens, and same before them
     hash_tokens: int = MOONCAKE_BLOCK  # tokens of a prefix block
     timed: bool = True  # whether arrivals are known; else all are 0
+    after: I64 | None = None  # [R] the request that must end before this one starts, or -1
+    wait_s: F64 | None = None  # [R] and how long before; such a one's arrival is but the earliest
 
 
 def read_requests(
@@ -57,14 +59,15 @@ def read_requests(
     source = RequestFile(path, form)
     times: list[int | float] = []
     prompt, output, hashes = array("q"), array("q"), list[Ids]()
-    prefixes, fit = _Prefixes(), _Fit(source, hash_tokens)
+    prefixes, fit, sessions = _Prefixes(), _Fit(source, hash_tokens), _Sessions(source)
     latest: int | float | None = None
     left_out = 0
     for row in source.rows():
-        if not source.format.unsorted:
-            if latest is not None and row.time < latest:
+        time = row.time if row.session is None else sessions.enter(row)
+        if not source.format.unsorted and row.follows is None:
+            if latest is not None and time < latest:
                 raise InputError(f"{source.at(row.number)}: arrives before the {source.noun} above")
-            latest = row.time
+            latest = time
         if row.output == 0:
             if no_output == "refuse":
                 raise InputError(
@@ -73,7 +76,9 @@ def read_requests(
                 )
             left_out += 1
             continue
-        times.append(row.time)
+        if row.session is not None:
+            sessions.keep(row, len(times))
+        times.append(time)
         prompt.append(row.prompt)
         output.append(row.output)
         if row.ids:
@@ -90,12 +95,72 @@ def read_requests(
         )
     start = min(times)
     arrival = np.array([time - start for time in times], np.float64) / source.format.per_second
-    lengths = np.frombuffer(prompt, np.int64), np.frombuffer(output, np.int64)
-    if source.format.unsorted:
-        order = np.argsort(arrival, kind="stable")
-        arrival, lengths = arrival[order], (lengths[0][order], lengths[1][order])
-        hashes = [hashes[r] for r in order.tolist()]
-    return Requests(arrival, *lengths, hashes, fit.size(), source.timed)
+    found = Requests(
+        arrival,
+        np.frombuffer(prompt, np.int64),
+        np.frombuffer(output, np.int64),
+        hashes,
+        fit.size(),
+        source.timed,
+        *sessions.columns(len(times)),
+    )
+    return _sorted(found) if source.format.unsorted or found.after is not None else found
+
+
+def _sorted(requests: Requests) -> Requests:
+    """The requests in order of arrival; those that arrive at once keep theirs."""
+    order = np.argsort(requests.arrival_s, kind="stable")
+    found = requests._replace(
+        arrival_s=requests.arrival_s[order],
+        prompt=requests.prompt[order],
+        output=requests.output[order],
+        hashes=[requests.hashes[r] for r in order.tolist()],
+    )
+    if requests.after is None or requests.wait_s is None:
+        return found
+    place = np.append(np.argsort(order), -1)  # where each request went; -1 stays
+    return found._replace(after=place[requests.after[order]], wait_s=requests.wait_s[order])
+
+
+class _Sessions:
+    """Who waits for whom: each request of a session for the one before it, if it says so."""
+
+    def __init__(self, source: RequestFile) -> None:
+        self._source = source
+        # The last request of each session: its index (-1: left out), and the earliest time and
+        # the wait that its follower inherits.
+        self._last: dict[Hashable, tuple[int, int | float, int | float]] = {}
+        self._after: dict[int, tuple[int, int | float]] = {}
+
+    def enter(self, row: Row) -> int | float:
+        """The earliest time at which a row of a session can arrive."""
+        if row.follows is None:
+            self._last[row.session] = -1, row.time, 0
+            return row.time
+        if row.follows not in self._last:
+            raise InputError(
+                f"{self._source.at(row.number)}: session_id {row.follows!r:.40}: no request of it "
+                "before this one"
+            )
+        before, earliest, waited = self._last[row.follows]
+        self._last[row.session] = before, earliest + row.time, waited + row.time
+        return earliest + row.time
+
+    def keep(self, row: Row, index: int) -> None:
+        """That row is request `index`, for which its followers wait."""
+        before, earliest, waited = self._last[row.session]
+        if row.follows is not None and before >= 0:
+            self._after[index] = before, waited
+        self._last[row.session] = index, earliest, 0
+
+    def columns(self, count: int) -> tuple[I64 | None, F64 | None]:
+        """`Requests.after` and `wait_s`; None where nobody waits."""
+        if not self._after:
+            return None, None
+        after, wait = np.full(count, -1, np.int64), np.zeros(count)
+        for index, (before, time) in self._after.items():
+            after[index], wait[index] = before, time / self._source.format.per_second
+        return after, wait
 
 
 class _Prefixes:
@@ -191,6 +256,8 @@ def write_requests(
     """Write requests for another tool: 'llmservingsim', 'vidur' or 'mooncake'."""
     if form not in WRITERS:
         raise InputError(f"format {form!r}: unknown{did_you_mean(form, WRITERS)}")
+    if requests.after is not None:
+        raise InputError(f"format {form!r}: requests that start when others end cannot be written")
     columns = (requests.arrival_s, requests.prompt, requests.output)
     rows = zip(*(column.tolist() for column in columns), requests.hashes, strict=True)
     lines = WRITERS[form](itertools.starmap(Request, rows), requests.hash_tokens)

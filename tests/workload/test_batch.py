@@ -48,6 +48,19 @@ def test_arrivals_are_paced_and_idle_time_is_skipped():
     assert running(plan) == [[0], [1], [1], [2]]
 
 
+def test_one_that_follows_another_starts_after_its_end_and_its_wait():
+    follows = requests([5, 5, 5, 5], [2, 1, 1, 1], [0, 0, 1.5, 2])._replace(
+        after=np.array([-1, 0, -1, 1]), wait_s=np.array([0, 1.5, 0, 9])
+    )
+    # Untimed: the second when the first has ended, the third at once; with a clock of 1 s a step,
+    # the second at 2 + 1.5 s and the fourth, idle until then, at 5 + 9 s.
+    assert running(schedule(follows, 4, 8, 10)) == [[0, 1], [0], [2], [3]]
+    plan = schedule(follows, 4, 8, 10, step_time=1.0)
+    assert running(plan) == [[0], [0], [1], [2], [3]]
+    assert plan.prompt.tolist() == [5, 5, 5, 5]
+    assert running(schedule(follows, 4, batch=1, steps=10)) == [[0], [0], [1], [2], [3]]
+
+
 def test_the_token_limit_holds_back_what_does_not_fit():
     plan = schedule(requests([6, 6, 2], [2, 2, 2]), 4, batch=8, steps=10, token_limit=12)
     assert running(plan) == [[0], [0], [1, 2], [1, 2]]

@@ -164,6 +164,42 @@ def test_token_numbers_of_llmservingsim_say_what_prompts_share(tmp_path):
         read_requests(lines(tmp_path, [rows[0] | {"input_toks": 9}]))
 
 
+def test_turns_of_a_session_wait_for_the_one_before(tmp_path):
+    """A turn without output makes the next one wait for the turn before it, as much longer."""
+    rows = [
+        {"session_id": "a", "timestamp": 1000, "input_length": 10, "output_length": 3},
+        {"session_id": "a", "delay": 500, "input_length": 20, "output_length": 0},
+        {"session_id": "b", "timestamp": 1100, "input_length": 11, "output_length": 3},
+        {"session_id": "a", "delay_ms": 250, "input_length": 30, "output_length": 3},
+        {"session_id": "b", "timestamp": 1200, "input_length": 21, "output_length": 3},
+    ]
+    with pytest.warns(InputWarning, match="1 of 5 requests have no output"):
+        found = read_requests(lines(tmp_path, rows))
+    assert found.prompt.tolist() == [10, 11, 21, 30]
+    assert found.arrival_s.tolist() == [0, 0.1, 0.2, 0.75]
+    assert found.after.tolist() == [-1, -1, -1, 0]
+    assert found.wait_s.tolist() == [0, 0, 0, 0.75]
+    with pytest.raises(InputError, match="requests that start when others end cannot be written"):
+        write_requests(found, "vidur", tmp_path / "out")
+
+
+def test_sessions_of_llmservingsim(tmp_path):
+    call = {"input_toks": 10, "output_toks": 2, "tool_duration_ns": 3_000_000_000}
+    rows = [
+        {
+            "session_id": "s",
+            "arrival_time_ns": 7,
+            "sub_requests": [call, call | {"input_toks": 12}],
+        },
+        {"input_toks": 99, "output_toks": 1, "arrival_time_ns": 1_000_000_007},
+        {"session_id": "s", "arrival_time_ns": 7, "sub_requests": [call]},
+    ]
+    found = read_requests(lines(tmp_path, rows))
+    assert found.prompt.tolist() == [10, 10, 99, 12]
+    assert found.after.tolist() == [-1, -1, -1, 0]
+    assert found.wait_s.tolist() == [0, 0, 0, 3]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -335,9 +371,16 @@ def test_a_bad_mooncake_line_is_named(tmp_path, change, complaint):
         ('{"conversations": []}', "conversations: text without numbers of tokens"),
         ('{"selected_token_pos": []}', "selections, not requests"),
         ("version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
-        ('{"arrival_time_ns": 1, "sub_requests": [{}]}', "sub_requests: requests that start when"),
+        ('{"arrival_time_ns": 1, "sub_requests": [{}]}', "line 1: input_toks is missing"),
+        ('{"arrival_time_ns": 1, "sub_requests": []}', "line 1: sub_requests: expected a list"),
+        ('{"arrival_time_ns": 1, "sub_requests": [3]}', "line 1: sub_requests: 0: expected an obj"),
+        ('{"delay": 5, "input_length": 3, "output_length": 3}', "line 1: delay: needs a session_id"),
         ('{"session_id": 1, "delay": 5, "input_length": 3, "output_length": 3}',
-         "delay: requests that start when others end"),
+         "line 1: session_id 1: no request of it before this one"),
+        ('{"timestamp": 1, "wait_for": [1], "input_length": 3, "output_length": 3}',
+         "line 1: wait_for: requests that wait for several others are not supported"),
+        ('{"timestamp": 1, "session_id": [], "input_length": 3, "output_length": 3}',
+         "line 1: session_id: expected a number or a string"),
         (AZURE.splitlines()[0], "holds no request"),
         (AZURE + "yesterday,1,1\n", "line 4: TIMESTAMP 'yesterday': not a time .expected YYYY"),
         (AZURE + "2023-11-16 18:15:00.0,1,1\n", "line 4: arrives before the line above"),
