@@ -33,11 +33,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
+from threading import Thread, current_thread, main_thread
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import config, get_num_threads, njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+Result = TypeVar("Result")
 
 _PACKAGE = Path(__file__).parent
 _RECORD: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
@@ -86,6 +89,28 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
     with ThreadPoolExecutor(count) as pool:
         for done in [pool.submit(work, i) for i in range(count)]:
             done.result()
+
+
+def interruptible(work: Callable[[], Result]) -> Result:
+    """What `work()` returns, a kernel's or so, while Ctrl-C is heard: the main thread would not hear
+    it amid compiled code. What is interrupted ends in the background."""
+    if current_thread() is not main_thread():
+        return work()
+    ended: list[Result | BaseException] = []
+
+    def run() -> None:
+        try:
+            ended.append(work())
+        except BaseException as error:
+            ended.append(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    (end,) = ended
+    if isinstance(end, BaseException):
+        raise end
+    return end
 
 
 def threads(most: int) -> int:

@@ -58,6 +58,14 @@ def parse(value: object, kind: str) -> float:
     return value
 
 
+def whole(value: object, kind: str) -> int:
+    """As `parse`, where only a whole number makes sense: fractions are cut off."""
+    number = parse(value, kind)
+    if math.isinf(number):
+        raise ValueError(f"must be finite; write {_EXAMPLE[kind]!r}")
+    return int(number)
+
+
 def show_bytes(n: float) -> str:
     """Bytes for people, decimal prefixes, three significant digits: '8.39 GB'."""
     return _show(n, "B")

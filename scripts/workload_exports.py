@@ -28,7 +28,7 @@ def main() -> None:
             count = export(workload, form, path, hbm)
             rate = count / (time.perf_counter() - began) / 1e6
             back = list(read_addresses(path, form))
-            moved = sum(access.size for access in back) / 1e9
+            moved = sum(access.size or 32 for access in back) / 1e9
             print(
                 f"{form:<10} {count:>12,} {path.stat().st_size / 1e6:>8.1f} {rate:>6.2f}  "
                 f"{len(back):,} accesses, {moved:.3f} GB"

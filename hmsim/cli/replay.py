@@ -10,14 +10,15 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "replay",
         help="put an address trace through one memory",
-        description="Replay a trace of `LD ADDRESS` and `ST ADDRESS` lines (decimal or 0x) through "
-        "the channels of one memory; print bandwidth, latency and why it is below peak.",
+        description="Replay a trace of `LD ADDRESS` and `ST ADDRESS` lines (decimal or 0x, gzipped or "
+        "not) through the channels of one memory; print bandwidth, latency and why it is below peak.",
         allow_abbrev=False,
     )
     parser.add_argument("trace", metavar="TRACE")
     parser.add_argument("--memory", required=True, metavar="PRESET", help="or a TOML file of one")
     parser.add_argument("--channels", type=int, default=1, metavar="N")
     parser.add_argument("--mapping", metavar="MAP", help='such as "Bg2 Pc1 Co5 Si1 Ba2 Ro14"')
+    parser.add_argument("--wrap", action="store_true", help="addresses beyond it begin anew at 0")
     parser.add_argument("--interleave", metavar="BYTES", help="bytes on a channel before the next")
     parser.add_argument("--queue", type=int, metavar="N", help="requests a channel can hold")
     parser.add_argument("--row-policy", default="open", metavar="open|closed:N")
@@ -42,7 +43,7 @@ def command(options: argparse.Namespace) -> int:
     interleave = None
     if options.interleave is not None:
         try:
-            interleave = int(units.parse(options.interleave, "bytes"))
+            interleave = units.whole(options.interleave, "bytes")
         except ValueError as error:
             raise InputError(f"--interleave {options.interleave}: {error}") from None
     memory = options.memory
@@ -64,6 +65,7 @@ def command(options: argparse.Namespace) -> int:
         scheduler=options.scheduler,
         fidelity=options.fidelity,
         commands=options.commands,
+        wrap=options.wrap,
     )
     if options.json:
         print_json(result.to_json())

@@ -1,58 +1,227 @@
-"""Plain address traces: one `LD ADDRESS` or `ST ADDRESS` a line, decimal or 0x hexadecimal."""
+"""Plain address traces, read by compiled code: one access a line.
 
-import itertools
-import os
-from array import array
+    LD 0x1f40         reads the burst that holds the address
+    ST 8000           writes it
+    LD 0x1f40+256     reads so many bytes from the address on
+
+Numbers are decimal or 0x hexadecimal. Blank lines count for nothing, nor does what follows a #. A
+file may be gzipped. It is read block by block, so that its length costs no memory.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hmsim import files, machine
+from hmsim import files
 from hmsim.errors import InputError
+from hmsim.jit import record_inlined, record_kernel
 
-LONGEST_LINE = 4096  # bytes
-BYTES_HELD = 16  # in memory for a byte of the file: 80 for "LD 0\n", with the replay's arrays
+I64 = NDArray[np.int64]
 
-_KINDS = {"LD": 0, "ST": 1}
+BLOCK = 1 << 20  # bytes read at a time; no line may be longer
+SHORTEST = len("LD 0\n")
+MOST_BYTES = 1 << 30  # of one access
+END = 1 << 62  # no address is so large
+
+_BLANK, _OTHER = 16, 17  # what a byte is, beside the digits 0 to 15
+_CLASS = np.full(256, _OTHER, np.uint8)
+_CLASS[list(b" \t\r\v\f")] = _BLANK
+for _digits in (b"0123456789abcdef", b"0123456789ABCDEF"):
+    _CLASS[list(_digits)] = np.arange(16)
 
 
-def read_trace(path: str | Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Addresses in bytes and writes (0 or 1): int64 [n] each; InputError numbers a bad line.
+class Accesses(NamedTuple):
+    """Accesses in order.
 
-    Blank lines and lines that start with # are skipped.
+    Attributes:
+        address: int64 [n], bytes.
+        size: int64 [n], bytes; 0 is the one burst that holds the address.
+        write: int64 [n], 1 for a write.
+        text: The lines that say so; empty where there is no file.
+        before: Lines of the file before those; accesses before these where there is no file.
     """
-    addresses, writes = array("q"), array("b")
+
+    address: I64
+    size: I64
+    write: I64
+    text: bytes = b""
+    before: int = 0
+
+    def where(self, index: int) -> str:
+        """Where access `index` of these stands, for people."""
+        if not self.text:
+            return f"access {self.before + index + 1}"
+        lines = enumerate(self.text.split(b"\n"), self.before + 1)
+        said = (number for number, line in lines if line.partition(b"#")[0].strip())
+        return f"line {next(islice(said, index, None))}"
+
+
+def read_trace(path: str | Path) -> Iterator[Accesses]:
+    """Read a plain address trace, gzipped or not, block by block.
+
+    Args:
+        path: The file.
+
+    Yields:
+        Some accesses; all together, in the file's order.
+
+    Raises:
+        InputError: The file cannot be read, or holds no access, or a line of it, which is named,
+            says something else.
+    """
     with files.reading(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        machine.need_memory(BYTES_HELD * size, f"{path}: a trace of {size:,} bytes")
-        for number in itertools.count(1):
-            raw = file.readline(LONGEST_LINE)
-            if not raw:
-                break
-            if not raw.isascii():
-                raise InputError(f"{path}: no plain trace: not ASCII text")
-            line = raw.decode("ascii")
-            if not line.strip() or line.startswith("#"):
-                continue
-            address, write = _parse(path, number, line)
-            addresses.append(address)
-            writes.append(write)
-    if not addresses:
+        packed = file.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[attr-defined]
+        yield from parse(path, _unpacked(path, file) if packed else blocks(file))
+
+
+def blocks(file: BinaryIO) -> Iterator[bytes]:
+    """What is in a file, in pieces of at most BLOCK bytes."""
+    return iter(lambda: file.read(BLOCK), b"")
+
+
+def parse(path: str | Path, text: Iterable[bytes]) -> Iterator[Accesses]:
+    """As `read_trace`, of a file's text in pieces."""
+    lines = 0
+    found = False
+    for part in _whole_lines(text):
+        if not part.endswith(b"\n"):
+            raise InputError(f"{path}: line {lines + 1}: longer than {BLOCK:,} bytes")
+        address, size, write = np.empty((3, len(part) // SHORTEST + 1), np.int64)
+        count, read, wrong = _parse(np.frombuffer(part, np.uint8), _CLASS, address, size, write)
+        if wrong >= 0:
+            _refuse(path, lines + read + 1, part[wrong : part.index(b"\n", wrong)])
+        if count:
+            found = True
+            yield Accesses(address[:count], size[:count], write[:count], part, lines)
+        lines += read
+    if not found:
         raise InputError(f"{path}: the trace is empty; write lines such as 'LD 0x1f40'")
-    return np.array(addresses, np.int64), np.array(writes, np.int64)
 
 
-def _parse(path: str | Path, number: int, line: str) -> tuple[int, int]:
-    words = line.split()
-    if len(words) == 2 and words[0] in _KINDS:
-        try:
-            address = int(words[1], 16 if words[1][:2] in ("0x", "0X") else 10)
-        except ValueError:
-            address = -1
-        if 0 <= address < 1 << 62:
-            return address, _KINDS[words[0]]
+def _whole_lines(text: Iterable[bytes]) -> Iterator[bytes]:
+    """The same text in pieces that end with a line, without a byte order mark; one that does not
+    is part of a line that is too long."""
+    rest = None
+    for block in text:
+        if rest is None:
+            rest, block = b"", block.removeprefix(b"\xef\xbb\xbf")
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield rest + block[:end]
+            rest = block[end:]
+        else:
+            rest += block
+        if len(rest) > BLOCK:
+            yield rest
+    if rest:
+        yield rest + b"\n"
+
+
+def _unpacked(path: str | Path, file: BinaryIO) -> Iterator[bytes]:
+    """What is in a gzipped file, in pieces of at most BLOCK bytes."""
+    packed, member = b"", None
+    try:
+        while packed or (packed := file.read(BLOCK)):
+            if member is None:
+                packed = packed.lstrip(b"\0")  # padding between members
+                if not packed:
+                    continue
+                member = zlib.decompressobj(wbits=31)
+            yield member.decompress(packed, BLOCK)
+            packed = member.unconsumed_tail
+            if member.eof:
+                packed, member = member.unused_data, None
+        if member is not None:
+            yield member.flush()
+    except zlib.error:
+        member = zlib.decompressobj()
+    if member is not None and not member.eof:
+        raise InputError(f"{path}: cannot be read: damaged gzip file")
+
+
+def _refuse(path: str | Path, number: int, line: bytes) -> None:
+    if not line.isascii():
+        raise InputError(f"{path}: line {number}: no plain trace: not ASCII text")
     raise InputError(
-        f"{path}: line {number}: {line.strip()!r:.80}; expected 'LD ADDRESS' or 'ST ADDRESS',"
-        " decimal or 0x"
+        f"{path}: line {number}: {line.decode().strip()!r:.80}; expected 'LD ADDRESS' or"
+        f" 'ST ADDRESS', decimal or 0x, below 2^62, +BYTES behind it if need be,"
+        f" {MOST_BYTES:,} at most"
     )
+
+
+@record_inlined
+def _number(text, kind, at):
+    """The number at `at`, or -1, and where it ends."""
+    value = np.int64(0)
+    over = 0
+    if text[at] == ord("0") and text[at + 1] | 32 == ord("x"):
+        at += 2
+        first = at
+        digit = np.int64(kind[text[at]])
+        while digit < 16:
+            over |= int(value >> 58 > 0)
+            value = value << 4 | digit
+            at += 1
+            digit = np.int64(kind[text[at]])
+    else:
+        first = at
+        digit = np.int64(kind[text[at]])
+        while digit < 10:
+            over |= int(value > END // 10 - 1)
+            value = value * 10 + digit
+            at += 1
+            digit = np.int64(kind[text[at]])
+    return -1 if over or at == first else value, at
+
+
+@record_kernel
+def _parse(text, kind, address, size, write):
+    """Read lines into the arrays. Returns the number of accesses, of lines, and where in the text a
+    line begins that says something else, or -1.
+
+    text: uint8 [n], the last byte ends a line; kind: uint8 [256], see _CLASS.
+    """
+    at = 0
+    count = 0
+    line = 0
+    while at < len(text):
+        begin = at
+        while kind[text[at]] == _BLANK:
+            at += 1
+        here = text[at]
+        if here != ord("\n") and here != ord("#"):
+            load = here == ord("L") and text[at + 1] == ord("D")
+            store = here == ord("S") and text[at + 1] == ord("T")
+            if not (load or store) or kind[text[at + 2]] != _BLANK:
+                return count, line, begin
+            at += 3
+            while kind[text[at]] == _BLANK:
+                at += 1
+            value, at = _number(text, kind, at)
+            length = 0
+            if text[at] == ord("+"):
+                length, at = _number(text, kind, at + 1)
+                if length < 1 or length > MOST_BYTES:
+                    return count, line, begin
+            while kind[text[at]] == _BLANK:
+                at += 1
+            if (
+                value < 0
+                or value + length > END
+                or (text[at] != ord("\n") and text[at] != ord("#"))
+            ):
+                return count, line, begin
+            address[count] = value
+            size[count] = length
+            write[count] = store
+            count += 1
+        while text[at] != ord("\n"):  # a comment
+            at += 1
+        at += 1
+        line += 1
+    return count, line, -1

@@ -1,18 +1,21 @@
 """One plain address trace through one memory, and what came of it."""
 
 import csv
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hmsim import files
+from hmsim import files, machine
 from hmsim.config.memory import PROTOCOLS, MemorySpec, load_memory
 from hmsim.errors import InputError, did_you_mean
-from hmsim.exchange.plain import read_trace
+from hmsim.exchange.plain import Accesses, read_trace
+from hmsim.jit import interruptible
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
 from hmsim.memory.device import Extents, Memory, MemoryConfig
@@ -23,6 +26,8 @@ I64 = NDArray[np.int64]
 FIDELITIES = ("burst", "run")
 _SAMPLE = 1 << 18  # requests that `run` simulates
 _CLUSTER = 1 << 19  # in clusters of so many bytes
+_PART = 1 << 18  # requests that go through the memory at a time
+_HELD = 40  # bytes of memory for a byte of a file that is read as a whole: 5 are "LD 0\n"
 REASONS = {
     "data": "data",
     "no_request": "no request in flight",
@@ -57,7 +62,7 @@ class ReplayResult:
         p99_read_latency_ns: 99th percentile of the latency of reads, nanoseconds; or None.
         mean_arrival_latency_ns: Mean latency of reads from their intended arrival on, nanoseconds;
             it differs under a load; or None.
-        wall_s: Seconds that the simulation took.
+        wall_s: Seconds that reading and simulation took.
         p50_read_latency_ns: Median latency of reads, nanoseconds; or None.
         latency_histogram: Pairs (upper edge in nanoseconds, number of reads), by powers of two.
         forwarded_reads: Reads that a queued write of the same burst answered: no data moved.
@@ -117,15 +122,21 @@ def replay_trace(
     fidelity: str = "burst",
     commands: str | Path | None = None,
     seed: int = 7,
+    wrap: bool = False,
 ) -> ReplayResult:
     """Replay a plain address trace through one memory, in order.
 
+    A file is read and replayed part by part, in constant memory, but for `run` and `commands`,
+    which hold all of it.
+
     Args:
-        trace: The path of a file of `LD ADDRESS` and `ST ADDRESS` lines; or two int64 arrays [n]:
-            byte addresses, and 1 for a write or 0 for a read.
+        trace: The path of a file of `LD ADDRESS` and `ST ADDRESS` lines (`hmsim.exchange.plain`),
+            gzipped or not; or two int64 arrays [n]: byte addresses, and 1 for a write or 0 for a
+            read.
         memory: The name of a memory preset, or a MemorySpec.
         channels: Number of channels, 1 to 4096.
-        mapping: Address map; the memory's own unless given.
+        mapping: Address map; the memory's own unless given. One with the field `Ch` says which
+            channel too.
         interleave: Bytes in a row that belong to one channel, a power of two; one burst unless
             given.
         queue: Reads that a channel's controller holds, in bursts; 32 unless given. It holds 32
@@ -140,6 +151,7 @@ def replay_trace(
             spread, and scales.
         commands: A CSV file to write every DRAM command to.
         seed: Of the exponential gaps.
+        wrap: Addresses beyond the memory begin anew at 0 instead of being an error.
 
     Returns:
         Totals: bandwidth, latencies, rows, and what the data buses' time went into.
@@ -166,61 +178,140 @@ def replay_trace(
     inputs = [] if isinstance(trace, tuple) else [trace]
     if commands:
         files.check_output(commands, inputs)
-    address, write = trace if isinstance(trace, tuple) else read_trace(trace)
-    burst = spec.organization.burst_bytes
-    extents = Extents(address & -burst, np.full(len(address), burst), write)
-    _check(source, extents, Memory(config).capacity)
-    if fidelity == "run" and len(address) > _SAMPLE:
-        wanted = _SAMPLE * burst // _CLUSTER
-        starts = (2 * np.arange(wanted) + 1) * len(address) * burst // (2 * wanted)
-        position = np.arange(len(address) + 1) * burst
-        parts = [cut(extents, position, at - _CLUSTER // 2, _CLUSTER) for at in starts.tolist()]
-        extents = Extents(*map(np.concatenate, zip(*parts, strict=True)))
+    device = Memory(config, bins=_BINS)
+    arrivals = _Arrivals(device, load, poisson, seed)
+    read = _parts_of(*trace) if isinstance(trace, tuple) else read_trace(trace)
+    parts = _requests(source, read, device, wrap)
     started = time.perf_counter()
-    room = 6 * len(extents.size) + 1024 if commands else 0
-    device = _simulate(config, extents, load, poisson, seed, room)
-    while commands and device.log_is_full:
+    if fidelity == "burst" and not commands:
+        requests = simulated = _stream(device, parts, arrivals)
+        return _result(device, requests, simulated, time.perf_counter() - started)
+    if not isinstance(trace, tuple):
+        _need_memory(trace)
+    whole = Extents(*map(np.concatenate, zip(*parts, strict=True)))
+    requests = len(whole.size)
+    if fidelity == "run" and requests > _SAMPLE:
+        whole = _clusters(whole)
+    started = time.perf_counter()
+    room = 6 * len(whole.size) + 1024 if commands else 0
+    simulated = 0
+    while not simulated or (commands and device.log_is_full):
+        device = Memory(config, bins=_BINS, log=room)
+        arrivals = _Arrivals(device, load, poisson, seed)
+        simulated = _stream(device, _cut(whole), arrivals)
         room *= 4
-        device = _simulate(config, extents, load, poisson, seed, room)
     wall = time.perf_counter() - started
     if commands:
         write_commands(device, commands, inputs)
-    return _result(device, len(address), len(extents.size), wall)
+    return _result(device, requests, simulated, wall)
 
 
-def _check(source: str, extents: Extents, capacity: int) -> None:
-    if not len(extents.address):
-        raise InputError(f"{source}: the trace is empty")
-    low, high = int(extents.address.min()), int(extents.address.max())
-    if low < 0:
-        raise InputError(f"{source}: address {low} is below zero")
-    if high >= capacity:
-        raise InputError(f"{source}: address {high:#x} is beyond the memory's {capacity:#x} bytes")
+def _parts_of(address: I64, write: I64) -> Iterator[Accesses]:
+    if not len(address):
+        raise InputError("trace: the trace is empty")
+    for first in range(0, len(address), _PART):
+        part = slice(first, first + _PART)
+        size = np.zeros(len(address[part]), np.int64)
+        yield Accesses(address[part], size, write[part], before=first)
 
 
-def _simulate(
-    config: MemoryConfig, extents: Extents, load: float | None, poisson: bool, seed: int, log: int
-) -> Memory:
-    device = Memory(config, bins=_BINS, log=log)
-    intended = _arrivals(device, len(extents.size), load, poisson, seed)
-    device.replay_in_order(extents, intended, width=config.channels)
-    return device
+def _need_memory(path: str | Path) -> None:
+    with files.reading(path) as file:
+        size = os.fstat(file.fileno()).st_size
+    machine.need_memory(_HELD * size, f"{path}: a trace of {size:,} bytes, held as a whole")
 
 
-def _arrivals(device: Memory, n: int, load: float | None, poisson: bool, seed: int) -> I64:
-    """Intended arrival ticks; empty for "as soon as accepted"."""
-    if load is None:
-        if poisson:
-            raise InputError("poisson: arrivals need a load, such as --load 0.5")
-        return np.zeros(0, np.int64)
-    if not 1e-9 <= load < np.inf:
-        raise InputError(f"load: {load} is outside 1e-9 and up; 1 is pin bandwidth")
+def _requests(
+    source: str, accesses: Iterable[Accesses], device: Memory, wrap: bool
+) -> Iterator[Extents]:
+    """The bursts of accesses, `_PART` at most in each of the parts."""
     burst = device.config.spec.organization.burst_bytes
-    per_tick = load * device.config.bandwidth * device.tick_s / burst
-    if not poisson:
-        return np.floor(np.arange(n) / per_tick).astype(np.int64)
-    gaps = np.random.default_rng(seed).exponential(1 / per_tick, n)
-    return np.floor(np.cumsum(gaps)).astype(np.int64)
+    sizes = np.full(_PART, burst)
+    for part in accesses:
+        first = part.address & -burst
+        if part.address.min() < 0:
+            index = int(np.argmax(part.address < 0))
+            address = part.address[index]
+            raise InputError(f"{source}: {part.where(index)}: address {address} is below zero")
+        end = part.address + np.maximum(part.size, 1)
+        if not wrap and end.max() > device.capacity:
+            index = int(np.argmax(end > device.capacity))
+            raise InputError(
+                f"{source}: {part.where(index)}: address {part.address[index]:#x} is beyond the"
+                f" memory's {device.capacity:#x} bytes (more channels hold more: --channels; --wrap"
+                " begins anew at 0)"
+            )
+        bursts = (end - first + (burst - 1)) // burst
+        upto = np.cumsum(bursts)
+        total = int(upto[-1])
+        for begin in range(0, total, _PART):
+            stop = min(total, begin + _PART)
+            address, write = first, part.write
+            if total > len(first) or total > _PART:  # the bursts from `begin` on
+                number = np.arange(begin, stop)
+                which = np.searchsorted(upto, number, "right")
+                address = first[which] + (number - upto[which] + bursts[which]) * burst
+                write = part.write[which]
+            if wrap:
+                address = address % device.capacity
+            yield Extents(address, sizes[: stop - begin], write)
+
+
+def _cut(extents: Extents) -> Iterator[Extents]:
+    for first in range(0, len(extents.size), _PART):
+        yield Extents(*(each[first : first + _PART] for each in extents))
+
+
+def _clusters(extents: Extents) -> Extents:
+    """A sample: clusters of requests, evenly spread."""
+    burst = int(extents.size[0])
+    wanted = _SAMPLE * burst // _CLUSTER
+    position = np.arange(len(extents.size) + 1) * burst
+    starts = (2 * np.arange(wanted) + 1) * position[-1] // (2 * wanted)
+    parts = [cut(extents, position, at - _CLUSTER // 2, _CLUSTER) for at in starts.tolist()]
+    return Extents(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _stream(device: Memory, parts: Iterable[Extents], arrivals: "_Arrivals") -> int:
+    """Replay requests in order; how many they are. Ctrl-C is heard all the while."""
+    replay = partial(device.replay_in_order, width=device.config.channels)
+    count = 0
+    for part in parts:
+        intended = arrivals.next(len(part.size))
+        count += len(part.size)
+        interruptible(partial(replay, part, intended, last=False))
+    none = np.zeros(0, np.int64)
+    interruptible(partial(replay, Extents(none, none, none), none))
+    return count
+
+
+class _Arrivals:
+    """Intended arrival ticks of requests, one after the other; empty for "as soon as accepted"."""
+
+    def __init__(self, device: Memory, load: float | None, poisson: bool, seed: int) -> None:
+        if load is None:
+            if poisson:
+                raise InputError("poisson: arrivals need a load, such as --load 0.5")
+        elif not 1e-9 <= load < np.inf:
+            raise InputError(f"load: {load} is outside 1e-9 and up; 1 is pin bandwidth")
+        burst = device.config.spec.organization.burst_bytes
+        self._per_tick = (load or 0.0) * device.config.bandwidth * device.tick_s / burst
+        self._gaps = np.random.default_rng(seed) if poisson else None
+        self._count, self._latest = 0, 0.0
+
+    def next(self, n: int) -> I64:
+        """Of n more requests."""
+        if not self._per_tick:
+            return np.zeros(0, np.int64)
+        if self._gaps is None:
+            self._count += n
+            number = np.arange(self._count - n, self._count)
+            return np.floor(number / self._per_tick).astype(np.int64)
+        gaps = self._gaps.exponential(1 / self._per_tick, n)
+        gaps[0] += self._latest
+        moments = np.cumsum(gaps)
+        self._latest = moments[-1]
+        return np.floor(moments).astype(np.int64)
 
 
 def _result(device: Memory, requests: int, simulated: int, wall: float) -> ReplayResult:

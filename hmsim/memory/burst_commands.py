@@ -17,6 +17,7 @@ from hmsim.memory.burst_state import (
     ACTIVATIONS,
     ACTIVE,
     AGE,
+    AGE_BITS,
     ALL_BANK,
     ARRIVAL_LATENCY_SUM,
     ARRIVED,
@@ -67,6 +68,7 @@ from hmsim.memory.burst_state import (
     LAST_AT,
     LAST_DONE,
     LATENCY_SUM,
+    LATEST,
     LINE,
     LIST_HEAD,
     LOG,
@@ -129,6 +131,7 @@ from hmsim.memory.burst_state import (
     T_REF_PB,
     TAIL_READ,
     TARGET_ROW,
+    TIED,
     WAITED,
     WAITED_FOR,
     WINDOW,
@@ -219,7 +222,8 @@ def _list_bank(p, s, c, b):
         other = -1
     else:
         _drop(p, s, s[c + ACT], 3, b)
-    protected = hit >= 0 and p[ROW_HIT_FIRST] and s[hit + AGE] < s[other + AGE]
+    # Of requests that arrived at the same tick, none is the older.
+    protected = hit >= 0 and p[ROW_HIT_FIRST] and s[hit + ARRIVED] <= s[other + ARRIVED]
     if other >= 0 and s[b + OPENER] < 0 and not protected:
         _put(p, s, s[c + PRE], 2, b, T_PRE, other)
     else:
@@ -261,6 +265,8 @@ def push(p, s, c, kind, b, row, line, arrived, intended):
     s[q + AGE] = s[c + NEXT_AGE]
     s[q + COUNTED] = 0
     s[q + WAITED] = s[c + WAITED_FOR]
+    s[c + TIED] |= arrived == s[c + LATEST]
+    s[c + LATEST] = arrived
     s[c + NEXT_AGE] += 1
     s[c + QUEUED_READS + kind] += 1
     tail = s[b + TAIL_READ + kind]
@@ -413,9 +419,20 @@ def _finish(p, s, c, q, now):
 
 @record_inlined
 def _await_column(p, s, c, b):
-    """The request that opened bank b's row joins list ACTIVE."""
+    """The request that opened bank b's row joins list ACTIVE.
+
+    Of requests that arrived at the same tick, the first to open its row goes first there.
+    """
     q = s[b + OPENER]
-    _put(p, s, s[c + ACTIVE], 0, b, T_RD + s[q + KIND], q)
+    k = s[c + ACTIVE]
+    age = s[q + AGE] << AGE_BITS
+    if s[c + TIED]:
+        for i in range(k + LIST_HEAD, k + LIST_HEAD + s[k + COUNT]):
+            other = s[s[i + 3 * p[BANKS]] + OPENER]
+            if s[other + ARRIVED] == s[q + ARRIVED]:
+                age = max(age, s[i + 2 * p[BANKS]] + 1)
+    _put(p, s, k, 0, b, T_RD + s[q + KIND], q)
+    s[s[b + PLACE] + 2 * p[BANKS]] = age
 
 
 @record_inlined

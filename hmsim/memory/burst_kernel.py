@@ -37,6 +37,7 @@ from hmsim.memory.burst_state import (
     ACT2_DEADLINE,
     ACTIVATING,
     ACTIVE,
+    ALL_SLICES,
     ARRIVAL_LATENCY_SUM,
     ASKED,
     BANK_SIZE,
@@ -371,36 +372,50 @@ def _drain(p, s, c):
 
 @record_kernel
 def replay(
-    p, s, channels, first, last, address, size, write, intended, start, width, window, delay,
+    p, s, channels, first, last, address, size, write, intended, start, taken, width, window, delay,
     stripe, burst, drain,
 ):  # fmt: skip
     """Requests, in order, from tick `start`, until all are complete (or, without `drain`, taken).
+
+    Returns the tick at which the last one was accepted, and how many were at that tick: `start` and
+    `taken` of a call that goes on with the same stream. `taken` is 0 where a stream begins.
 
     address, size, write: int64 [n], bytes; intended: int64 [n], earliest ticks, or [0] for none.
     Channels `first` .. `last` - 1 of so many `channels` run each on its own, accepting `width`
     bursts a tick; with first = -1 and last = 0 all run together, and a full queue holds back all
     that follows. The state may hold one channel only: then that one plays them all, in turn.
     A channel has at most `window` bursts in flight and hears of a completion `delay` ticks late.
-    2^stripe bytes in a row belong to one channel, 2^burst bytes are one request.
+    2^stripe bytes in a row belong to one channel, 2^burst bytes are one request. Where the address
+    map places the channel itself, stripe = burst, and a channel looks for its bursts.
     """
+    t = start
+    accepted = taken
+    placed = p[ALL_SLICES] > p[SLICES]
     held = len(s) // p[CHANNEL_SIZE]
     for n in range(first, last):
         t = start
-        accepted = 0
+        accepted = taken
         place = n % held if n >= 0 else -1
-        _start_buses(p, s, place, start)
+        if taken == 0:
+            _start_buses(p, s, place, start)
         for j in range(len(address)):
             low = address[j]
             high = low + size[j]
             chunk = low >> stripe
-            if n >= 0 and channels > 1:
+            if n >= 0 and channels > 1 and not placed:
                 chunk += (n - chunk) % channels
             while chunk << stripe < high:
-                above = chunk // channels if channels > 1 else chunk
-                c = (place if n >= 0 else chunk - above * channels) * p[CHANNEL_SIZE]
-                moved = (above - chunk) << stripe
-                line = (max(low, chunk << stripe) + moved) >> burst
-                end = (min(high, (chunk + 1) << stripe) + moved + (1 << burst) - 1) >> burst
+                if placed:
+                    m = _field(p, p[SLICES], p[ALL_SLICES], chunk)
+                    c = (place if n >= 0 else m) * p[CHANNEL_SIZE]
+                    line = chunk
+                    end = line + (n < 0 or m == n)
+                else:
+                    above = chunk // channels if channels > 1 else chunk
+                    c = (place if n >= 0 else chunk - above * channels) * p[CHANNEL_SIZE]
+                    moved = (above - chunk) << stripe
+                    line = (max(low, chunk << stripe) + moved) >> burst
+                    end = (min(high, (chunk + 1) << stripe) + moved + (1 << burst) - 1) >> burst
                 while line < end:
                     at = t + (accepted >= width)
                     if len(intended) > 0:
@@ -417,7 +432,8 @@ def replay(
                     accepted = accepted + 1 if at == t else 1
                     t = at
                     line += 1
-                chunk += channels if n >= 0 else 1
+                chunk += channels if n >= 0 and not placed else 1
         if drain:
             for m in range(max(place, 0), place + 1 if n >= 0 else held):
                 _drain(p, s, m * p[CHANNEL_SIZE])
+    return t, accepted

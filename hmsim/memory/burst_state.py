@@ -52,18 +52,20 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
     BINS,
     LOG_ROOM,
     BANK_SLICES,  # slices of the address map that make the bank number; the row's follow
-    SLICES,
+    SLICES,  # the channel's follow, where the map places it
+    ALL_SLICES,
     SLICE_AT,  # where the slices are in p: shift, mask, left of each
     FIRST_AT,  # [commands] first and last + 1 follower
     LAST_AT,
     BANK_GAP_AT,  # [commands, followers]
     GAP_AT,  # [commands, groups, followers * groups], groups of one data bus
     PARAMETERS,
-) = range(35)
+) = range(36)
 
 # A list: ready, group, age, member arrays of BANKS entries follow.
 COUNT, BOUND, LIST_HEAD = range(3)
 PLACE_BITS = 12  # of an entry's place in its list
+AGE_BITS = 8  # below an age in list ACTIVE: who opened its row first, of those that came together
 # A bank; the first fields are its ready times, by follower.
 (
     ROW,  # open row or -1
@@ -158,6 +160,8 @@ STATISTICS = (
     QUEUED_WRITES,
     FREE,  # first free queue entry
     NEXT_AGE,
+    LATEST,  # tick at which the last request was queued
+    TIED,  # whether two ever were at one tick
     ASKED,  # maintenance commands waiting
     ASKED_FIRST,  # ring position of the oldest
     NEXT_REFRESH,
@@ -191,7 +195,7 @@ STATISTICS = (
     HISTOGRAM,
     LOG,  # tick, command, bank number, row, line
     CHANNEL_FIELDS,
-) = range(60)
+) = range(62)
 RING = 512  # two maintenance commands per bank at most
 LOG_FIELDS = 5
 
@@ -221,7 +225,7 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
     """The parameter array."""
     slices = [
         (shift, mask, left)
-        for wanted in (0, 1)
+        for wanted in (0, 1, 3)
         for shift, mask, left, target in zip(*mapping[:4], strict=True)
         if target == wanted
     ]
@@ -264,6 +268,7 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
         sizes.bins,
         sizes.log,
         (mapping.target == 0).sum(),
+        (mapping.target <= 1).sum(),
         len(slices),
     ]
     scalars[SLICE_AT:PARAMETERS] = starts[:-1]
@@ -294,7 +299,7 @@ def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDA
         state[:, field] = start[part]
     state[:, ACTIVE : LOG + 1] += at
     state[:, FREE : FREE + 1] += at
-    state[:, [ACTIVATING, CLOCKED]] = -1
+    state[:, [ACTIVATING, CLOCKED, LATEST]] = -1
     state[:, [NEXT_REFRESH, NEXT_CLOSE]] = FAR
     if policy.refresh != NO_REFRESH:
         first = timing.refi if policy.refresh == ALL_BANK else timing.refi_bank

@@ -49,7 +49,9 @@ class MemoryConfig:
         spec: The standard: organisation, timing set and refresh of one channel (`load_memory`).
         channels: Number of channels, 1 to 4096.
         mapping: Address map, bit fields from the least significant up; the standard's own for None.
+            One with the field `Ch` is of all channels together.
         interleave: Bytes in a row that belong to one channel, a power of two; one burst for None.
+            Not beside a map that places the channel.
         read_queue: Reads that a channel's controller holds, in bursts, 1 to 4096.
         write_queue: Writes that it holds, likewise.
         row_policy: `open`, or `closed:N`: a row is closed after N column commands.
@@ -80,7 +82,15 @@ class MemoryConfig:
 
         Returns:
             Its configuration.
+
+        Raises:
+            InputError: The address map places the channel, which a system's `interleave` does.
         """
+        if maps.places_channel(side.mapping or side.spec.mapping):
+            raise InputError(
+                f"mapping {side.mapping!r}: Ch: in a system interleave says which channel; leave it"
+                " out"
+            )
         return cls(
             side.spec,
             side.channels,
@@ -171,7 +181,11 @@ class MemoryConfig:
                 f" {spec.organization.channel_bytes} B"
             )
         self.policy(posted_writes=True)
-        return maps.parse(self.mapping or spec.mapping, spec)
+        if self.interleave and maps.places_channel(self.mapping or spec.mapping):
+            raise InputError(
+                f"interleave: {self.interleave} B: the map places the channel (Ch); leave one out"
+            )
+        return maps.parse(self.mapping or spec.mapping, spec, self.channels)
 
 
 class Memory:
@@ -214,8 +228,13 @@ class Memory:
         self.mapping = config.check()
         self.timing = compile_timing(spec)
         self.tick_s = tick_seconds(spec)
-        self.capacity = config.channels * min(
-            burst << self.mapping.bits, spec.organization.channel_bytes
+        self._places_channel = bool((self.mapping.target == 3).any())
+        mapped = burst << self.mapping.bits
+        held = spec.organization.channel_bytes
+        self.capacity = (
+            min(mapped, config.channels * held)
+            if self._places_channel
+            else config.channels * min(mapped, held)
         )
         self._policy = config.policy(posted_writes)
         self._sizes = kernel.Sizes(bins=bins, window=window, log=log)
@@ -227,6 +246,7 @@ class Memory:
     def reset(self) -> None:
         """Go back to tick 0, with closed rows and empty queues."""
         self.state = kernel.allocate(self.timing, self._policy, self._sizes, self.config.channels)
+        self._stream = (0, 0)  # of replay_in_order: the last tick, and how many were taken at it
         self._sampler = sampling.Sampler(
             self.timing, self._policy, self.parameters, self._sizes,
             self.config.spec.organization.columns, self.config.channels, *self._shifts,
@@ -311,16 +331,22 @@ class Memory:
         together = np.concatenate(parts)
         return together[np.argsort(together[:, 0], kind="stable")]
 
-    def replay_in_order(self, extents: Extents, intended: I64, width: int) -> None:
+    def replay_in_order(
+        self, extents: Extents, intended: I64, width: int, last: bool = True
+    ) -> None:
         """One stream over all channels, in order: a full queue holds back all that follows.
+
+        A stream may come in parts, which end where `last` is true.
 
         Args:
             extents: What is read and written.
             intended: Earliest tick of each extent, int64 [n]; an empty array for "as soon as
                 accepted".
             width: Bursts accepted in a tick, at most.
+            last: Nothing follows: run until all is complete.
         """
-        self._replay(-1, 0, extents, intended, 0, width, kernel.FAR, 0)
+        stream = self._replay(-1, 0, extents, intended, *self._stream, width, kernel.FAR, 0, last)
+        self._stream = (0, 0) if last else stream
 
     def replay_apart(
         self, extents: Extents, start: int, window: int, delay: int, sampled: bool = False
@@ -338,7 +364,7 @@ class Memory:
             Ticks from `start` until all is complete, and what was counted meanwhile, as
             `statistics` does.
         """
-        if sampled:
+        if sampled and not self._places_channel:  # else no closed form counts a channel's bursts
             seen = sampling.survey(extents, self.config.channels, *self._shifts)
             if int(seen.bursts.sum()) >= sampling.EXACT:
                 known = self._sampler.step(extents, seen, start, window, delay)
@@ -382,15 +408,28 @@ class Memory:
         none = np.zeros(0, np.int64)
 
         def run(part: int) -> None:
-            self._replay(*parts[part], extents, none, start, 1, window, delay)
+            self._replay(*parts[part], extents, none, start, 0, 1, window, delay, True)
 
         in_threads(run, len(parts))
 
-    def _replay(self, first: int, last: int, extents: Extents, intended: I64, *how: int) -> None:
-        burst_kernel.replay(
-            self.parameters, self.state, self.config.channels, first, last, *extents, intended, *how,
-            *self._shifts, True,
+    def _replay(
+        self,
+        first: int,
+        last: int,
+        extents: Extents,
+        intended: I64,
+        start: int,
+        taken: int,
+        width: int,
+        window: int,
+        delay: int,
+        drain: bool,
+    ) -> tuple[int, int]:
+        tick, taken = burst_kernel.replay(
+            self.parameters, self.state, self.config.channels, first, last, *extents, intended,
+            start, taken, width, window, delay, *self._shifts, drain,
         )  # fmt: skip
+        return tick, taken
 
     def _counts(self, channels: list[int]) -> I64:
         return self._rows()[channels, : len(kernel.STATISTICS)].sum(axis=0)

@@ -1,4 +1,4 @@
-"""Address maps: which bank and row a burst of a channel falls in.
+"""Address maps: which bank and row a burst falls in, and which channel.
 
 A map is linear over GF(2): every bit of a bank or row number is the XOR of some address bits. It
 is kept as a list of *slices*, each of which XORs a run of address bits into a field; plain bit
@@ -8,6 +8,10 @@ A map is written as its fields from the least significant address bit up, after 
 a burst: `Bg2 Pc1 Co5 Si1 Ba2 Ro14`. A term `^Ro@3` behind a field XORs that field with the row
 bits from bit 3 up: `Ba2^Ro@3`. Field names: Co column, Bg bank group, Ba bank, Pc pseudo channel,
 Si stack ID (or Ra rank), Ro row.
+
+A map with the field Ch is of a whole memory: `Co2 Ch4^Ro Bg2 ...`. One without is of a channel, whose
+bursts are numbered as interleaving leaves them: channel bits lie above the interleave, and are taken
+out. The named maps are of a channel.
 """
 
 import re
@@ -34,7 +38,8 @@ _TERM = re.compile(r"([A-Z][a-z])(\d+)((?:\^[A-Z][a-z](?:@\d+)?)*)")
 class Mapping(NamedTuple):
     """Slices: `field[k] ^= ((line >> shift[k]) & mask[k]) << left[k]`, `line` = address / burst.
 
-    `target`: 0 the flat bank number, 1 the row, 2 the column. Slices are sorted by target.
+    `target`: 0 the flat bank number, 1 the row, 2 the column, 3 the channel. Slices are sorted by
+    target.
     """
 
     shift: NDArray[np.int64]
@@ -51,15 +56,29 @@ class _Field(NamedTuple):
     at: int  # first bit of the field that this piece holds
 
 
+CHANNEL = "Ch"
+
+
+def places_channel(text: str) -> bool:
+    """Whether the map `text` says which channel a burst falls in."""
+    return any(token.startswith(CHANNEL) and token not in NAMED for token in text.split())
+
+
 def widths(spec: MemorySpec) -> dict[str, int]:
     """Bits of each field of one channel."""
     sizes = {name: getattr(spec.organization, key) for name, key in FIELDS.items()}
     return {name: (size - 1).bit_length() for name, size in sizes.items()}
 
 
-def parse(text: str, spec: MemorySpec) -> Mapping:
-    """The map `text` for a channel of `spec`; InputError unless it is a bijection."""
+def parse(text: str, spec: MemorySpec, channels: int = 1) -> Mapping:
+    """The map `text` for a channel of `spec`, or for so many where it has the field Ch; InputError
+    unless it is a bijection."""
     size = widths(spec)
+    whole = places_channel(text)
+    if whole:
+        if channels & (channels - 1):
+            raise InputError(f"mapping {text!r}: Ch needs a power of two of channels: {channels}")
+        size[CHANNEL] = (channels - 1).bit_length()
     pieces, terms = _read(_named(text, size), size)
     held = dict.fromkeys(size, 0)
     placed: list[_Field] = []
@@ -70,10 +89,15 @@ def parse(text: str, spec: MemorySpec) -> Mapping:
         low += width
     for name, width in size.items():
         if held[name] != width and not (name == "Ro" and 0 < held[name] < width):
+            needs = f"{channels} channels need" if name == CHANNEL else "the memory needs"
             raise InputError(
-                f"mapping {text!r}: {name} has {held[name]} bits, the memory needs {width}"
-                " (a bijection)"
+                f"mapping {text!r}: {name} has {held[name]} bits, {needs} {width} (a bijection)"
             )
+    rows = spec.organization.rows
+    if whole and rows & (rows - 1) and pieces[-1][0] != "Ro":
+        raise InputError(
+            f"mapping {text!r}: Ro must be the last field: {rows} rows are no power of two"
+        )
     slices = [(piece.low, piece.width, piece.name, piece.at) for piece in placed]
     slices += _xor_slices(placed, terms, held)
     mapping = _pack(slices, size, low)
@@ -83,8 +107,17 @@ def parse(text: str, spec: MemorySpec) -> Mapping:
 
 
 def decode(mapping: Mapping, lines: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Flat bank, row and column of burst numbers within a channel: int64 [3, n]."""
-    out = np.zeros((3, len(lines)), np.int64)
+    """Flat bank, row and column of burst numbers within what the map is of: int64 [3, n]."""
+    return _places(mapping, lines)[:3]
+
+
+def channel_of(mapping: Mapping, lines: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The channel of burst numbers within a memory, by a map that places it: int64 [n]."""
+    return _places(mapping, lines)[3]
+
+
+def _places(mapping: Mapping, lines: NDArray[np.int64]) -> NDArray[np.int64]:
+    out = np.zeros((4, len(lines)), np.int64)
     for shift, mask, left, target in zip(*mapping[:4], strict=True):
         out[target] ^= ((lines >> shift) & mask) << left
     return out
@@ -164,7 +197,7 @@ def _pack(slices: list[tuple[int, int, str, int]], size: dict[str, int], bits: i
     for name in ("Ba", "Bg", "Si", "Pc"):
         base[name] = (0, at)
         at += size[name]
-    base["Ro"], base["Co"] = (1, 0), (2, 0)
+    base["Ro"], base["Co"], base[CHANNEL] = (1, 0), (2, 0), (3, 0)
     rows = sorted(
         (base[name][0], low, (1 << width) - 1, base[name][1] + to)
         for low, width, name, to in slices

@@ -21,9 +21,9 @@ def sequential(n=4000, write=0):
 def test_a_trace_file(tmp_path):
     path = tmp_path / "x.trace"
     path.write_text("# comment\nLD 0x40\n\nST 64\nLD 0X1f40\n")
-    address, write = read_trace(path)
-    assert address.tolist() == [64, 64, 8000]
-    assert write.tolist() == [0, 1, 0]
+    (part,) = read_trace(path)
+    assert part.address.tolist() == [64, 64, 8000]
+    assert part.write.tolist() == [0, 1, 0]
     result = replay_trace(path, "lpddr5-6400")
     assert result.requests == 3
     assert result.bytes == 96
@@ -37,9 +37,15 @@ def test_a_trace_file(tmp_path):
         ("LD 12 13\n", "line 1"),
         ("LD 0xzz\n", "line 1"),
         ("LD -4\n", "line 1"),
-        ("LD 1_000\nLD \u00e9\n", "ASCII"),
+        ("LD 1_000\n", "line 1"),
+        ("LD 1000\nLD \u00e9\n", "line 2: no plain trace: not ASCII"),
         ("", "empty"),
-        ("LD 0x7fffffffffff\n", "beyond the memory's 0x40000000 bytes"),
+        (
+            "LD 8\n\n#\nLD 0x7fffffffffff\n",
+            "line 4: address 0x7fffffffffff is beyond the memory's "
+            "0x40000000 bytes (more channels hold more: --channels; --wrap",
+        ),
+        ("LD 0x3fffffe0+64\n", "line 1: address 0x3fffffe0 is beyond"),
     ],
 )
 def test_malformed_traces(tmp_path, text, said):
@@ -50,6 +56,45 @@ def test_malformed_traces(tmp_path, text, said):
     assert said in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_addresses_beyond_the_memory_wrap_if_they_may(tmp_path):
+    path = tmp_path / "x.trace"
+    path.write_text("LD 0x7fffffffffe0\nLD 0x3fffffe0+64\n")
+    result = replay_trace(path, "hbm3-6400", wrap=True)
+    assert (result.requests, result.bytes) == (3, 96)
+    within = np.array([0x3FFFFFE0, 0x3FFFFFE0, 0])
+    expected = replay_trace((within, np.zeros(3, np.int64)), "hbm3-6400")
+    assert replace(result, wall_s=0) == replace(expected, wall_s=0)
+    with pytest.raises(InputError, match="access 3: address -1 is below zero"):
+        replay_trace((np.array([0, 5, -1]), np.zeros(3, np.int64)), "hbm3-6400")
+
+
+def test_an_access_takes_the_bursts_that_it_touches(tmp_path):
+    path = tmp_path / "x.trace"
+    path.write_text("LD 0x1f+2\nST 0x100+256\nLD 0x4000\nLD 0x8000+64\n")
+    touched = [0, 32, *range(0x100, 0x200, 32), 0x4000, 0x8000, 0x8020]
+    write = np.array([0] * 2 + [1] * 8 + [0] * 3)
+    for how in ({}, {"load": 0.3}, {"load": 0.3, "poisson": True}):
+        result = replay_trace(path, "hbm3-6400", **how)
+        expected = replay_trace((np.array(touched), write), "hbm3-6400", **how)
+        assert replace(result, wall_s=0) == replace(expected, wall_s=0)
+    spec = load_memory("hbm3-6400")
+    wide = spec.organization.model_copy(update={"burst_bytes": 64})
+    wide = replay_trace(path, spec.model_copy(update={"organization": wide}))
+    assert (wide.requests, wide.bytes) == (1 + 4 + 1 + 1, 7 * 64)
+
+
+@pytest.mark.parametrize("how", [{}, {"load": 0.4}, {"load": 0.4, "poisson": True}])
+def test_a_stream_in_parts_is_one_stream(how, monkeypatch, tmp_path):
+    address = np.random.default_rng(3).integers(0, 1 << 24, 3000) * 32
+    trace = (address, (address // 32 % 4 == 0).astype(np.int64))
+    config = {"memory": "hbm3-6400", "channels": 4, "interleave": 64}
+    whole = replay_trace(trace, **config, **how)
+    logged = replay_trace(trace, commands=tmp_path / "c.csv", **config, **how)
+    monkeypatch.setattr("hmsim.memory.address_trace._PART", 7)
+    parts = replay_trace(trace, **config, **how)
+    assert replace(parts, wall_s=0) == replace(whole, wall_s=0) == replace(logged, wall_s=0)
 
 
 def test_a_missing_trace(tmp_path):

@@ -1,11 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hmsim.config.memory import load_memory
+from hmsim.config.system import load_system
 from hmsim.errors import InputError
-from hmsim.memory.mapping import decode, parse
+from hmsim.memory.address_trace import replay_trace
+from hmsim.memory.device import Memory, MemoryConfig
+from hmsim.memory.mapping import channel_of, decode, parse
 
 HBM3 = load_memory("hbm3-6400")
 LPDDR5 = load_memory("lpddr5-6400")
@@ -78,3 +83,82 @@ def test_wrong_maps_say_what_is_wrong(text, said):
         parse(text, HBM3)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+PLAIN = "Bg2 Pc1 Co5 Si1 Ba2 Ro14"
+# A map of four channels, and the same burst as one of interleaved channels: channel, burst in it.
+WHOLE = {
+    "Ch2 " + PLAIN: lambda line: (line & 3, line >> 2),
+    "Bg1 Ch2 Bg1 Pc1 Co5 Si1 Ba2 Ro14": lambda line: (line >> 1 & 3, line >> 3 << 1 | line & 1),
+    PLAIN + " Ch2": lambda line: (line >> 25, line & (1 << 25) - 1),
+    "Ch2^Ro@3 " + PLAIN: lambda line: (line & 3 ^ line >> 16 & 3, line >> 2),
+    "Ch1^Bg@1 Bg2 Pc1 Co5 Si1 Ch1^Ro@1 Ba2 Ro14": lambda line: (
+        line & 1 ^ line >> 2 & 1 ^ line >> 14 & 1 | (line >> 10 & 1 ^ line >> 15 & 1) << 1,
+        line >> 11 << 9 | line >> 1 & 511,
+    ),
+}
+
+
+@pytest.mark.parametrize("text", WHOLE)
+@pytest.mark.parametrize("how", [{}, {"load": 0.5}])
+def test_a_map_of_all_channels_is_its_bursts_in_their_channels(text, how):
+    rng = np.random.default_rng(5)
+    line = (rng.integers(0, 1 << 22, 800)[:, None] * 32 + np.arange(8)).ravel()
+    write = np.repeat(rng.integers(0, 5, 800) == 0, 8).astype(np.int64)
+    channel, inner = WHOLE[text](line)
+    mapping = parse(text, HBM3, 4)
+    assert np.array_equal(channel_of(mapping, line), channel)
+    assert np.array_equal(decode(mapping, line), decode(parse(PLAIN, HBM3), inner))
+    found = replay_trace((line * 32, write), "hbm3-6400", 4, text, **how)
+    expected = replay_trace(((inner * 4 + channel) * 32, write), "hbm3-6400", 4, PLAIN, **how)
+    assert replace(found, wall_s=0) == replace(expected, wall_s=0)
+
+
+@given(st.permutations(["Ch1^Ro@2", "Ch1", "Bg2^Ch", "Pc1", "Co5", "Si1", "Ba2^Ro", "Ro14"]))
+def test_maps_of_all_channels_are_bijections(tokens):
+    lines = np.arange(1 << 12) * 32749 % (1 << 27)
+    mapping = parse(" ".join(tokens), HBM3, 4)
+    places = np.vstack([decode(mapping, lines), channel_of(mapping, lines)])
+    assert len(np.unique(places, axis=1).T) == len(np.unique(lines))
+
+
+def test_channels_apart_find_their_bursts():
+    """Each channel on its own, as in a run: the map with Ch, and interleaving that comes to the same."""
+    address = np.arange(40) * 8192
+    extents = address, np.full(40, 640), (address // 8192 % 3 == 0).astype(np.int64)
+    one, other = (
+        Memory(MemoryConfig(HBM3, 4, text), window=16) for text in ("Ch2 " + PLAIN, PLAIN)
+    )
+    for sampled in (False, True):
+        assert one.replay_apart(extents, 0, 16, 5, sampled) == other.replay_apart(
+            extents, 0, 16, 5, sampled
+        )
+
+
+@pytest.mark.parametrize(
+    ("channels", "interleave", "text", "said"),
+    [
+        (16, None, "Ch3 " + PLAIN, "Ch has 3 bits, 16 channels need 4"),
+        (12, None, "Ch4 " + PLAIN, "Ch needs a power of two of channels: 12"),
+        (4, 256, "Ch2 " + PLAIN, "interleave: 256 B: the map places the channel"),
+        (4, None, "Ch2^Ch Bg2 Pc1 Co5 Si1 Ba2 Ro14", "not a bijection"),
+    ],
+)
+def test_wrong_maps_of_all_channels(channels, interleave, text, said):
+    with pytest.raises(InputError, match=said.replace("^", r"\^")) as error:
+        MemoryConfig(HBM3, channels, text, interleave).check()
+    assert "\n" not in str(error.value)
+
+
+def test_rows_that_are_no_power_of_two_stay_on_top():
+    rows = HBM3.organization.model_copy(update={"rows": 12288})
+    spec = HBM3.model_copy(update={"organization": rows})
+    assert MemoryConfig(spec, 4, "Ch2 " + PLAIN).check()
+    with pytest.raises(InputError, match="Ro must be the last field: 12288 rows"):
+        MemoryConfig(spec, 4, PLAIN + " Ch2").check()
+
+
+def test_a_system_says_by_its_interleave_which_channel():
+    side = load_system("gh200-96gb").hbm
+    with pytest.raises(InputError, match="Ch: in a system interleave says which channel"):
+        MemoryConfig.of(side.model_copy(update={"mapping": "Ch6 " + PLAIN}))

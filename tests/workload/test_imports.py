@@ -10,6 +10,7 @@ from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
 from hmsim.exchange.memory_formats import FORMATS
 from hmsim.exchange.memory_traces import read_addresses
+from hmsim.exchange.plain import read_trace
 from hmsim.store.trace import TraceFile
 from hmsim.workload import open_workload
 from hmsim.workload.export import Selected, export
@@ -99,7 +100,82 @@ def test_what_we_export_we_import_as_plain_addresses(tmp_path, form):
     export(workload, form, tmp_path / name, Selected(hbm_bytes=3072 * 20))
     import_file(tmp_path / name, form, tmp_path / "plain")
     export(workload, "ramulator", tmp_path / "expected", Selected(hbm_bytes=3072 * 20))
-    assert (tmp_path / "plain").read_text() == (tmp_path / "expected").read_text()
+    assert bursts(tmp_path / "plain") == bursts(tmp_path / "expected")
+
+
+def bursts(path) -> list[tuple[int, int]]:
+    """Address and write of every 32 B burst that a plain trace touches."""
+    return [
+        (line, write)
+        for part in read_trace(path)
+        for address, size, write in zip(*(each.tolist() for each in part[:3]), strict=True)
+        for line in range(address // 32 * 32, address + max(size, 1), 32)
+    ]
+
+
+def test_an_import_keeps_sizes(tmp_path):
+    text = "0x1000 READ 0\n0x1040 WRITE 3\n"
+    import_file(write(tmp_path, text), "dramsim3", tmp_path / "plain")
+    assert (tmp_path / "plain").read_text() == "LD 0x1000+64\nST 0x1040+64\n"
+    text = "time_ps,op,address,size\n0,R,33,1\n1,W,31,2\n"
+    import_file(write(tmp_path, text), "csv", tmp_path / "plain")
+    assert (tmp_path / "plain").read_text() == "LD 0x21+1\nST 0x1f+2\n"
+
+
+def test_every_word_of_dramsim3_is_what_it_means(tmp_path):
+    words = {"READ": 0, "read": 0, "P_MEM_RD": 0, "P_FETCH": 0, "IFETCH": 0,
+             "WRITE": 1, "write": 1, "P_MEM_WR": 1, "BOFF": 1}  # fmt: skip
+    text = "".join(f"0x{64 * n:x} {word} {n}\n" for n, word in enumerate(words))
+    accesses = list(read_addresses(write(tmp_path, text), "dramsim3"))
+    assert [access.write for access in accesses] == [bool(kind) for kind in words.values()]
+
+
+def packets(*fields: tuple[int, ...], ticks: int = 10**12) -> bytes:
+    """A gem5 trace: packets of (command, address, size), each with its number as its tick."""
+
+    def message(*pairs: tuple[int, int]) -> bytes:
+        body = b"".join(bytes([key << 3]) + varint(value) for key, value in pairs)
+        return varint(len(body)) + body
+
+    def varint(value: int) -> bytes:
+        low, rest = value & 127, value >> 7
+        return bytes([low | 128]) + varint(rest) if rest else bytes([low])
+
+    bodies = (
+        message((1, tick), *zip((2, 3, 4), each, strict=False)) for tick, each in enumerate(fields)
+    )
+    return b"gem5" + message((3, ticks)) + b"".join(bodies)
+
+
+def test_every_command_of_gem5_that_moves_data(tmp_path):
+    path = tmp_path / "t"
+    reads, writes, nothing = (1, 11, 12, 13, 22, 24, 25, 26), (4, 7, 8, 9, 16, 27), (10, 17)
+    path.write_bytes(packets(*((command, 64, 64) for command in (*reads, *writes, *nothing))))
+    accesses = list(read_addresses(path, "gem5"))
+    assert [access.write for access in accesses] == [False] * len(reads) + [True] * len(writes)
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (packets((1, 64, 64), (2, 64, 64)), "packet 2: command 2: no read or write"),
+        (packets((30, 64, 64)), "packet 1: command 30"),
+        (packets((1, 64, 64), (1, 64, 0)), "packet 2: 0 bytes"),
+        (packets((1, 64, 1 << 40)), "packet 1: 1,099,511,627,776 bytes at 0x40"),
+        (packets((1, 64)), "packet 1: has no size"),
+        (packets((1,)), "packet 1: has no address"),
+        (packets((1, 64, 64), ticks=0), "header: 0 ticks a second"),
+        (packets(), "holds no access"),
+        (packets((10, 64, 64)), None),
+        (b"gem5", "malformed or truncated"),
+        (packets((1, 64, 64))[:-2], "packet 1: malformed or truncated"),
+    ],
+)
+def test_gem5_packets_that_are_refused(tmp_path, data, complaint):
+    (tmp_path / "in").write_bytes(data)
+    with pytest.raises(InputError, match=complaint or "holds no access"):
+        import_file(tmp_path / "in", "gem5", tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
 def test_relative_stl_counts_from_the_access_before(tmp_path):
@@ -114,11 +190,20 @@ def test_relative_stl_counts_from_the_access_before(tmp_path):
 @pytest.mark.parametrize(
     ("form", "text", "complaint"),
     [
-        ("ramulator", "LD 0x20\nLD  0x40\n", "line 2: 'LD  0x40': expected"),
+        ("ramulator", "LD 0x20\nLOAD 0x40\n", "line 2: 'LOAD 0x40'; expected"),
+        ("ramulator", "# nothing\n", "empty"),
         ("dramsim3", "0x20 READ\n", "line 1: '0x20 READ': expected"),
+        ("dramsim3", "0x20 READ 1\n\n0x20 W 2\n", "line 3: 'W': no operation; DRAMsim3 has READ"),
+        ("dramsim3", "0x20 P_LOCK_WR 2\n", "line 1: 'P_LOCK_WR'"),
+        ("dramsim3", "0x0 READ 9223372036854775807", "holds no access"),
+        ("dramsys", "# nothing\n", "holds no access"),
+        ("dramsys", "0: (0) read 0x20\n", "line 1: 0 bytes: 1 at least"),
+        ("dramsys", "#\n0: (4000000000) read 0x20\n", "line 2: 4,000,000,000 bytes at 0x20"),
         ("dramsys", "1: READ 0x20\n", "line 1"),
         ("csv", "a,b\n", "line 1: expected the header"),
         ("csv", "time_ps,op,address,size\n1,X,2,3\n", "line 2"),
+        ("csv", "time_ps,op,address,size\n1,R,2,0\n", "line 2: 0 bytes"),
+        ("csv", "time_ps,op,address,size\n", "holds no access"),
         ("gem5", "hello", "does not begin with 'gem5'"),
         ("gem5", "gem5\x7f", "malformed or truncated"),
         ("gem6", "", "format 'gem6': unknown; did you mean 'gem5'"),
