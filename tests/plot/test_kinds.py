@@ -190,3 +190,16 @@ def test_heatmap_shows_failed_points(data):
 def test_wrong_options_name_the_right_ones(data, draw, said):
     with pytest.raises(InputError, match=said):
         draw(data)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (19_700.4, "19,700"), (0.0123, "0.0123"), (1234.5, "1,230"), (999.6, "1,000"),
+        (1e12, "1e+12"), (-5600, "-5,600"), (float("nan"), "failed"),
+    ],
+)  # fmt: skip
+def test_cells_of_a_map_are_written_as_people_write(number, text):
+    from hmsim.plot.sweeps import _cell
+
+    assert _cell(number) == text
