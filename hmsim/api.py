@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hmsim import files, plot
+from hmsim.config.catalogue import find
 from hmsim.config.run import RunSpec, load_run, resolve
 from hmsim.errors import InputError, did_you_mean
 from hmsim.progress import Progress
@@ -30,8 +31,9 @@ def run(
     """Run a configuration, and open the result file that it leaves.
 
     Args:
-        config: The path of a TOML file; or such a file's plain data as a dict, whose relative paths
-            start at the current folder; or a resolved RunSpec, such as `Result.spec`.
+        config: The path of a TOML file, or a name of `hmsim workload list`; or such a file's plain
+            data as a dict, whose relative paths start at the current folder; or a resolved RunSpec,
+            such as `Result.spec`.
         changes: Changes by dotted key, as `--set` takes them: `["system.hbm.capacity=24GB"]`. A
             RunSpec takes none.
         output: Where the result file (HDF5) shall be. None: in a temporary folder, which goes when
@@ -55,7 +57,7 @@ def run(
     elif isinstance(config, dict):
         spec = resolve(config, list(changes), "config")
     else:
-        spec = load_run(config, list(changes))
+        spec = load_run(find(config), list(changes))
     folder = None
     if output is None:
         folder = tempfile.mkdtemp(prefix="hmsim-")

@@ -18,7 +18,10 @@ def add(commands: Any) -> None:
         "where no option does. A warm-up is left out, as in the run.",
         allow_abbrev=False,
     )
-    parser.add_argument("source", metavar="TRACE.h5", help="or a spec, or a run (TOML)")
+    parser.add_argument(
+        "source", metavar="TRACE.h5",
+        help="or a spec, or a run (TOML, or a name of `hmsim workload list`)",
+    )  # fmt: skip
     parser.add_argument("--system", metavar="PRESET|FILE", help="may be left out for a run's TOML")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
@@ -37,8 +40,10 @@ def command(options: argparse.Namespace) -> int:
     from hmsim.bound import bound, format_table
     from hmsim.cli.common import nothing_printed, print_json
     from hmsim.cli.inputs import counted_source, latency_and_goal, system_of, table_of
+    from hmsim.config.catalogue import find
     from hmsim.placement.latency import analytic_rates
 
+    options.source = find(options.source)
     of_system = [change for change in options.changes if table_of(change) == "system"]
     rest = [change for change in options.changes if change not in of_system]
     system = system_of(options.system, of_system, options.source)

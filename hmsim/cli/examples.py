@@ -2,7 +2,8 @@
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "hmsim": (
-        "hmsim run workloads/paper-60.toml",
+        "hmsim run paper-60",
+        "hmsim workload list",
         "hmsim presets",
         "hmsim run --help",
     ),
@@ -18,9 +19,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "hmsim replay trace.txt --memory lpddr5x-8533 --load 0.5 --poisson --json",
     ),
     "hmsim workload": (
-        "hmsim workload info workloads/quest-2048.toml",
-        "hmsim workload generate workloads/quest-2048.toml -o quest.h5",
+        "hmsim workload list",
+        "hmsim workload info quest-2048",
+        "hmsim workload generate quest-2048 -o quest.h5",
     ),
+    "hmsim workload list": ("hmsim workload list --json",),
     "hmsim workload generate": (
         "hmsim workload generate my.toml -o my.h5",
         "hmsim workload generate my.toml -o my.h5 --set workload.seed=3",

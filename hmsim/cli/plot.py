@@ -114,9 +114,10 @@ def _sweep(paths: list[str], kind: str) -> Any:
 
 def _workload(paths: list[str], kind: str) -> Any:
     from hmsim.cli.inputs import open_source
+    from hmsim.config.catalogue import find
     from hmsim.workload.statistics import measure
 
-    return measure(open_source(_one(paths, kind), []))
+    return measure(open_source(find(_one(paths, kind)), []))
 
 
 def _replays(paths: list[str], kind: str) -> Any:

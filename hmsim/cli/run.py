@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
         "bound it, store per-step traffic, print a table and draw achieved against optimal.",
         allow_abbrev=False,
     )
-    parser.add_argument("config", metavar="CONFIG.toml")
+    parser.add_argument("config", metavar="CONFIG.toml", help="or a name of `hmsim workload list`")
     parser.add_argument("-o", "--output", metavar="OUT.h5", help="result file")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
@@ -56,14 +56,16 @@ def _changes(options: argparse.Namespace) -> list[str]:
 def command(options: argparse.Namespace) -> int:
     from hmsim.cli.common import Progress, print_json
     from hmsim.cli.inputs import inputs_of
+    from hmsim.config.catalogue import find
     from hmsim.config.run import data_files, load_run
     from hmsim.files import check_outputs
     from hmsim.jit import is_cached
     from hmsim.placement import latency_kernel
     from hmsim.results import summary
 
-    spec = load_run(options.config, [*options.changes, *_changes(options)])
-    inputs = [*inputs_of(options.config), *data_files(spec.model_dump())]
+    config = find(options.config)
+    spec = load_run(config, [*options.changes, *_changes(options)])
+    inputs = [*inputs_of(config), *data_files(spec.model_dump())]
     result, figure = check_outputs(
         [options.output or spec.output.result, options.plot or spec.output.figure], inputs
     )

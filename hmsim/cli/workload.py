@@ -19,8 +19,12 @@ def add(commands: Any) -> None:
     parser.set_defaults(command=help_of(parser))
     verbs = parser.add_subparsers(metavar="VERB", parser_class=type(parser))
 
+    listed = verbs.add_parser("list", help="the workloads that hmsim has", allow_abbrev=False)
+    listed.add_argument("--json", action="store_true", help="print one JSON object")
+    listed.set_defaults(command=_list)
+
     generate = verbs.add_parser("generate", help="write a spec's trace file", allow_abbrev=False)
-    generate.add_argument("spec", metavar="SPEC.toml")
+    generate.add_argument("spec", metavar="SPEC.toml", help="or a name that `list` shows")
     generate.add_argument("-o", "--output", required=True, metavar="TRACE.h5")
     generate.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
@@ -29,7 +33,7 @@ def add(commands: Any) -> None:
     generate.set_defaults(command=_generate)
 
     info = verbs.add_parser("info", help="statistics of a trace or a spec", allow_abbrev=False)
-    info.add_argument("source", metavar="TRACE.h5|SPEC.toml")
+    info.add_argument("source", metavar="TRACE.h5|SPEC.toml", help="or a name that `list` shows")
     info.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
         help="change the spec; repeatable",
@@ -51,7 +55,7 @@ def add(commands: Any) -> None:
     take.set_defaults(command=_import)
 
     give = verbs.add_parser("export", help="a trace to another tool's file", allow_abbrev=False)
-    give.add_argument("source", metavar="TRACE.h5|SPEC.toml")
+    give.add_argument("source", metavar="TRACE.h5|SPEC.toml", help="or a name that `list` shows")
     give.add_argument("--to", required=True, metavar="FORMAT", dest="form",
                       help="ramulator, ramulator-rw, dramsim3, dramsys, gem5, csv; "
                       "of a spec's requests: llmservingsim, vidur, mooncake")  # fmt: skip
@@ -72,16 +76,34 @@ def add(commands: Any) -> None:
     fit.set_defaults(command=_calibrate)
 
 
+def _list(options: argparse.Namespace) -> int:
+    from hmsim.cli.common import print_json
+    from hmsim.config.catalogue import entries, folder
+
+    found = entries()
+    if options.json:
+        print_json({each.name: each._asdict() | {"path": str(each.path)} for each in found})
+        return 0
+    width = max(len(each.name) for each in found)
+    for each in found:
+        system = "" if each.is_run else "; to run it, add --set system=PRESET"
+        print(f"{each.name:{width}}  {each.title}{system}")
+    print(f"\nfiles: {folder('workloads')}\npolicies to start from: {folder('examples')}")
+    return 0
+
+
 def _generate(options: argparse.Namespace) -> int:
     from hmsim.cli.common import Progress
     from hmsim.cli.inputs import inputs_of, open_source
+    from hmsim.config.catalogue import find
     from hmsim.files import check_output
     from hmsim.units import show_bytes
     from hmsim.workload.trace import save
 
-    inputs = inputs_of(options.spec)
+    spec = find(options.spec)
+    inputs = inputs_of(spec)
     path = check_output(options.output, inputs)
-    workload = open_source(options.spec, options.changes)
+    workload = open_source(spec, options.changes)
     with Progress(workload.geometry.steps, " steps", "generate") as progress:
         save(workload, path, _increments(progress), inputs)
     print(
@@ -94,9 +116,10 @@ def _generate(options: argparse.Namespace) -> int:
 def _info(options: argparse.Namespace) -> int:
     from hmsim.cli.common import Progress, print_json
     from hmsim.cli.inputs import open_source
+    from hmsim.config.catalogue import find
     from hmsim.workload.statistics import measure
 
-    workload = open_source(options.source, options.changes)
+    workload = open_source(find(options.source), options.changes)
     with Progress(workload.geometry.steps, " steps", "measure") as progress:
         found = measure(workload, _increments(progress))
     if options.json:
@@ -124,6 +147,7 @@ def _export(options: argparse.Namespace) -> int:
     from hmsim import units
     from hmsim.cli.common import Progress
     from hmsim.cli.inputs import inputs_of, open_source, spec_of, system_of, table_of
+    from hmsim.config.catalogue import find
     from hmsim.config.memory import PROTOCOLS
     from hmsim.exchange.memory_formats import Target
     from hmsim.files import check_output, check_outputs
@@ -132,6 +156,7 @@ def _export(options: argparse.Namespace) -> int:
     from hmsim.workload.open import save_requests
     from hmsim.workload.requests import WRITERS
 
+    options.source = find(options.source)
     if options.form in WRITERS:
         inputs = inputs_of(options.source)
         path = check_output(options.output, inputs)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from hmsim.config.base import Strict, load, read_toml
+from hmsim.config.catalogue import find
 from hmsim.config.model import is_path
 from hmsim.config.run import MODEL, anchored, read_run, replaced, with_model_at
 from hmsim.errors import InputError
@@ -99,7 +100,7 @@ class SweepSpec(Strict):
     title: str = ""
     """A name for people."""
     base: str | dict[str, Any]
-    """A run's file, relative to the sweep's; or its tables."""
+    """A run's file, relative to the sweep's, or a name of `hmsim workload list`; or its tables."""
     set: dict[str, Any] = {}
     """Changes to the base by dotted key, made before those of the axes."""
     axes: dict[str, AxisSpec] = Field(min_length=1)
@@ -123,7 +124,7 @@ def sweep_of(data: dict[str, Any], folder: Path, source: str) -> Sweep:
     """The sweep of a file's plain data, whose paths start at `folder`."""
     spec = load(SweepSpec, data, source)
     if isinstance(spec.base, str):
-        base = read_run(folder / spec.base)
+        base = read_run(find(spec.base, folder))
     else:
         base = anchored(spec.base, folder)
     if isinstance(base.get("system"), str):

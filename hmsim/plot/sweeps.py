@@ -125,10 +125,11 @@ def sweep_heatmap(
     letters = 11.5 * ax.get_figure().get_figwidth() / len(across)  # in a cell's width, about
     if max(map(len, names)) + 1 > letters:
         ax.tick_params(axis="x", labelrotation=90)
-    if grid.size <= 150 and letters >= 7:
+    cells = [_cell(number) for number in grid.ravel()]
+    if grid.size <= 150 and letters >= max(7, *map(len, cells)):
         middle = (np.nanmin(grid) + np.nanmax(grid)) / 2
         for (row, column), number in np.ndenumerate(grid):
-            text = "failed" if np.isnan(number) else f"{number:.3g}"
+            text = cells[row * len(across) + column]
             dark = not np.isnan(number) and number < middle
             ax.annotate(text, (column + 0.5, row + 0.5), ha="center", va="center", fontsize="small",
                         color="white" if dark else style.INK)  # fmt: skip
@@ -250,6 +251,14 @@ def _scaled(values: np.ndarray, coordinate: Any) -> np.ndarray:
 
 def _short(value: Any) -> str:
     return value if isinstance(value, str) else f"{float(value):.4g}"
+
+
+def _cell(number: float) -> str:
+    """Three digits, and no powers of ten of what people count in thousands."""
+    if np.isnan(number):
+        return "failed"
+    text = f"{number:.3g}"
+    return f"{float(text):,.0f}" if 1000 <= abs(float(text)) < 1e9 else text
 
 
 def _names(values: np.ndarray) -> list[str]:

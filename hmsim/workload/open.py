@@ -9,6 +9,7 @@ import tomli_w
 
 from hmsim import machine
 from hmsim.config.base import load, read_toml
+from hmsim.config.catalogue import find
 from hmsim.config.model import LlmModel, resolve_model
 from hmsim.config.run import check_others, with_model_at
 from hmsim.config.workload import RequestsSpec, ScoresSpec, StreamingSpec, WorkloadSpec
@@ -40,7 +41,8 @@ def open_workload(
 
     Args:
         spec: A validated spec; or a `[workload]` table as a dict; or the path of a TOML file with
-            such a table, whose relative paths start at its own folder; or the path of a trace file.
+            such a table, whose relative paths start at its own folder, or a name of `hmsim workload
+            list`; or the path of a trace file.
         base: The folder at which relative paths start, that of `spec` among them.
 
     Returns:
@@ -52,7 +54,7 @@ def open_workload(
     if isinstance(spec, Mapping):
         spec = load(WorkloadSpec, dict(spec), "workload")
     if not isinstance(spec, WorkloadSpec):
-        spec, base = _spec_of_file(base / spec)
+        spec, base = _spec_of_file(Path(find(spec, base)))
     if spec.trace is not None:
         return TraceWorkload(base / spec.trace)
     model = resolve_model(spec.model)

@@ -204,3 +204,16 @@ def test_a_replay_without_reads_has_no_latency_to_draw(tmp_path):
         plot.draw("latency-load", data, tmp_path / "b.svg", "command")
     with pytest.raises(InputError, match="not what"):
         read_replay("half.json", printed | {"p99_read_latency_ns": 3.0})
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (19_700.4, "19,700"), (0.0123, "0.0123"), (1234.5, "1,230"), (999.6, "1,000"),
+        (1e12, "1e+12"), (-5600, "-5,600"), (float("nan"), "failed"),
+    ],
+)  # fmt: skip
+def test_cells_of_a_map_are_written_as_people_write(number, text):
+    from hmsim.plot.sweeps import _cell
+
+    assert _cell(number) == text

@@ -159,6 +159,37 @@ addEventListener("load", () => {
         assert "CONSOLE" not in done.stderr
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_browser_shows_figures_as_they_are_and_paper_what_is_folded(page, tmp_path):
+    """Colours in the dark are those of the legend, and letters on a phone can be read."""
+    script = """<script>
+addEventListener("load", () => {
+  const all = selector => [...document.querySelectorAll(selector)];
+  const letters = all("figure svg").map(svg => 8 * svg.getBoundingClientRect().width / 518.4);
+  const open = () => all("details").filter(each => each.open).length;
+  const before = open();
+  dispatchEvent(new Event("beforeprint"));
+  const paper = open();
+  dispatchEvent(new Event("afterprint"));
+  document.title = JSON.stringify({
+    dark: matchMedia("(prefers-color-scheme: dark)").matches,
+    filters: all("figure svg").filter(svg => getComputedStyle(svg).filter !== "none").length,
+    letters: Math.min(...letters) >= 10, inside: document.documentElement.scrollWidth <= innerWidth,
+    open: [before, paper, open()] });
+});
+</script>"""
+    probed = tmp_path / "probed.html"
+    probed.write_text(page.read_text().replace("</body>", f"{script}</body>"))
+    dark = "--blink-settings=preferredColorScheme=0"
+    done = in_browser(probed, "--dump-dom", "--window-size=400,900", dark)
+    found = json.loads(re.search(r"<title>(\{.*?\})</title>", done.stdout)[1])
+    folded = page.read_text().count("<details>")
+    assert folded > 0
+    assert found == {
+        "dark": True, "filters": 0, "letters": True, "inside": True, "open": [0, folded, 0],
+    }  # fmt: skip
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_browser_takes_a_picture_and_prints(page, tmp_path):
