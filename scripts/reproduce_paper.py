@@ -78,7 +78,8 @@ TEXT = {name: Player(name) for name in ("unlimited", "static", "reactive", "page
     "sa": Player("sa"),
     "sa, for code": Player("sa", variant="code"),
 }
-MORE = {name: Player(name) for name in ("interleaved", "balanced", "lfu", "ema", "belady")} | {
+MORE = {name: Player(name) for name in ("interleaved", "balanced", "lfu", "ema")} | {
+    "belady": Player("belady", {"scope": "layer"}),  # as all oracles of the paper
     "slack": Player("slack"),
     "slack, for code": Player("slack", variant="code"),
 }

@@ -30,7 +30,20 @@ class Game:
     def coming(self, t, window):
         """The sets that the lane of step t reads at its next `window` visits."""
         lane = self.steps[t].lane
-        return [step.read for step in self.steps[t + 1 :] if step.lane == lane][:window]
+        return [self.steps[u].read for u in self.visits(t, lane, window)]
+
+    def visits(self, t, lane, window):
+        """The next `window` steps of a lane after step t."""
+        steps = range(t + 1, len(self.steps))
+        return [u for u in steps if self.steps[u].lane == lane][:window]
+
+    def next_needs(self, t, window):
+        """The next step that needs a block, for all blocks needed by their lane's next visits."""
+        needs = {}
+        for lane in {step.lane for step in self.steps}:
+            for u in reversed(self.visits(t, lane, window)):
+                needs |= dict.fromkeys(self.steps[u].read, u)
+        return needs
 
     def lane(self, block):
         return block // self.job.slots
@@ -177,6 +190,26 @@ class Lookahead(Rule):
         return self.swap(wanted[: int(np.ceil(self.share * len(wanted)))], victims)
 
 
+class LookaheadAll(Lru):
+    """Any layer's blocks make place, the least recently used first."""
+
+    def __init__(self, window, share):
+        self.window, self.share = window, share
+
+    def decide(self, t):
+        game = self.game
+        _, _, read, appends, *_ = game.steps[t]
+        self.last |= {b: (t, b) for b in read | {block for block, _, _ in appends}}
+        ahead = game.coming(t, self.window)
+        reads = {block: sum(block in read for read in ahead) for block in set().union(*ahead)}
+        wanted = [block for block in reads if block in game.alive - game.resident]
+        wanted.sort(key=lambda block: (-reads[block], block))
+        idle = game.resident - game.next_needs(t, self.window).keys()
+        return self.swap(
+            wanted[: int(np.ceil(self.share * len(wanted)))], sorted(idle, key=self.last.get)
+        )
+
+
 class Page(Rule):
     def decide(self, t):
         game = self.game
@@ -250,6 +283,30 @@ class Belady(Lru):
             else:
                 break
             promote.append(block)
+        return promote, demote
+
+
+class BeladyAll(Lru):
+    """Any layer's blocks make place."""
+
+    def __init__(self, window):
+        self.window = window
+
+    def decide(self, t):
+        game = self.game
+        _, _, read, appends, *_ = game.steps[t]
+        self.last |= {b: (t, b) for b in read | {block for block, _, _ in appends}}
+        needs = game.next_needs(t, self.window)
+        wanted = sorted((read - game.resident) & needs.keys(), key=lambda b: (needs[b], b))
+        victims = sorted(game.resident - needs.keys(), key=self.last.get)
+        victims += sorted(game.resident & needs.keys(), key=lambda b: (-needs[b], b))
+        room = game.capacity - len(game.resident)
+        promote, demote = wanted[:room], []
+        for block, victim in zip(wanted[room:], victims, strict=False):
+            if needs.get(victim, np.inf) <= needs[block]:
+                break
+            promote.append(block)
+            demote.append(victim)
         return promote, demote
 
 

@@ -58,8 +58,12 @@ RULES = {
     "lfu": lambda rates: rules.Scored(None),
     "ema": lambda rates, weight=0.1: rules.Scored(weight),
     "page": lambda rates: rules.Page(),
-    "lookahead": lambda rates, window=1, share=1.0: rules.Lookahead(window, share),
-    "belady": lambda rates, window=8: rules.Belady(window),
+    "lookahead": lambda rates, window=1, share=1.0, scope="layer": (
+        rules.LookaheadAll if scope == "all" else rules.Lookahead
+    )(window, share),
+    "belady": lambda rates, window=8, scope="all": (
+        rules.BeladyAll if scope == "all" else rules.Belady
+    )(window),
 }
 
 

@@ -32,7 +32,9 @@ SCHEDULES = {
     "page": {},
     "lookahead": {"window": 2, "share": 0.6},
     "far": {"policy": "lookahead", "window": 5},
+    "anywhere": {"policy": "lookahead", "window": 2, "share": 0.6, "scope": "all"},
     "belady": {"window": 3},
+    "within": {"policy": "belady", "window": 3, "scope": "layer"},
 }
 POLICIES = {"unlimited": {}, **SCHEDULES, "no-limit": {"policy": "unlimited"}}
 STORED = (

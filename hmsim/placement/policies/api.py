@@ -85,7 +85,7 @@ class Policy(BasePolicy):
         barrier: Where memories wait for each other; likewise.
     """
 
-    step: ClassVar[Callable]
+    step: Callable
     # The latency model of the run, which sets both before it calls `prompt`.
     variant: str = "text"
     barrier: str = "layer"

@@ -86,9 +86,14 @@ def demand(now, hbm):
 
 
 @kernel
-def _evict(now, hbm, own, moves, most):
-    """Demote the least recently used, `most` of them or as many as this step did not use."""
+def evict(now, hbm, own, needed, moves, most):
+    """Demote the least recently used, `most` of them or as many as this step did not use.
+
+    `needed` [lanes, words] (or [0, words]: none): blocks to be spared, each of which will be used
+    at one of its lane's visits to come; but then what this step used makes place too, at last.
+    """
     lanes, words = hbm.resident.shape
+    spare = needed.shape[0] > 0
     _, lane_of, last = _parts(hbm, own)
     batch, ints = own.bits[lanes + 1], own.ints
     one = np.uint64(1)
@@ -98,6 +103,8 @@ def _evict(now, hbm, own, moves, most):
         slot, lane = ints[PLACE] // lanes, ints[PLACE] % lanes
         ints[PLACE] += 1
         idle = hbm.resident[lane, slot >> 6] & ~own.bits[lane, slot >> 6]
+        if spare:
+            idle &= ~needed[lane, slot >> 6]
         block = lane * words * 64 + slot
         if (idle >> np.uint64(slot & 63)) & one and last[block] < 0:
             moves.demote[count] = block
@@ -107,6 +114,8 @@ def _evict(now, hbm, own, moves, most):
             lane = lane_of[ints[STEP]]
             for w in range(words):
                 left = batch[w] & hbm.resident[lane, w]  # some may have died
+                if spare:  # what is needed will be in the batch of its next use
+                    left &= ~needed[lane, w]
                 while left != 0 and count < most:
                     moves.demote[count] = (lane * words + w) * 64 + lowest_bit(left)
                     left &= left - one
@@ -116,6 +125,13 @@ def _evict(now, hbm, own, moves, most):
                     break
         if count < most and not _next_batch(now, hbm, own):
             break
+    if spare:
+        for w in range(words):
+            left = own.bits[now.lane, w] & hbm.resident[now.lane, w] & ~needed[now.lane, w]
+            while left != 0 and count < most:
+                moves.demote[count] = (now.lane * words + w) * 64 + lowest_bit(left)
+                left &= left - one
+                count += 1
     moves.count[1] = count
 
 
@@ -126,7 +142,7 @@ def promote(now, hbm, own, moves, most):
     one = np.uint64(1)
     reads, hits = demand(now, hbm)
     free = hbm.capacity - hbm.used[0]
-    _evict(now, hbm, own, moves, min(most, reads - hits) - free)
+    evict(now, hbm, own, own.bits[:0], moves, min(most, reads - hits) - free)
     most = min(most, free + moves.count[1])
     count = 0
     for w in range(words):

@@ -17,8 +17,10 @@ pytestmark = pytest.mark.nojit
     rows=tokens,
     window=st.integers(1, 9),
     share=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    scope=st.sampled_from(["all", "layer"]),
 )
-def test_lookahead(seed, capacity, rows, window, share):
+def test_lookahead(seed, capacity, rows, window, share, scope):
     workload, rates = case(seed, rows, blocks=30)
-    rule = rules.Lookahead(window, share)
-    agree("lookahead", {"window": window, "share": share}, rule, workload, rates, capacity)
+    rule = {"all": rules.LookaheadAll, "layer": rules.Lookahead}[scope](window, share)
+    options = {"window": window, "share": share, "scope": scope}
+    agree("lookahead", options, rule, workload, rates, capacity)
