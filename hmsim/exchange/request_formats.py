@@ -220,9 +220,9 @@ class RequestFile:
                 yield line
 
         reader = csv.reader(counted(), delimiter=delimiter, skipinitialspace=True)
-        next(reader)
         when, given, made = columns
         try:
+            next(reader)
             for cells in reader:
                 if len(cells) != width or not cells[made]:
                     if not any(cell.strip() for cell in cells):

@@ -4,7 +4,6 @@ Whatever the form, a log is a table of entries, one for each step, sequence and 
 select can be larger than memory: it goes through a temporary file on its way.
 """
 
-import csv
 import re
 import tempfile
 from array import array
@@ -93,7 +92,7 @@ def told(path: Path) -> str | None:
     if first.lstrip().startswith("{"):
         row = files.parse_json(first, f"{path}: line 1")
         return "dsa" if isinstance(row, dict) and "selected_token_pos" in row else None
-    header = _cells(first)
+    header = _cells(first.lower())
     return "selections" if "layer" in header and not set(SELECTED).isdisjoint(header) else None
 
 
@@ -129,7 +128,7 @@ def _selections(path: Path, spool: BinaryIO) -> Log:
     """Our own CSV: step,sequence,layer,tokens and selected_tokens or selected_blocks."""
     source = text.lines(path)
     number, first = next(((n, line) for n, line in source if line.strip()), (1, ""))
-    header = _cells(first)
+    header = _cells(first.lower())
     selects = [name for name in SELECTED if name in header]
     missing = [name for name in HEADER if name not in header]
     if len(selects) != 1 or missing:
@@ -144,7 +143,7 @@ def _selections(path: Path, spool: BinaryIO) -> Log:
         if not line.strip():
             continue
         where = f"{path}: line {number}"
-        cells = next(csv.reader([line], skipinitialspace=True))
+        cells = _cells(line)
         if len(cells) != len(header):
             raise InputError(f"{where}: {len(cells)} cells where the header has {len(header)}")
         step, sequence, layer, tokens, given = (cells[column].strip() for column in columns)
@@ -167,7 +166,7 @@ def _selections(path: Path, spool: BinaryIO) -> Log:
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip().strip('"').lower() for cell in line.split(",")]
+    return [cell.strip().strip('"') for cell in line.split(",")]
 
 
 def _blocks(path: Path, spool: BinaryIO) -> Log:

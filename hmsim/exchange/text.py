@@ -1,7 +1,6 @@
 """Text of other tools: lines of any origin, and the numbers and times that stand in them."""
 
 import gzip
-import itertools
 import re
 import zlib
 from collections.abc import Iterator
@@ -27,15 +26,17 @@ _LARGEST = 1e18  # of a whole number: it fits 64 bits, and so do sums of some
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """The number, from 1, and the text of each line of a UTF-8 file, gzipped or not, as a stream.
 
-    Only a line feed ends a line (JSON text may hold what else Unicode calls a line's end); its
-    carriage return and the file's byte order mark are left out.
+    A line feed ends a line, a carriage return, or both (JSON text may hold what else Unicode calls a
+    line's end). The file's byte order mark is left out.
 
     Raises InputError for a file that cannot be read or is no UTF-8 text, with the line.
     """
     with files.reading(path) as file:
         packed = file.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[attr-defined]
         source = cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb")) if packed else file
-        for number in itertools.count(1):
+        number = 0
+        while True:
+            number += 1
             try:
                 raw = source.readline(LONGEST_LINE + 1)
             except (EOFError, zlib.error) as error:
@@ -50,7 +51,12 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
                 raise InputError(f"{path}: line {number}: not a text file (UTF-8)") from None
-            yield number, text.rstrip("\r\n")
+            text = text.removesuffix("\n").removesuffix("\r")
+            *before, last = text.split("\r") if "\r" in text else [text]
+            for part in before:
+                yield number, part
+                number += 1
+            yield number, last
 
 
 def number(value: object) -> int | float | None:

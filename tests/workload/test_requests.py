@@ -3,8 +3,9 @@
 import gzip
 import json
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmsim.errors import InputError, InputWarning
@@ -205,6 +206,7 @@ def test_sessions_of_llmservingsim(tmp_path):
     [
         "\ufeff" + VIDUR,
         VIDUR.replace("\n", "\r\n"),
+        VIDUR.replace("\n", "\r"),
         VIDUR.replace(",", ";"),
         VIDUR.replace(",", "\t"),
         VIDUR.replace(",", ", "),
@@ -391,7 +393,8 @@ def test_a_bad_mooncake_line_is_named(tmp_path, change, complaint):
         (VIDUR + "13,²,2\n", "line 4: num_prefill_tokens '²'"),
         (VIDUR + "13,99999999999999999999,2\n", "line 4: num_prefill_tokens '9999"),
         (VIDUR + "1e300,1,2\n", "line 4: arrived_at '1e300': not a time"),
-        (VIDUR + "13\r14,1,2\n", "line 4: "),
+        (VIDUR + "13,1,1\r14,1,x\n", "line 5: num_decode_tokens 'x'"),
+        (VIDUR + '13,"1"1,2\n14,"' + "1" * 200_000, "line 5: not CSV"),
         (VIDUR.replace("arrived_at", "num_decode_tokens"), "column num_decode_tokens is there twice"),
     ],
 )  # fmt: skip
@@ -399,6 +402,36 @@ def test_a_bad_file_is_refused(tmp_path, content, complaint):
     with pytest.raises(InputError, match=complaint) as refusal:
         read_requests(write(tmp_path, content))
     assert len(str(refusal.value).splitlines()) == 1
+
+
+@st.composite
+def damaged(draw):
+    """A file of some format, in a few places of which stands something else."""
+    content = draw(st.sampled_from([
+        AZURE, BURST, VIDUR, json.dumps(BAILIAN), json.dumps(DYNAMO), json.dumps(MOONCAKE),
+        "\n".join(map(json.dumps, SERVING)),
+    ]))  # fmt: skip
+    for _ in range(draw(st.integers(1, 3))):
+        at, cut = draw(st.integers(0, len(content))), draw(st.integers(0, 12))
+        piece = draw(st.sampled_from(
+            [*'",;[]{}\n\r\t\0 ', "null", "1e999", "-1", "NaN", "9" * 30, "{}", "[]", "\u2028", ""]
+        ))  # fmt: skip
+        content = content[:at] + piece + content[at + cut :]
+    return content
+
+
+@settings(deadline=None)
+@given(damaged())
+@pytest.mark.filterwarnings("ignore::hmsim.errors.InputWarning")
+def test_whatever_a_file_says_is_read_or_refused_in_one_line(tmp_path_factory, content):
+    try:
+        found = read_requests(write(tmp_path_factory.mktemp("damaged"), content))
+    except InputError as refusal:
+        sane = len(str(refusal).splitlines()) == 1
+    else:
+        sane = (found.prompt > 0).all() and (found.output > 0).all()
+        sane = sane and (np.diff(found.arrival_s) >= 0).all()
+    assert sane
 
 
 def test_a_missing_file_a_wrong_format_and_damage(tmp_path):
