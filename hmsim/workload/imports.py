@@ -90,7 +90,13 @@ def _told(path: Path) -> str:
     """The format of selections, of a matrix, or of requests."""
     if path.suffix in (".npz", ".h5", ".hdf5"):
         return "matrix"
-    return selection_logs.told(path) or RequestFile(path).form
+    form = selection_logs.told(path)
+    if form is not None:
+        return form
+    try:
+        return RequestFile(path).form
+    except InputError as error:
+        raise InputError(f"{error} (taken for requests, as --from names no format)") from None
 
 
 def _batch(path: Path, form: str, changes: dict[str, Any]) -> dict[str, Any]:

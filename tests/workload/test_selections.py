@@ -269,5 +269,5 @@ def test_requests_and_others_are_told_from_selections(tmp_path):
     import_file(tmp_path / "r.csv", None, tmp_path / "t.h5", changes)
     assert TraceFile(tmp_path / "t.h5").steps == 6
     (tmp_path / "r.csv").write_text("hello\n")
-    with pytest.raises(InputError, match="neither JSON lines"):
+    with pytest.raises(InputError, match=r"neither JSON lines.*taken for requests, as --from"):
         import_file(tmp_path / "r.csv", None, tmp_path / "t.h5")
