@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hmsim import files, machine
 from hmsim.config.memory import PROTOCOLS, MemorySpec, load_memory
 from hmsim.errors import InputError, did_you_mean
-from hmsim.exchange.plain import Accesses, read_trace
+from hmsim.exchange.plain import END, Accesses, read_trace
 from hmsim.jit import interruptible
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
@@ -253,7 +253,7 @@ def _requests(
                 address = first[which] + (number - upto[which] + bursts[which]) * burst
                 write = part.write[which]
             if wrap:
-                address = address % device.capacity
+                address = address % min(device.capacity, END)
             yield Extents(address, sizes[: stop - begin], write)
 
 
