@@ -85,6 +85,16 @@ def _not_negative(value: float) -> float:
     return value
 
 
+CLOCKS = (1e-11, 1e-6)  # seconds: beyond any DRAM's clock
+
+
+def _clock(value: float) -> float:
+    if not CLOCKS[0] <= value <= CLOCKS[1]:
+        low, high = map(units.show_seconds, CLOCKS)
+        raise ValueError(f"a clock period of {low} to {high}, such as '0.625 ns'")
+    return value
+
+
 def _quantity(kind: str) -> BeforeValidator:
     return BeforeValidator(lambda value: units.parse(value, kind))
 
@@ -92,7 +102,7 @@ def _quantity(kind: str) -> BeforeValidator:
 class _Written:
     """The JSON Schema of a quantity: a number in base units, or a string with its unit."""
 
-    def __init__(self, kind: str, **limit: int):
+    def __init__(self, kind: str, **limit: float):
         self._kind, self._limit = kind, limit
 
     def __get_pydantic_json_schema__(self, _core: Any, _handler: Any) -> dict[str, Any]:
@@ -113,6 +123,12 @@ Capacity = Annotated[
 BytesOrZero = Annotated[float, _quantity("bytes"), _FROM, _Written("bytes", minimum=0)]
 Bandwidth = Annotated[float, _quantity("bytes/s"), _ABOVE, _Written("bytes/s", exclusiveMinimum=0)]
 Seconds = Annotated[float, _quantity("seconds"), _ABOVE, _Written("seconds", exclusiveMinimum=0)]
+ClockPeriod = Annotated[
+    float,
+    _quantity("seconds"),
+    AfterValidator(_clock),
+    _Written("seconds", minimum=CLOCKS[0], maximum=CLOCKS[1]),
+]
 SecondsOrZero = Annotated[float, _quantity("seconds"), _FROM, _Written("seconds", minimum=0)]
 
 

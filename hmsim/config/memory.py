@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from hmsim.config.base import (
     Bandwidth,
     BytesOrZero,
-    Seconds,
+    ClockPeriod,
     SecondsOrZero,
     Strict,
     counted,
@@ -192,7 +192,7 @@ class MemorySpec(Strict):
     """The command protocol: which buses there are, and how a row is opened."""
     source: str
     """Where the speed grade comes from."""
-    tCK: Seconds
+    tCK: ClockPeriod
     """Clock period, in which all timings count."""
     mapping: str
     """Address map unless the system gives one, bit fields from the least significant up."""

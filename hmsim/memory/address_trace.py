@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hmsim import files, machine
 from hmsim.config.memory import PROTOCOLS, MemorySpec, load_memory
 from hmsim.errors import InputError, did_you_mean
-from hmsim.exchange.plain import Accesses, read_trace
+from hmsim.exchange.plain import END, Accesses, read_trace
 from hmsim.jit import interruptible
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
@@ -228,33 +228,43 @@ def _requests(
     burst = device.config.spec.organization.burst_bytes
     sizes = np.full(_PART, burst)
     for part in accesses:
-        first = part.address & -burst
-        if part.address.min() < 0:
-            index = int(np.argmax(part.address < 0))
-            address = part.address[index]
-            raise InputError(f"{source}: {part.where(index)}: address {address} is below zero")
-        end = part.address + np.maximum(part.size, 1)
-        if not wrap and end.max() > device.capacity:
-            index = int(np.argmax(end > device.capacity))
-            raise InputError(
-                f"{source}: {part.where(index)}: address {part.address[index]:#x} is beyond the"
-                f" memory's {device.capacity:#x} bytes (more channels hold more: --channels; --wrap"
-                " begins anew at 0)"
-            )
-        bursts = (end - first + (burst - 1)) // burst
-        upto = np.cumsum(bursts)
-        total = int(upto[-1])
-        for begin in range(0, total, _PART):
-            stop = min(total, begin + _PART)
-            address, write = first, part.write
-            if total > len(first) or total > _PART:  # the bursts from `begin` on
-                number = np.arange(begin, stop)
-                which = np.searchsorted(upto, number, "right")
-                address = first[which] + (number - upto[which] + bursts[which]) * burst
-                write = part.write[which]
+        _check(source, part, END if wrap else device.capacity)
+        for address, write in _bursts(part, burst):
             if wrap:
-                address = address % device.capacity
-            yield Extents(address, sizes[: stop - begin], write)
+                address %= min(device.capacity, END)
+            yield Extents(address, sizes[: len(address)], write)
+
+
+def _bursts(part: Accesses, burst: int) -> Iterator[tuple[I64, I64]]:
+    """Address and write of every burst that the accesses touch, `_PART` at a time."""
+    first = part.address & -burst
+    if not part.size.any() and len(first) <= _PART:
+        yield first, part.write
+        return
+    upto = np.cumsum((part.address + np.maximum(part.size, 1) - first + (burst - 1)) // burst)
+    for begin in range(0, int(upto[-1]), _PART):
+        number = np.arange(begin, min(begin + _PART, upto[-1]))
+        which = np.searchsorted(upto, number, "right")
+        before = np.append(0, upto)[which]
+        yield first[which] + (number - before) * burst, part.write[which]
+
+
+def _check(source: str, part: Accesses, capacity: int) -> None:
+    if part.address.min() < 0:
+        index = int(np.argmax(part.address < 0))
+        raise InputError(
+            f"{source}: {part.where(index)}: address {part.address[index]} is below zero"
+        )
+    if part.address.max() <= capacity - max(int(part.size.max()), 1):
+        return
+    beyond = part.address > capacity - np.maximum(part.size, 1)
+    if beyond.any():
+        index = int(np.argmax(beyond))
+        raise InputError(
+            f"{source}: {part.where(index)}: address {part.address[index]:#x} is beyond the"
+            f" memory's {capacity:#x} bytes (more channels hold more: --channels; --wrap begins anew"
+            " at 0)"
+        )
 
 
 def _cut(extents: Extents) -> Iterator[Extents]:

@@ -181,11 +181,40 @@ class MemoryConfig:
                 f" {spec.organization.channel_bytes} B"
             )
         self.policy(posted_writes=True)
+        self._check_refresh()
         if self.interleave and maps.places_channel(self.mapping or spec.mapping):
             raise InputError(
                 f"interleave: {self.interleave} B: the map places the channel (Ch); leave one out"
             )
         return maps.parse(self.mapping or spec.mapping, spec, self.channels)
+
+    def _check_refresh(self) -> None:
+        """InputError where refreshes are due faster than banks and command bus allow: no request
+        would ever be served."""
+        organization, refresh = self.spec.organization, self.spec.refresh
+        buses = organization.pseudo_channels
+        banks = organization.ranks * organization.bank_groups * organization.banks
+        if buses * banks > kernel.RING // 2:
+            raise InputError(
+                f"organization: {buses * banks} banks in a channel: {kernel.RING // 2} at most"
+            )
+        where = f"refresh: {self.refresh!r}: refresh."
+        if self.refresh == "all-bank":
+            scopes = buses * (1 if self.spec.protocol == "hbm" else organization.ranks)
+            if refresh.nREFI <= scopes:
+                raise InputError(
+                    f"{where}nREFI = {refresh.nREFI} must exceed {scopes}, the commands of a refresh"
+                )
+        elif self.refresh != "none":
+            least = max(refresh.nPBR2PBR, buses)
+            if refresh.nREFIpb <= least:
+                name = "nPBR2PBR" if least == refresh.nPBR2PBR else "pseudo_channels"
+                raise InputError(f"{where}nREFIpb = {refresh.nREFIpb} must exceed {name} = {least}")
+            if refresh.nRFCpb >= refresh.nREFIpb * banks:
+                raise InputError(
+                    f"{where}nRFCpb = {refresh.nRFCpb} must be below nREFIpb x banks ="
+                    f" {refresh.nREFIpb} x {banks}"
+                )
 
 
 class Memory:

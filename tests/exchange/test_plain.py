@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmsim.errors import InputError
@@ -60,6 +60,7 @@ def words(draw):
 
 
 @pytest.mark.parametrize("block", [64, 1 << 20])
+@settings(deadline=None)  # the first example may compile the parser
 @given(
     lines=st.lists(words(), max_size=12),
     ends=st.sampled_from(["\n", "\r\n"]),

@@ -1,12 +1,16 @@
 import csv
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hmsim.config.memory import load_memory
+from hmsim.config.base import load
+from hmsim.config.memory import MemorySpec, load_memory
 from hmsim.errors import InputError
 from hmsim.exchange.plain import read_trace
 from hmsim.memory.address_trace import format_table, replay_trace
@@ -129,6 +133,73 @@ def test_wrong_calls(how, said):
         replay_trace(sequential(4), **{"memory": "hbm3-6400", **how})
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("refresh", "changes", "said"),
+    [
+        ("per-bank", {"nREFIpb": 6}, "refresh.nREFIpb = 6 must exceed nPBR2PBR = 8"),
+        ("per-bank", {"nREFIpb": 8}, "refresh.nREFIpb = 8 must exceed nPBR2PBR = 8"),
+        ("per-bank", {"nREFIpb": 2, "nPBR2PBR": 1}, "must exceed pseudo_channels = 2"),
+        ("per-bank-blocking", {"nREFIpb": 9, "nRFCpb": 288},
+         "refresh.nRFCpb = 288 must be below nREFIpb x banks = 9 x 32"),
+        ("all-bank", {"nREFI": 2, "nRFCab": 1}, "refresh.nREFI = 2 must exceed 2"),
+    ],
+)  # fmt: skip
+def test_refreshes_that_leave_no_time_are_refused(refresh, changes, said):
+    spec = load_memory("hbm3-6400")
+    spec = spec.model_copy(update={"refresh": spec.refresh.model_copy(update=changes)})
+    with pytest.raises(InputError, match=said) as error:
+        replay_trace(sequential(400), spec, refresh=refresh)
+    assert "\n" not in str(error.value)
+    assert replay_trace(sequential(400), spec, refresh="none").requests == 400
+
+
+@pytest.mark.parametrize("name", ["hbm3-6400", "lpddr5-6400"])
+@pytest.mark.parametrize("refresh", ["all-bank", "per-bank", "per-bank-blocking"])
+@pytest.mark.parametrize("gap", [1, 3, 30])
+def test_refreshes_that_leave_little_time_are_served(name, refresh, gap):
+    spec = load_memory(name)
+    banks = spec.organization.ranks * spec.organization.bank_groups * spec.organization.banks
+    least = max(spec.refresh.nPBR2PBR, spec.refresh.nRFCpb // banks)
+    tight = {"nREFI": spec.refresh.nRFCab + gap, "nREFIpb": least + gap}
+    spec = spec.model_copy(update={"refresh": spec.refresh.model_copy(update=tight)})
+    address = np.random.default_rng(gap).integers(0, 1 << 20, 200) * 32
+    trace = (address, (address // 32 % 3 == 0).astype(np.int64))
+    assert replay_trace(trace, spec, refresh=refresh).requests == 200
+
+
+@pytest.mark.parametrize("clock", [1, "2 us", "1 ps", "inf"])
+def test_a_clock_that_no_dram_has_is_refused(clock):
+    plain = load_memory("hbm3-6400").model_dump() | {"tCK": clock}
+    with pytest.raises(InputError, match=r"mine\.toml: tCK: .*(0.01 ns to 1 µs|finite)"):
+        load(MemorySpec, plain, "mine.toml")
+
+
+def test_a_channel_of_too_many_banks_is_refused():
+    spec = load_memory("hbm3-6400")
+    many = spec.organization.model_copy(update={"ranks": 8, "bank_groups": 16, "banks": 16})
+    with pytest.raises(InputError, match="4096 banks in a channel: 256 at most"):
+        replay_trace(sequential(4), spec.model_copy(update={"organization": many}))
+
+
+def test_a_kernel_hears_an_interrupt(tmp_path):
+    """Amid one call of a kernel that takes a minute: refreshes of idle time, one by one for a log."""
+    script = tmp_path / "long.py"
+    script.write_text(
+        "import os, signal, threading\n"
+        "import numpy as np\n"
+        "from hmsim.memory.address_trace import replay_trace\n"
+        "threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "trace = np.arange(4) * 32, np.zeros(4, np.int64)\n"
+        "replay_trace(trace, 'hbm3-6400', load=1e-9, commands='c.csv')\n"
+    )
+    began = time.monotonic()
+    ended = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode != 0
+    assert ended.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert time.monotonic() - began < 60
+    assert not (tmp_path / "c.csv").exists()
 
 
 def test_result_adds_up_and_prints():

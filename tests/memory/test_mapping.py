@@ -1,4 +1,6 @@
+import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,3 +164,27 @@ def test_a_system_says_by_its_interleave_which_channel():
     side = load_system("gh200-96gb").hbm
     with pytest.raises(InputError, match="Ch: in a system interleave says which channel"):
         MemoryConfig.of(side.model_copy(update={"mapping": "Ch6 " + PLAIN}))
+
+
+def test_named_maps_are_spread_over_channels_as_by_ramulator():
+    from scripts.validate_memory import PRESET, stream
+
+    with open(Path(__file__).parents[1] / "references/dram_channels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 36
+    streams = {}
+    for row in rows:
+        channels, kind = int(row["channels"]), row["kind"]
+        if kind not in streams:
+            streams[kind] = stream(kind, int(row["requests"]), channels)
+        config = MemoryConfig(
+            load_memory(PRESET[row["std"]]), channels, row["mapper"], int(row["interleave"])
+        )
+        memory = Memory(config)
+        result = replay_trace(
+            streams[kind], config.spec, channels, row["mapper"], config.interleave
+        )
+        tick = memory.tick_s
+        assert round(result.seconds / tick, 3) == int(row["ticks"]), row
+        latency = result.mean_read_latency_ns * 1e-9 / tick
+        assert latency == pytest.approx(float(row["lat_ctrl_mean_ticks"]), abs=2e-5), row
