@@ -156,12 +156,13 @@ def _variables(traffic: Traffic, resident: I64) -> dict[str, np.ndarray]:
     promotions = each(traffic.promotion_hbm, traffic.promotion_dram)
     demotions = each(traffic.demotion_hbm, traffic.demotion_dram)
     rows, time_s = len(resident), traffic.time_s[:, None]
-    reads = (attention + weights) / 1e9
+    reads = (attention + weights).astype(np.float64)
+    bandwidth = np.divide(reads, time_s, out=np.zeros_like(reads), where=time_s > 0) / 1e9
     return {
         "time_s": traffic.time_s,
         "attention_read_bytes": attention,
         "weight_read_bytes": weights,
-        "read_bandwidth_GBps": np.divide(reads, time_s, out=np.zeros_like(reads), where=time_s > 0),
+        "read_bandwidth_GBps": bandwidth,
         "append_write_bytes": appends,
         "promotion_bytes": promotions,
         "demotion_bytes": demotions,
