@@ -11,6 +11,14 @@ class InputError(ValueError):
     """
 
 
+class PolicyError(InputError):
+    """A mistake of one policy of a run, which the others have no part in; `policy` names it."""
+
+    def __init__(self, line: str, policy: str):
+        super().__init__(line)
+        self.policy = policy
+
+
 class ProgramError(RuntimeError):
     """A result that contradicts itself: hmsim is wrong, not what the user gave.
 

@@ -202,7 +202,7 @@ class WorkloadSpec(Strict):
     model: ModelChoice = "llama-3.1-8b"
     """What a token leaves and a step reads: a model preset's name, or a table of the same keys."""
     layers: Layers | None = None
-    """Number of layers; the model's unless given."""
+    """Layers that are decoded; the model's unless given. Weights of all of them stay in HBM."""
     block_tokens: Tokens = 1
     """Tokens of a block."""
     index_bytes: BytesOrZero = 0.0

@@ -150,18 +150,9 @@ class ResultFile:
         """Everything in the file as a dataset. Needs xarray: `pip install 'hmsim[xarray]'`.
 
         Returns:
-            A dataset with the dimensions policy, step and memory, and a unit on every variable. It
-            has one variable more than the file: `read_bandwidth_GBps` [policy, step, memory], see
-            `bandwidth`.
+            A dataset with the dimensions policy, step and memory, and a unit on every variable.
         """
-        data = hdf5.as_xarray(self.path)
-        meaning = "attention and weight reads of a memory over the step's time"
-        data["read_bandwidth_GBps"] = (
-            ("policy", "step", "memory"),
-            self.bandwidth(),
-            {"units": "GB/s", "long_name": meaning},
-        )
-        return data
+        return hdf5.as_xarray(self.path)
 
     def to_dataframe(self) -> "pandas.DataFrame":
         """The totals as a table. Needs pandas, which xarray brings: `pip install 'hmsim[xarray]'`.

@@ -44,6 +44,9 @@ STEP_VARIABLES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "time_s": ((), "f8", "s", "analytic time of the step"),
     "attention_read_bytes": (("memory",), "i8", "byte", "KV blocks read by attention"),
     "weight_read_bytes": (("memory",), "i8", "byte", "weights read"),
+    "read_bandwidth_GBps": (
+        ("memory",), "f8", "GB/s", "attention and weight reads of the memory over the step's time"
+    ),
     "append_write_bytes": (("memory",), "i8", "byte", "new KV written"),
     "promotion_bytes": (("memory",), "i8", "byte", "blocks moved to HBM: HBM writes, DRAM reads"),
     "demotion_bytes": (("memory",), "i8", "byte", "blocks moved to DRAM: HBM reads, DRAM writes"),

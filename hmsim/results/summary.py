@@ -188,6 +188,12 @@ def notes(record: Record) -> list[str]:
             f"warm-up: {attributes['workload_warmup_steps']:,} steps before these, simulated and "
             "not counted"
         )
+    if "workload_model_layers" in attributes:
+        lines.append(
+            f"layers: {attributes['workload_layers']:,} of the model's "
+            f"{attributes['workload_model_layers']:,} are decoded; the weights of all of them stay "
+            f"in HBM, {show_bytes(attributes['workload_resident_bytes'])}"
+        )
     lines += _too_short(record)
     if "wall_s" in attributes:
         lines.append(f"the whole run took {show_seconds(attributes['wall_s'])} of wall time")

@@ -7,14 +7,17 @@ kernels as they come by.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 
+from hmsim.config.model import resolve_model
 from hmsim.config.run import RunSpec, data_files
+from hmsim.config.workload import WorkloadSpec
+from hmsim.errors import InputError, PolicyError
 from hmsim.memory.timing import tick_seconds
 from hmsim.memory.warm import WarmUp
 from hmsim.placement.latency import Groups, analytic_rates, peak_bandwidth, pin_rates
@@ -59,7 +62,10 @@ def _execute(
 ) -> Ran:  # fmt: skip
     began = time.perf_counter()
     options = spec.policies.options
-    chosen = [make_policy(name, options.get(name), allow_plugins) for name in spec.policies.names]
+    chosen = []
+    for name in spec.policies.names:
+        with _blaming(name):
+            chosen.append(make_policy(name, options.get(name), allow_plugins))
     check_memories(spec.system)
     whole = open_workload(spec.workload)
     workload = Counted(whole, spec.workload.warmup)
@@ -71,7 +77,8 @@ def _execute(
     sampling = Sampling(spec.replay.sample, barriers)
     tracks = []
     for policy in chosen:
-        run = policy.start(whole, capacity, rates, variant, barrier)
+        with _blaming(policy.name):
+            run = policy.start(whole, capacity, rates, variant, barrier)
         memories = _memories(spec, workload, warm_up)
         tracks.append(Track(policy, run, geometry, sampling, memories))
     ahead = max((track.policy.ahead_tokens for track in tracks), default=0)
@@ -89,7 +96,7 @@ def _execute(
         with overlap.pool() as pool:
             for window, counts in overlap.ahead(_windows(whole, workload.warmup, ahead, most_rows)):
                 if not counts:
-                    for warmed in [pool.submit(track.warm_up, window) for track in tracks]:
+                    for warmed in [pool.submit(_warm_up, track, window) for track in tracks]:
                         warmed.result()
                     progress(window.rows)
                     continue
@@ -99,7 +106,7 @@ def _execute(
                 tokens += _decoded(workload, steps)
                 own = workload.own(steps)
                 certified = pool.submit(certifier.feed, own, groups)
-                done = [pool.submit(track.window, window, groups) for track in tracks]
+                done = [pool.submit(_window, track, window, groups) for track in tracks]
                 for policy_row, future in enumerate(done):
                     variables = future.result()
                     if writer is not None:
@@ -117,6 +124,25 @@ def _execute(
         if writer is not None:
             writer.finish(record, certifier.history)
     return Ran(workload, token_steps, tokens, outcomes, bounds, record)
+
+
+@contextmanager
+def _blaming(policy: str) -> Iterator[None]:
+    """What is wrong meanwhile is wrong with this policy alone."""
+    try:
+        yield
+    except InputError as error:
+        raise PolicyError(str(error), policy) from None
+
+
+def _warm_up(track: Track, window: Window) -> None:
+    with _blaming(track.policy.name):
+        track.warm_up(window)
+
+
+def _window(track: Track, window: Window, groups: Groups) -> dict[str, np.ndarray]:
+    with _blaming(track.policy.name):
+        return track.window(window, groups)
 
 
 def _windows(
@@ -172,6 +198,7 @@ def _attributes(spec: RunSpec, workload: Counted) -> dict[str, Any]:
         "workload_steps": geometry.steps,
         "workload_warmup_steps": workload.warmup,
         "workload_layers": geometry.layers,
+        **_cut_short(spec.workload, geometry),
         "workload_sequences": geometry.sequences,
         "workload_block_bytes": geometry.block_bytes,
         "workload_tokens_per_block": geometry.tokens_per_block,
@@ -191,6 +218,18 @@ def _attributes(spec: RunSpec, workload: Counted) -> dict[str, Any]:
         "numba": numba.__version__,
         "numpy": np.__version__,
     }
+
+
+def _cut_short(spec: WorkloadSpec, geometry: Geometry) -> dict[str, float]:
+    """Of a model of which only some layers are decoded: all of its layers, and what is resident."""
+    if spec.trace is not None or spec.layers is None:
+        return {}
+    layers = resolve_model(spec.model).layers
+    if layers == spec.layers:
+        return {}
+    return {
+        "workload_model_layers": layers, "workload_resident_bytes": float(geometry.resident_bytes),
+    }  # fmt: skip
 
 
 def _writer(

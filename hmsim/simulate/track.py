@@ -155,11 +155,14 @@ def _variables(traffic: Traffic, resident: I64) -> dict[str, np.ndarray]:
     appends = each(traffic.append_hbm, traffic.append_dram)
     promotions = each(traffic.promotion_hbm, traffic.promotion_dram)
     demotions = each(traffic.demotion_hbm, traffic.demotion_dram)
-    rows = len(resident)
+    rows, time_s = len(resident), traffic.time_s[:, None]
+    reads = (attention + weights).astype(np.float64)
+    bandwidth = np.divide(reads, time_s, out=np.zeros_like(reads), where=time_s > 0) / 1e9
     return {
         "time_s": traffic.time_s,
         "attention_read_bytes": attention,
         "weight_read_bytes": weights,
+        "read_bandwidth_GBps": bandwidth,
         "append_write_bytes": appends,
         "promotion_bytes": promotions,
         "demotion_bytes": demotions,

@@ -162,13 +162,19 @@ class _Run:
                 self._record(task, {"error": error})
 
     def _record(self, task: Task, answer: worker.Answer) -> None:
-        """A task's answer, as an entry for each of its points."""
+        """A task's answer, as an entry for each of its points.
+
+        A point some of whose policies failed has both: a report of the others, and an error.
+        """
+        labels, failed = task.spec.policies.names, answer.get("failed", {})
         for name, policies in task.wanted.items():
             own = answer
             if "report" in answer:
-                by_place = list(answer["report"]["policies"].values())
-                picked = {label: by_place[place] for place, label in policies}
-                own = {"report": answer["report"] | {"policies": picked}}
+                found = answer["report"]["policies"]
+                picked = {own: found[labels[at]] for at, own in policies if labels[at] in found}
+                lines = [failed[labels[at]] for at, _ in policies if labels[at] in failed]
+                own = {"report": answer["report"] | {"policies": picked}} if picked else {}
+                own |= {"error": "; ".join(dict.fromkeys(lines))} if lines else {}
             self._enter(name, self._changes.pop(name), own)
             self.computed += 1
 

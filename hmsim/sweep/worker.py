@@ -8,9 +8,11 @@ import traceback
 from typing import Any
 
 from hmsim.config.run import RunSpec
-from hmsim.errors import InputError
+from hmsim.errors import InputError, PolicyError
 
-Answer = dict[str, Any]  # {"report": ...}, or {"error": one line, "traceback": ...}
+# {"report": ...}, with {"failed": {policy: one line}} where some of the policies failed; or
+# {"error": one line}, with {"traceback": ...} of what nobody expected.
+Answer = dict[str, Any]
 
 
 def prepare() -> None:
@@ -20,19 +22,32 @@ def prepare() -> None:
 
 
 def run(spec: RunSpec, allow_plugins: bool = False) -> Answer:
-    """The report of a run (see `hmsim.results.summary`), or what went wrong."""
+    """The report of a run (see `hmsim.results.summary`), or what went wrong.
+
+    A policy that fails fails alone: the others run again without it.
+    """
     if "numba" not in sys.modules:
         os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # workers are the parallelism
     from hmsim.results import summary
     from hmsim.simulate.run import execute
 
-    try:
-        ran = execute(spec, None, allow_plugins=allow_plugins)
-        return {"report": summary.as_dict(ran.record)}
-    except InputError as error:
-        return {"error": str(error)}
-    except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    failed: dict[str, str] = {}
+    while True:
+        try:
+            ran = execute(spec, None, allow_plugins=allow_plugins)
+            return {"report": summary.as_dict(ran.record)} | ({"failed": failed} if failed else {})
+        except PolicyError as error:
+            failed[error.policy] = str(error)
+            left = [name for name in spec.policies.names if name not in failed]
+            if not left:
+                return {"error": "; ".join(dict.fromkeys(failed.values()))}
+            policies = spec.policies.model_copy(update={"names": left})
+            spec = spec.model_copy(update={"policies": policies})
+        except InputError as error:
+            return {"error": str(error)}
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            return {"error": text, "traceback": traceback.format_exc()}
 
 
 def _follow_parent() -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hmsim.config.memory import LinkSpec, load_memory
+from hmsim.config.run import resolve
 from hmsim.errors import InputError
 from hmsim.memory.address_trace import REASONS
 from hmsim.memory.device import Extents, MemoryConfig
@@ -134,3 +135,14 @@ def test_wrong_calls():
         chip("fast")
     with pytest.raises(InputError, match="outstanding"):
         chip(outstanding=0)
+
+
+def test_a_gpu_with_half_of_grace_is_the_preset_with_half_of_its_channels():
+    """As docs/memory.md says to set it."""
+    half = ["dram.channels=16", "dram.bandwidth=256GB/s", "dram.capacity=240GB"]
+    changes = ["system=gb200", *(f"system.{each}" for each in half)]
+    run = {"system": "gb200", "workload": {"tokens": [64, 64]}}
+    whole, shared = (resolve(run, given, "test").system.dram for given in ([], changes))
+    assert 2 * shared.channels == whole.channels
+    assert 2 * shared.bandwidth == whole.bandwidth
+    assert 2 * shared.capacity == whole.capacity

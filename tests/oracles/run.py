@@ -280,6 +280,11 @@ def variables(job: Job, played: Played) -> dict[str, np.ndarray]:
         "demotion_bytes": [(m.demotion_hbm, m.demotion_dram) for m in played.moved],
     }
     found = {name: np.array(values) for name, values in rows.items()}
+    reads = found["attention_read_bytes"] + found["weight_read_bytes"]
+    found["read_bandwidth_GBps"] = np.array(
+        [[part / (1e9 * s) if s else 0 for part in parts]
+         for parts, s in zip(reads.tolist(), played.time_s, strict=True)]
+    )  # fmt: skip
     found["link_to_gpu_bytes"] = (
         found["attention_read_bytes"] + found["weight_read_bytes"] + found["promotion_bytes"]
     )[:, 1]

@@ -48,6 +48,33 @@ def test_notes_say_where_no_kv_read_goes_to_hbm_and_what_took_how_long():
     assert notes[-1] == "the whole run took 2.5 s of wall time"
 
 
+def test_notes_say_what_a_model_cut_short_keeps_in_hbm():
+    cut = record(kv_hit_rate=[0.5])
+    cut.attributes.update(workload_model_layers=32, workload_resident_bytes=16.06e9)
+    assert (
+        "layers: 2 of the model's 32 are decoded; the weights of all of them stay in HBM, 16.1 GB"
+        in summary.notes(cut)
+    )
+
+
+@pytest.mark.parametrize(
+    ("migrated", "cold", "token_steps", "said"),
+    [
+        (1.0, 0.2, 10, "too short for p0 (20 %): so much of the time is the start"),
+        (1.0, math.nan, 1, "too short for p0: one token says how blocks come in, no more"),
+        (1.0, 0.04, 10, None),
+        (1.0, -0.3, 10, None),
+        (0.0, 0.2, 10, None),  # nothing comes in
+    ],
+)
+def test_notes_say_where_a_run_is_too_short(migrated, cold, token_steps, said):
+    run = record(migrated_bytes=[migrated], cold_share=[cold])
+    run.attributes["workload_token_steps"] = token_steps
+    found = [line for line in summary.notes(run) if line.startswith("too short")]
+    assert len(found) == (said is not None)
+    assert all(line.startswith(said) for line in found)
+
+
 def test_a_file_has_the_names_that_the_json_has():
     report = summary.as_dict(record(total_time_s=[1.0], gap=[0.5], replay_total_time_s=[2.0],
                                     replay_sampled_steps=[3.0]))  # fmt: skip

@@ -64,6 +64,42 @@ def test_every_point_is_what_a_run_gives(tmp_path):
         assert row["total_time_s"] == "" or float(row["total_time_s"]) == float(found.total_time_s)
 
 
+FAILING = TEXT.replace('"static", ', '"static", "authors-sa", ').replace(
+    "layers = 2", "layers = 2\nblock_tokens = 2"
+)
+
+
+def test_a_failing_policy_fails_alone(tmp_path):
+    """The founding authors' strategies take blocks of one token."""
+    swept = sweep(tmp_path, Here(), text=FAILING)
+    assert len(swept.failures) == 4  # two of all policies, as their weights do not fit
+    lines = [failure.error for failure in swept.failures if "weights" not in failure.error]
+    assert len(lines) == 2
+    assert all("authors-sa" in line for line in lines)
+    data = hmsim.open_sweep(tmp_path / "out").sel(capacity=16.001e9).isel(sparsity=[0, 1])
+    assert list(data.policy.values) == ["static", "reactive"]
+    assert np.isfinite(data.total_time_s).all()
+    assert ["authors-sa" in str(each) for each in data.error.values] == [True, True]
+    # And as an axis, where each policy is a point of its own.
+    axis = (
+        FAILING[: FAILING.index("[axes.sparsity]")].replace(
+            "[base.replay]",
+            """
+[axes.policy]
+key = "policies.names"
+values = ["static", "authors-sa", "reactive"]
+
+[base.replay]""",
+        )
+        + '[axes.capacity]\nkey = "system.hbm.capacity"\nvalues = ["16.001 GB"]\n'
+    )
+    (tmp_path / "axis").mkdir()
+    swept = sweep(tmp_path / "axis", Here(), text=axis)
+    assert [failure.changes["policies.names"] for failure in swept.failures] == [["authors-sa"]]
+    data = hmsim.open_sweep(tmp_path / "axis" / "out").isel(capacity=0)
+    assert np.isfinite(data.total_time_s.values).tolist() == [True, False, True]
+
+
 def test_resuming_runs_what_failed_and_nothing_else(tmp_path):
     sweep(tmp_path, Here())
     pool = Here()
