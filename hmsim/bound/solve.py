@@ -53,10 +53,13 @@ SAMPLE_TIME_SHARE = 0.4  # of the time to spend, for the sample. By trial
 GAP_WHERE_PRICES_MISLEAD = 0.05  # above it policies may beat following prices, and are tried
 TOLD_SECONDS = 2.0  # from line to line of progress
 FIRST_MOVES = 500_000  # flips of the first stage's annealing: about 0.2 s. By trial
-# Policies that stand for a schedule where there are too many blocks to anneal.
+# Policies that stand for a schedule where prices mislead, or where none can be found by them.
 CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("static", {}),
     ("lookahead", {"window": 6, "share": 0.5}),
+    ("belady", {}),
+    ("slack", {}),
+    ("lfu", {}),
 )
 
 
@@ -76,6 +79,8 @@ class BoundResult(NamedTuple):
         convergence: The best value after each pass in seconds, of the sample where there is one.
         seconds: When each pass ended, in seconds from the start.
         prices: The prices that prove the bound; None for `milp`.
+        policy: The policy whose schedule takes `achievable_s`, where that is shorter than what
+            follows the prices; None where it is not.
     """
 
     bound_s: float
@@ -89,6 +94,7 @@ class BoundResult(NamedTuple):
     convergence: list[float]
     seconds: list[float]
     prices: Dual | None
+    policy: str | None = None
 
     @property
     def history(self) -> F64:
@@ -255,7 +261,8 @@ def format_table(result: BoundResult) -> str:
         ("wall time", units.show_seconds(result.wall_s)),
     ]
     if result.achievable_s is not None and result.gap is not None:
-        rows.insert(1, ("achievable", units.show_seconds(result.achievable_s)))
+        by = "" if result.policy is None else f", by {result.policy}: prices are no guide here"
+        rows.insert(1, ("achievable", units.show_seconds(result.achievable_s) + by))
         rows.insert(2, ("certified gap", f"{100 * result.gap:.3g} %"))
     return "\n".join(f"{name:<14}{value}" for name, value in rows)
 
@@ -281,6 +288,7 @@ class _Search:
         self.progress = progress
         self._told = self.began
         self._clocks: list[list[float]] = []  # of each Lagrangian
+        self._policy: str | None = None  # whose schedule is the best found
         geometry = workload.geometry
         self.capacity_blocks = capacity_in_blocks(
             capacity, geometry.resident_bytes, geometry.block_bytes, geometry.lanes * geometry.slots
@@ -336,11 +344,13 @@ class _Search:
                 found_s = self._schedule(
                     problem, lagrangian.setting, [best.dual], best.value, moves
                 )
-                achievable = min(achievable, found_s)
+                achievable = self._shorter(achievable, found_s)
             else:
                 cut = self.late if stage else lambda: False  # the first is a schedule at least
                 use, _ = rounded(lagrangian.setting, lagrangian.grid, best.dual, cut)
-                achievable = min(achievable, time_of(lagrangian.setting, use))
+                achievable = self._shorter(achievable, time_of(lagrangian.setting, use))
+            if stage == 0:
+                achievable = self._policies_where_misled(best.value, achievable)
             self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
             met = _gap(best.value, achievable) <= self.gap
             if met or self.late() or (stage > 0 and np.isinf(self.time_s)):
@@ -364,7 +374,7 @@ class _Search:
         if geometry.slots * geometry.steps > GRID_PAIRS:
             value = self._certified(setting, found.dual)
             self.progress(f"bound {value:.6g} s; looking for a schedule")
-            achievable = self._policies_time()
+            achievable = self._policies_time(np.inf)
             return self.result("dual", value, achievable, passes, found.history, found.dual)
 
         everything = self._kept(
@@ -378,9 +388,9 @@ class _Search:
             use, followed = rounded(
                 setting, everything.grid, followed, self.late if k else lambda: False
             )
-            achievable = min(achievable, time_of(setting, use))
-            if k == 0 and _gap(best.value, achievable) > GAP_WHERE_PRICES_MISLEAD:
-                achievable = min(achievable, self._policies_time())
+            achievable = self._shorter(achievable, time_of(setting, use))
+            if k == 0:
+                achievable = self._policies_where_misled(best.value, achievable)
             self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
             if _gap(best.value, achievable) <= self.gap or self.late():
                 break
@@ -431,7 +441,7 @@ class _Search:
         return BoundResult(
             bound_s, achievable, None if achievable is None else _gap(bound_s, achievable),
             method, self.variant, self.barrier, passes, time.perf_counter() - self.began,
-            history, self.seconds()[: len(history)], dual,
+            history, self.seconds()[: len(history)], dual, self._policy,
         )  # fmt: skip
 
     def _lagrangian(self, every: int) -> Lagrangian:
@@ -488,8 +498,20 @@ class _Search:
             lambda found: self.late() or _gap(bound_s, found) <= self.gap,
         )  # fmt: skip
 
-    def _policies_time(self) -> float:
-        """Time of the best of CANDIDATES, by one pass over the workload."""
+    def _shorter(self, achievable: float, found_s: float) -> float:
+        """The shorter of the best time so far and that of a schedule from prices."""
+        if found_s < achievable:
+            self._policy = None
+        return min(achievable, found_s)
+
+    def _policies_where_misled(self, bound_s: float, achievable: float) -> float:
+        """The best time, policies' too where what follows the prices is far from the bound."""
+        if _gap(bound_s, achievable) > GAP_WHERE_PRICES_MISLEAD:
+            return self._policies_time(achievable)
+        return achievable
+
+    def _policies_time(self, achievable: float) -> float:
+        """The best time with that of CANDIDATES, by one pass over the workload."""
         from hmsim.placement import policies
 
         chosen = [policies.make(name, dict(options)) for name, options in CANDIDATES]
@@ -503,7 +525,9 @@ class _Search:
             for k, run in enumerate(taken):
                 counts, _ = run.advance(window)
                 total[k] += run.traffic(counts, groups).time_s.sum()
-        return float(total.min())
+        if total.min() < achievable:
+            self._policy = chosen[int(total.argmin())].name
+        return min(achievable, float(total.min()))
 
 
 def _history(values: list[float], seconds: list[float]) -> F64:

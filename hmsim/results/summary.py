@@ -163,9 +163,10 @@ def notes(record: Record) -> list[str]:
         f"{attributes['peak_bandwidth_GBps']:,.0f} GB/s"
     ]
     if "achievable_s" in bound:
-        lines.append(
-            f"achievable: {show_seconds(bound['achievable_s'])}, by the best schedule found"
-        )
+        times = zip(record.policies, record.totals["total_time_s"], strict=True)
+        by = [name for name, time_s in times if time_s == bound["achievable_s"]]
+        who = f"policy {by[0]}: prices are no guide here" if by else "the best schedule found"
+        lines.append(f"achievable: {show_seconds(bound['achievable_s'])}, by {who}")
     sampled = [each for each in record.totals["replay_sampled_steps"] if not math.isnan(each)]
     if sampled:
         rigorous = {

@@ -58,6 +58,12 @@ def bounds_of(bounds: Bounds, outcome: Outcome) -> tuple[float, float]:
     return bounds.analytic_s, bounds.rigorous_s
 
 
+def achievable_of(found_s: float, outcomes: list[Outcome]) -> float:
+    """Seconds of the fastest legal schedule that the run has seen: the search's, or a policy's."""
+    seen = [o.time_s for o in outcomes if o.is_schedule and o.bound_kind == "variant"]
+    return min([found_s, *seen])
+
+
 def gap(what: str, time_s: float, bound_s: float) -> float:
     """(time - bound) / time, 0 where both are 0; ProgramError where it is negative.
 

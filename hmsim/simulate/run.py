@@ -28,7 +28,7 @@ from hmsim.simulate import overlap
 from hmsim.simulate.certify import Certifier
 from hmsim.simulate.memories import Memories
 from hmsim.simulate.policies import check_memories, make_policy
-from hmsim.simulate.ran import Ran, record_of, traits_of
+from hmsim.simulate.ran import Ran, achievable_of, record_of, traits_of
 from hmsim.simulate.sampling import Sampling
 from hmsim.simulate.track import Track
 from hmsim.workload.open import open_workload
@@ -118,7 +118,7 @@ def _execute(
         bounds, outcomes = certifier.bounds(), [track.outcome() for track in tracks]
         attributes["bound_iterations"] = certifier.iterations
         if certifier.achievable_s is not None:
-            attributes["bound_achievable_s"] = certifier.achievable_s
+            attributes["bound_achievable_s"] = achievable_of(certifier.achievable_s, outcomes)
         attributes["wall_s"] = time.perf_counter() - began
         record = record_of(attributes, outcomes, bounds, token_steps, tokens)
         if writer is not None:

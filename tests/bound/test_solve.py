@@ -198,3 +198,17 @@ def test_improving_never_returns_a_worse_schedule():
     schedule = Schedule(problem, setting)
     all_in_dram = schedule.time_s
     assert improve(schedule, [], 0, 20_000) <= all_in_dram
+
+
+def test_where_prices_mislead_a_policy_stands_for_the_schedule(monkeypatch):
+    rng = np.random.default_rng(8)
+    blocks = random_blocks(rng, steps=60, blocks=1200, lanes=2, births=False)
+    call = (blocks, Rates(20.0, 4.0, 4.0, 5.0), float(200 * blocks.block_bytes))
+    monkeypatch.setattr(solve.anneal, "MAX_PAIRS", 0)
+    followed = bound(*call)
+    assert followed.policy is None
+    monkeypatch.setattr(solve, "time_of", lambda setting, use: 10 * followed.achievable_s)
+    misled = bound(*call)
+    assert misled.policy in dict(solve.CANDIDATES)
+    assert misled.bound_s <= misled.achievable_s < 5 * followed.achievable_s
+    assert f", by {misled.policy}: prices are no guide" in solve.format_table(misled)
