@@ -140,7 +140,7 @@ def test_archives_cut_short(here, capsys):
 def test_accesses_of_impossible_sizes(here, capsys):
     (here / "a.csv").write_text("time_ps,op,address,size\n1,R,0,100000000000000\n")
     call = ["workload", "import", "a.csv", "--from", "csv", "-o", "t.txt"]
-    assert "access 1" in refused(call, here, capsys)
+    assert "line 2" in refused(call, here, capsys)
 
 
 def test_models_and_replays_that_are_no_such_thing(here, capsys):
