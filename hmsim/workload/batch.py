@@ -1,10 +1,9 @@
 """Continuous batching: which sequences decode at which token step, and where their blocks lie.
 
 All layers see the same sequences, so a schedule is of token steps and of the slots of one lane.
-A sequence's blocks (*pages* in this file's names, as other texts on batching call them) have
-*local* numbers 0, 1, ... by position; `run_*` map them to slots, in runs of whole words. A slot is
-never used
-twice, and a block's local number and its slot always agree modulo 64:
+A sequence's blocks have *local* numbers 0, 1, ... by position; `run_*` map them to slots, in runs of
+whole words. A slot is never used twice, and a block's local number and its slot always agree modulo
+64:
 
     local    | 0 .. 63 | 64 .. 127 | 128 .. 150 |           words 0, 1, 2 of the sequence
                   |          |           |
@@ -40,10 +39,10 @@ class Schedule(NamedTuple):
     stop: I64  # [S] one past the last
     seat: I64  # [S] in 0 .. seats - 1, no two sequences at once on the same
     prompt: I64  # [S] tokens before the first step
-    pages: I64  # [S] that the sequence ever has
-    word: I64  # [S + 1] first word of the sequence's bitset over local pages
+    blocks: I64  # [S] that the sequence ever has
+    word: I64  # [S + 1] first word of the sequence's bitset over local blocks
     run_offset: I64  # [S + 1]
-    run_page: I64  # first local page of the run
+    run_block: I64  # first local block of the run
     run_end: I64  # one past its last
     run_shift: I64  # words to add to a local word to get the lane's
     active_offset: I64  # [T + 1]
@@ -61,13 +60,13 @@ class Schedule(NamedTuple):
         none.
         """
         sequence = np.full(self.slots, -1, np.int64)
-        page = np.full(self.slots, -1, np.int64)
+        block = np.full(self.slots, -1, np.int64)
         for s in range(self.start.size - 1, -1, -1):
             for run in range(self.run_offset[s], self.run_offset[s + 1]):
-                pages = np.arange(self.run_page[run], self.run_end[run])
-                sequence[pages + 64 * self.run_shift[run]] = s
-                page[pages + 64 * self.run_shift[run]] = pages
-        return sequence, page
+                blocks = np.arange(self.run_block[run], self.run_end[run])
+                sequence[blocks + 64 * self.run_shift[run]] = s
+                block[blocks + 64 * self.run_shift[run]] = blocks
+        return sequence, block
 
 
 def alike(first: int, last: int, copies: int, block_tokens: int) -> Schedule:
@@ -168,9 +167,9 @@ class _Running(NamedTuple):
     need: int  # tokens, prompt and output
     prompt: int
     start: int
-    first_private: int  # local page
-    base: int  # slot of local page 0, were it private
-    last_page: int  # one past
+    first_private: int  # local block
+    base: int  # slot of local block 0, were it private
+    last_block: int  # one past
     shared: Sequence[int]  # hash ids of the full prefix blocks that it holds
 
 
@@ -185,17 +184,17 @@ class _Plan:
         self.local_words = [0]
         self.sequences: list[
             tuple[int, int, int, int, int]
-        ] = []  # start, stop, seat, prompt, pages
+        ] = []  # start, stop, seat, prompt, blocks
         self.free: list[int] = []  # seats given back
-        self.runs: list[list[tuple[int, int, int]]] = []  # page, end, shift
-        self.prefix: dict[int, list[int]] = {}  # hash id: [slot of its first page, pages, users]
+        self.runs: list[list[tuple[int, int, int]]] = []  # block, end, shift
+        self.prefix: dict[int, list[int]] = {}  # hash id: [slot of its first block, blocks, users]
         self.active: list[list[int]] = []
         self.appends: list[list[tuple[int, int, int]]] = []  # slot, tokens, born
         self.deaths: list[list[int]] = [[]]
         self.alive: list[int] = []
 
-    def first_page(self, i: int) -> int:
-        """The first page that ends within the prompt's i-th hash id, which decides what it holds."""
+    def first_block(self, i: int) -> int:
+        """The first block that ends within the prompt's i-th hash id, which decides what it holds."""
         return i * self.requests.hash_tokens // self.block_tokens
 
     def admit(self, request: int, step: int) -> None:
@@ -203,34 +202,34 @@ class _Plan:
         size = self.block_tokens
         prompt, output = (int(x[request]) for x in (self.requests.prompt, self.requests.output))
         decoded = min(output, self.horizon - step)
-        last_page = -(-(prompt + decoded) // size)
+        last_block = -(-(prompt + decoded) // size)
         full = self.requests.hashes[request][: prompt // self.requests.hash_tokens]
         found = next((i for i, id in enumerate(full) if id not in self.prefix), len(full))
-        private = self.first_page(found)
+        private = self.first_block(found)
         shift = self.words - private // 64
-        self.words += -(-(private % 64 + last_page - private) // 64)
+        self.words += -(-(private % 64 + last_block - private) // 64)
 
         runs: list[tuple[int, int, int]] = []
         for i, id in enumerate(full[:found]):
             entry = self.prefix[id]
             entry[2] += 1
-            page = self.first_page(i)
-            _extend(runs, page, page + entry[1], entry[0] // 64 - page // 64)
-        _extend(runs, private, last_page, shift)
+            block = self.first_block(i)
+            _extend(runs, block, block + entry[1], entry[0] // 64 - block // 64)
+        _extend(runs, private, last_block, shift)
         base = shift * 64
         for i, id in enumerate(full[found:], found):
-            page = self.first_page(i)
-            self.prefix[id] = [base + page, self.first_page(i + 1) - page, 1]
+            block = self.first_block(i)
+            self.prefix[id] = [base + block, self.first_block(i + 1) - block, 1]
 
         sequence = len(self.sequences)
         seat = self.free.pop() if self.free else len(self.running)
-        self.sequences.append((step, step + decoded, seat, prompt, last_page))
+        self.sequences.append((step, step + decoded, seat, prompt, last_block))
         self.runs.append(runs)
-        self.local_words.append(self.local_words[-1] + -(-last_page // 64))
+        self.local_words.append(self.local_words[-1] + -(-last_block // 64))
         self.running.append(
             _Running(
                 request, sequence, seat, step + decoded, prompt + output,
-                prompt, step, private, base, last_page, full,
+                prompt, step, private, base, last_block, full,
             )
         )  # fmt: skip
         self.tokens += prompt + output
@@ -241,7 +240,7 @@ class _Plan:
         appends: list[tuple[int, int, int]] = []
         for run in self.running:
             token = run.prompt + step - run.start
-            page = token // size
+            block = token // size
             if step == run.start:
                 prompt = [
                     (run.base + p, min(size, run.prompt - p * size), 1)
@@ -251,8 +250,8 @@ class _Plan:
                     self.alive += [slot for slot, _, _ in prompt]
                 else:
                     appends += prompt
-            slot = run.base + page
-            if appends and appends[-1][0] == slot:  # the last prompt page, born this step
+            slot = run.base + block
+            if appends and appends[-1][0] == slot:  # the last prompt block, born this step
                 appends[-1] = (slot, appends[-1][1] + 1, 1)
             else:
                 appends.append((slot, 1, int(token % size == 0)))
@@ -261,15 +260,15 @@ class _Plan:
         self.deaths.append([])
 
     def retire(self, step: int) -> list[int]:
-        """Let go of the sequences that ended, and say whose they were; a shared page dies with its
+        """Let go of the sequences that ended, and say whose they were; a shared block dies with its
         last user."""
         ended = [run for run in self.running if run.end <= step]
         for run in ended:
             self.running.remove(run)
             self.free.append(run.seat)
             self.tokens -= run.need
-            private = self.first_page(len(run.shared))
-            dead = list(range(run.base + private, run.base + run.last_page))
+            private = self.first_block(len(run.shared))
+            dead = list(range(run.base + private, run.base + run.last_block))
             for id in run.shared:
                 entry = self.prefix[id]
                 entry[2] -= 1
@@ -280,7 +279,7 @@ class _Plan:
         return [run.request for run in ended]
 
     def finish(self, steps: int) -> Schedule:
-        start, stop, seat, prompt, pages = np.array(self.sequences, np.int64).T.copy()
+        start, stop, seat, prompt, blocks = np.array(self.sequences, np.int64).T.copy()
         run_offset, runs = _csr(self.runs, 3)
         append_offset, appends = _csr(self.appends, 3)
         active_offset, active = _csr([[(s,) for s in row] for row in self.active], 1)
@@ -299,10 +298,10 @@ class _Plan:
             stop=stop,
             seat=seat,
             prompt=prompt,
-            pages=pages,
+            blocks=blocks,
             word=np.array(self.local_words, np.int64),
             run_offset=run_offset,
-            run_page=runs[0],
+            run_block=runs[0],
             run_end=runs[1],
             run_shift=runs[2],
             active_offset=active_offset,
@@ -317,12 +316,12 @@ class _Plan:
         )
 
 
-def _extend(runs: list[tuple[int, int, int]], page: int, end: int, shift: int) -> None:
-    """Add pages `page .. end - 1`, joined to the last run where they continue it."""
+def _extend(runs: list[tuple[int, int, int]], block: int, end: int, shift: int) -> None:
+    """Add blocks `block .. end - 1`, joined to the last run where they continue it."""
     if runs and runs[-1][2] == shift:
         runs[-1] = (runs[-1][0], end, shift)
-    elif end > page:
-        runs.append((page, end, shift))
+    elif end > block:
+        runs.append((block, end, shift))
 
 
 def _csr(rows: Sequence[Sequence[tuple[int, ...]]], width: int) -> tuple[I64, I64]:

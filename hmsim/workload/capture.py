@@ -1,7 +1,7 @@
-"""Traces of real models: which pages sparse attention would read while a Hugging Face model decodes.
+"""Traces of real models: which blocks sparse attention would read while a Hugging Face model decodes.
 
 Needs the extra `hmsim[capture]`. The model decodes with its own full attention; beside it every
-layer's query and keys are ranked by page, and the best pages of each layer are recorded.
+layer's query and keys are ranked by block, and the best blocks of each layer are recorded.
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from hmsim.workload.capture import capture
@@ -31,25 +31,25 @@ _NAME = "hmsim_capture"
 
 
 def exact(query: torch.Tensor, key: torch.Tensor, scaling: float, size: int) -> torch.Tensor:
-    """Attention mass of each page, mean over heads: query [B, H, D], key [B, G, N, D] -> [B, P].
+    """Attention mass of each block, mean over heads: query [B, H, D], key [B, G, N, D] -> [B, P].
 
-    The last key is the new token's own: it takes its share of the mass and is in no page.
+    The last key is the new token's own: it takes its share of the mass and is in no block.
     """
     groups = query.shape[1] // key.shape[1]
     logits = query[:, :, None] @ key.repeat_interleave(groups, dim=1).transpose(-1, -2)
     mass = torch.softmax(logits[:, :, 0].float() * scaling, dim=-1).mean(dim=1)
-    return _pages(mass[:, :-1], size, 0.0).sum(dim=-1)
+    return _blocks(mass[:, :-1], size, 0.0).sum(dim=-1)
 
 
 def quest(query: torch.Tensor, key: torch.Tensor, scaling: float, size: int) -> torch.Tensor:
-    """Quest's bound on the logits in each page, mean over heads (arXiv 2406.10774); as `exact`.
+    """Quest's bound on the logits in each block, mean over heads (arXiv 2406.10774); as `exact`.
 
-    From the least and largest element of the keys of a page, channel by channel.
+    From the least and largest element of the keys of a block, channel by channel.
     """
     groups = query.shape[1] // key.shape[1]
     across = key[:, :, :-1].float().transpose(-1, -2)  # [B, G, D, N - 1]
-    least = _pages(across, size, torch.inf).amin(dim=-1).repeat_interleave(groups, dim=1)
-    most = _pages(across, size, -torch.inf).amax(dim=-1).repeat_interleave(groups, dim=1)
+    least = _blocks(across, size, torch.inf).amin(dim=-1).repeat_interleave(groups, dim=1)
+    most = _blocks(across, size, -torch.inf).amax(dim=-1).repeat_interleave(groups, dim=1)
     channel = query.float()[..., None]
     return torch.maximum(channel * least, channel * most).sum(dim=2).mean(dim=1) * scaling
 
@@ -72,7 +72,7 @@ def capture(
     """Decode `steps` tokens greedily after the prompts and write what would be read to `path`.
 
     input_ids [B, n]: prompts of one length, one sequence each. At every decode step and layer the
-    best `budget` // `block_tokens` pages of each sequence by `rule` (a key of RULES) are read.
+    best `budget` // `block_tokens` blocks of each sequence by `rule` (a key of RULES) are read.
     Raises InputError for a rule, a budget or a prompt that cannot be.
     """
     if rule not in RULES:
@@ -96,17 +96,17 @@ def capture(
 
 
 class _Record:
-    """What the hooked attention sees: pages read, step by step and layer by layer."""
+    """What the hooked attention sees: blocks read, step by step and layer by layer."""
 
-    def __init__(self, rule: Callable[..., torch.Tensor], size: int, pages: int) -> None:
-        self.rule, self.size, self.pages = rule, size, pages
+    def __init__(self, rule: Callable[..., torch.Tensor], size: int, blocks: int) -> None:
+        self.rule, self.size, self.blocks = rule, size, blocks
         self.read: list[list[I64]] = []  # [step * layers + layer][sequence]
         self.entry_bytes = 0  # of a token and layer
 
     def see(self, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
         """One decode step of one layer: query [B, H, 1, D], key [B, G, N, D]."""
         score = self.rule(query[:, :, 0], key, scaling, self.size)
-        best = score.topk(min(self.pages, score.shape[1]), dim=1).indices
+        best = score.topk(min(self.blocks, score.shape[1]), dim=1).indices
         self.read.append([np.sort(row).astype(np.int64) for row in best.cpu().numpy()])
         self.entry_bytes = 2 * key.shape[1] * key.shape[3] * key.element_size()
 
@@ -134,8 +134,8 @@ def _attention(model: Any, record: _Record) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def _pages(values: torch.Tensor, size: int, fill: float) -> torch.Tensor:
-    """The last axis cut into pages of `size`, the last one filled up: [.., N] -> [.., P, size]."""
+def _blocks(values: torch.Tensor, size: int, fill: float) -> torch.Tensor:
+    """The last axis cut into blocks of `size`, the last one filled up: [.., N] -> [.., P, size]."""
     missing = -values.shape[-1] % size
     return torch.nn.functional.pad(values, (0, missing), value=fill).unflatten(-1, (-1, size))
 
@@ -153,18 +153,20 @@ def _write(
     path: Path, record: _Record, batch: int, first: int, steps: int, layers: int, weights: float,
     resident: float, rule: str,
 ) -> None:  # fmt: skip
-    """Blocks are numbered by layer, sequence, page, so that a step's are ascending."""
+    """Blocks are numbered by layer, sequence and position, so that a step's are ascending."""
     size, entry = record.size, record.entry_bytes
     width = -(-(first + steps) // size)
     layer, rest = np.divmod(np.arange(layers * batch * width), batch * width)
-    sequence, page = np.divmod(rest, width)
-    start = page * size
+    sequence, block = np.divmod(rest, width)
+    start = block * size
     birth = np.where(start < first, -1, (start - first) * layers + layer)
     total = steps * layers
     step_token, step_layer = np.divmod(np.arange(total), layers)
     base = (step_layer[:, None] * batch + np.arange(batch)) * width
     reads = [
-        base[step, s] + pages for step, row in enumerate(record.read) for s, pages in enumerate(row)
+        base[step, s] + blocks
+        for step, row in enumerate(record.read)
+        for s, blocks in enumerate(row)
     ]
     lengths = np.array([sum(map(len, row)) for row in record.read])
     slab = Slab(
@@ -185,9 +187,9 @@ def _write(
         layers=layers,
         sequences=batch,
         resident_bytes=resident,
-        title=f"captured, {rule}, {record.pages * size} tokens",
+        title=f"captured, {rule}, {record.blocks * size} tokens",
         created_by=f"hmsim {hmsim.__version__}",
     )
     write_trace(
-        path, header, Blocks(layer, sequence, page, birth, np.full_like(birth, total)), [slab]
+        path, header, Blocks(layer, sequence, block, birth, np.full_like(birth, total)), [slab]
     )

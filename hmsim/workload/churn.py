@@ -1,4 +1,4 @@
-"""The churn selection: a read set that slides along the context, page by page."""
+"""The churn selection: a read set that slides along the context, block by block."""
 
 import numpy as np
 
@@ -11,20 +11,20 @@ from hmsim.workload.steps import I64, U64
 class Churn:
     """Read sets of the founding paper's churn process, one chunk of token steps after another.
 
-    With N pages that hold the past tokens, k = round((1 - sparsity)(N - 1)) of them are read, and
+    With N blocks that hold the past tokens, k = round((1 - sparsity)(N - 1)) of them are read, and
     new ones come from the newest part of the context, floor((1 - th)(N - 1)) .. N - 1, where
     th = min(1, (1 - sparsity) + reach * sparsity). Each step grows the set to k and then swaps a
-    uniform 0 .. floor(drift * k) pages: the oldest leave, new ones are drawn from outside the set.
+    uniform 0 .. floor(drift * k) blocks: the oldest leave, new ones are drawn from outside the set.
     Source: arXiv 2508.13231 and its authors' simulator.
     """
 
     def __init__(
         self, schedule: Schedule, lanes: int, sparsity: float, drift: float, reach: float, seed: int
     ) -> None:
-        pages = np.arange(int(schedule.pages.max(initial=0)) + 1)
+        blocks = np.arange(int(schedule.blocks.max(initial=0)) + 1)
         newest = min(1.0, (1 - sparsity) + reach * sparsity)
-        self.quota: I64 = np.rint((1 - sparsity) * np.maximum(pages - 1, 0)).astype(np.int64)
-        self.oldest: I64 = np.floor((1 - newest) * np.maximum(pages - 1, 0)).astype(np.int64)
+        self.quota: I64 = np.rint((1 - sparsity) * np.maximum(blocks - 1, 0)).astype(np.int64)
+        self.oldest: I64 = np.floor((1 - newest) * np.maximum(blocks - 1, 0)).astype(np.int64)
         self.schedule, self.drift, self.seed = schedule, drift, seed
         self.state: U64 = np.zeros((lanes, int(schedule.word[-1])), np.uint64)
         self.size: I64 = np.zeros((lanes, schedule.start.size), np.int64)

@@ -1,6 +1,6 @@
-"""The founding paper's churn process, on bitsets over a sequence's pages.
+"""The founding paper's churn process, on bitsets over a sequence's blocks.
 
-A step keeps most of its read set, so what a step costs is the pages that change and a copy of the
+A step keeps most of its read set, so what a step costs is the blocks that change and a copy of the
 set. Random numbers are a hash of (seed, lane, sequence, token, draw): no state is carried, and
 lanes can be made in any order.
 """
@@ -13,7 +13,7 @@ from hmsim.random import GOLDEN, mix, random_below, random_word
 
 _ONE = np.uint64(1)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-_BITS = 10  # of the probability with which a dense draw keeps a page
+_BITS = 10  # of the probability with which a dense draw keeps a block
 
 
 @kernel
@@ -22,7 +22,7 @@ def fill(bits, reads, lanes, t0, schedule, state, size, quota, oldest, drift, se
 
     bits U64[K, L, W] and reads I64[K, L]: written (bits must be zero before). state U64[L, words
     of all local bitsets] and size I64[L, S]: the read sets of the step before t0 and how many
-    pages they hold; updated. With N pages in the context, the read set has quota[N] of them and
+    blocks they hold; updated. With N blocks in the context, the read set has quota[N] of them and
     new ones come from oldest[N] on.
     """
     scratch = np.empty(state.shape[1], np.uint64)
@@ -34,33 +34,33 @@ def fill(bits, reads, lanes, t0, schedule, state, size, quota, oldest, drift, se
             for entry in range(schedule.active_offset[t], schedule.active_offset[t + 1]):
                 s = schedule.active[entry]
                 past = schedule.prompt[s] + t - schedule.start[s]
-                pages = -(-past // schedule.block_tokens)
+                blocks = -(-past // schedule.block_tokens)
                 key = mix(mix(lane_key + np.uint64(s)) + np.uint64(past))
                 chosen = state[lane, schedule.word[s] : schedule.word[s + 1]]
                 base = scratch[: chosen.size]
                 draw = np.int64(1)
-                if quota[pages] > size[lane, s]:
+                if quota[blocks] > size[lane, s]:
                     base[:] = chosen
-                    missing = quota[pages] - size[lane, s]
-                    _, draw = _add(chosen, base, oldest[pages], pages, missing, key, draw)
-                    size[lane, s] = quota[pages]
+                    missing = quota[blocks] - size[lane, s]
+                    _, draw = _add(chosen, base, oldest[blocks], blocks, missing, key, draw)
+                    size[lane, s] = quota[blocks]
                 if t > schedule.start[s]:
                     base[:] = chosen
                     most = np.int64(np.floor(drift * size[lane, s]))
                     swap, draw = random_below(key, draw, most + 1), draw + 1
-                    swap, draw = _add(chosen, base, oldest[pages], pages, swap, key, draw)
+                    swap, draw = _add(chosen, base, oldest[blocks], blocks, swap, key, draw)
                     _drop_oldest(chosen, base, swap)
                 for r in range(schedule.run_offset[s], schedule.run_offset[s + 1]):
                     add_range(
-                        row, chosen, schedule.run_page[r],
-                        min(schedule.run_end[r], pages), schedule.run_shift[r],
+                        row, chosen, schedule.run_block[r],
+                        min(schedule.run_end[r], blocks), schedule.run_shift[r],
                     )  # fmt: skip
             reads[k, lane] = cardinality(row)
 
 
 @kernel
 def _add(chosen, base, low, high, count, key, draw):
-    """Add `count` pages to `chosen`, uniformly among those of low .. high - 1 outside `base`.
+    """Add `count` blocks to `chosen`, uniformly among those of low .. high - 1 outside `base`.
 
     `chosen` equals `base` on entry. Returns how many were added (all that are free, if fewer) and
     the next draw.
@@ -77,24 +77,24 @@ def _add(chosen, base, low, high, count, key, draw):
         done = np.int64(0)
     for i in range(done, count):
         if width > 32 * (free - i):
-            page = _free_page(chosen, low, high, random_below(key, draw, free - i))
+            block = _free_block(chosen, low, high, random_below(key, draw, free - i))
             draw += 1
         else:
             while True:
-                page = low + random_below(key, draw, width)
+                block = low + random_below(key, draw, width)
                 draw += 1
-                if not has(chosen, page):
+                if not has(chosen, block):
                     break
-        add(chosen, page)
+        add(chosen, block)
     return count, draw
 
 
 @kernel
 def _add_dense(chosen, base, low, high, count, free, key, draw):
-    """Add nearly `count` of the `free` pages by keeping each with a probability, 64 at a time.
+    """Add nearly `count` of the `free` blocks by keeping each with a probability, 64 at a time.
 
     Any outcome of a given number is equally likely, so adding the rest one by one leaves every set
-    of `count` pages equally likely; an outcome above `count` is thrown away and drawn again.
+    of `count` blocks equally likely; an outcome above `count` is thrown away and drawn again.
     Returns how many were added and the next draw.
     """
     share = count / free
@@ -122,7 +122,7 @@ def _add_dense(chosen, base, low, high, count, free, key, draw):
 
 @kernel
 def _drop_oldest(chosen, base, count):
-    """Take the `count` lowest pages of `base` out of `chosen`."""
+    """Take the `count` lowest blocks of `base` out of `chosen`."""
     for w in range(base.size):
         if count == 0:
             return
@@ -138,8 +138,8 @@ def _drop_oldest(chosen, base, count):
 
 
 @kernel
-def _free_page(chosen, low, high, rank):
-    """The page of the given rank among those of low .. high - 1 that are not in `chosen`."""
+def _free_block(chosen, low, high, rank):
+    """The block of the given rank among those of low .. high - 1 that are not in `chosen`."""
     for w in range(low >> 6, (high + 63) >> 6):
         free = ~chosen[w] & mask(w, low, high)
         here = popcount(free)

@@ -125,6 +125,6 @@ class Matrix:
             )
             counts = np.full(len(best), min(wanted, starts.size))
         read = np.zeros(starts.size, np.bool_)
-        for pages, count in zip(order, counts, strict=True):
-            read[pages[:count]] = True
+        for blocks, count in zip(order, counts, strict=True):
+            read[blocks[:count]] = True
         return read

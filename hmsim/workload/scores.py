@@ -1,4 +1,4 @@
-"""Selection by a latent score a page: what Quest, DeepSeek sparse attention and their kin read."""
+"""Selection by a latent score a block: what Quest, DeepSeek sparse attention and their kin read."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from hmsim.workload.steps import F64, I64, U64
 class Scores:
     """Read sets of `ScoresSpec`, from any token step on.
 
-    Every (sequence, layer, head group) chooses for itself among the pages that are neither sink
+    Every (sequence, layer, head group) chooses for itself among the blocks that are neither sink
     nor window; a layer reads what any of its head groups chose.
     """
 
@@ -27,9 +27,9 @@ class Scores:
         self.schedule = schedule
         self.process = _process(spec, seed, size)
         self.mode, self.window, self.seen = _lanes(spec, model, lanes)
-        self.quota = _quota(spec, size, int(schedule.pages.max(initial=0)))
+        self.quota = _quota(spec, size, int(schedule.blocks.max(initial=0)))
         self.weight = _weight(spec, self.process)
-        self.recency = _recency(spec, int(schedule.pages.max(initial=0)))
+        self.recency = _recency(spec, int(schedule.blocks.max(initial=0)))
         shape, words = (lanes, self.process.heads), int(schedule.word[-1])
         sequences, columns = schedule.start.size, scores_kernel.STATE_COLUMNS
         self.choice = Choice(
@@ -55,7 +55,7 @@ class Scores:
 
 
 def check_budget(spec: ScoresSpec, schedule: Schedule, kind: str = "scores") -> None:
-    """InputError for sizes of no whole pages, or a budget above every context."""
+    """InputError for sizes of no whole blocks, or a budget above every context."""
     size = schedule.block_tokens
     for name, tokens in (("budget", spec.budget), ("sink", spec.sink)):
         if tokens is not None and tokens % size:
@@ -104,8 +104,8 @@ def _lanes(spec: ScoresSpec, model: LlmModel, lanes: int) -> tuple[I64, I64, I64
     return mode, window, seen
 
 
-def _quota(spec: ScoresSpec, size: int, pages: int) -> I64:
-    count = np.arange(pages + 1)
+def _quota(spec: ScoresSpec, size: int, blocks: int) -> I64:
+    count = np.arange(blocks + 1)
     if spec.budget is not None:
         return np.minimum(count, spec.budget // size)
     if spec.keep is not None:
@@ -113,14 +113,14 @@ def _quota(spec: ScoresSpec, size: int, pages: int) -> I64:
     return np.zeros_like(count)  # the mass decides
 
 
-def _recency(spec: ScoresSpec, pages: int) -> F64:
-    """Score lost by age in pages: `spec.recency` at each doubling."""
-    ages = np.maximum(np.arange(pages + 1), 1)
+def _recency(spec: ScoresSpec, blocks: int) -> F64:
+    """Score lost by age in blocks: `spec.recency` at each doubling."""
+    ages = np.maximum(np.arange(blocks + 1), 1)
     return spec.recency * np.floor(np.log2(ages))
 
 
 def _weight(spec: ScoresSpec, process: Process) -> I64:
-    """What a page of each level counts: 1, or its share of the attention mass as an integer."""
+    """What a block of each level counts: 1, or its share of the attention mass as an integer."""
     if spec.mass is None:
         return np.ones(LEVELS, np.int64)
     score = (np.arange(LEVELS) + 0.5 - LEVELS) / process.scale

@@ -1,12 +1,12 @@
-"""A latent importance score per page, and the pages that it selects, step by step.
+"""A latent importance score per block, and the blocks that it selects, step by step.
 
-The score of page p when n tokens are past is a pure function of (seed, sequence, layer, head
+The score of block p when n tokens are past is a pure function of (seed, sequence, layer, head
 group, p, n), so any step can be made alone. It is piecewise constant in n: a component with
-period P redraws every page once in P steps, a different page of each group of P at every step.
-A step therefore redraws the pages that are due and keeps a histogram of scores (rounded to
-`LEVELS` levels; among equals the newest page goes first), in which the selection's lowest level
-moves a little. Only where that, or a page above it, has changed, the levels are scanned, two bytes
-a page. Where many pages are due, all levels are made anew, several at a time.
+period P redraws every block once in P steps, a different block of each group of P at every step.
+A step therefore redraws the blocks that are due and keeps a histogram of scores (rounded to
+`LEVELS` levels; among equals the newest block goes first), in which the selection's lowest level
+moves a little. Only where that, or a block above it, has changed, the levels are scanned, two bytes
+a block. Where many blocks are due, all levels are made anew, several at a time.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from hmsim.jit import kernel
 from hmsim.random import GOLDEN, mix
 
 LEVELS = 4096
-SELECTED, STREAMING, DENSE = 0, 1, 2  # what a lane reads: chosen pages, sink and window, all
+SELECTED, STREAMING, DENSE = 0, 1, 2  # what a lane reads: chosen blocks, sink and window, all
 
 _PAGE = np.uint64(0xD1342543DE82EF95)
 _EPOCH = np.uint64(0xA0761D6478BD642F)
@@ -27,9 +27,9 @@ _IH_MEAN, _IH_SCALE = 131070.0, 1 / 37836.95  # of a sum of four uniform 16-bit 
 
 _BRIEF, _SLOW = 1, 2  # draw c of a part has the number 2 c + kind; 0 is the popularity
 
-# Columns of `Choice.state`: tokens past; one past the last page that can be chosen; the lowest
+# Columns of `Choice.state`: tokens past; one past the last block that can be chosen; the lowest
 # level chosen from; the weight above it; the weight of all levels; the phase; the weight wanted;
-# whether a page at or above the edge changed its level since the last choice.
+# whether a block at or above the edge changed its level since the last choice.
 _TIME, _END, _EDGE, _ABOVE, _TOTAL, _PHASE, _TARGET, _STALE = 0, 1, 2, 3, 4, 5, 6, 7
 STATE_COLUMNS = 8
 
@@ -48,21 +48,21 @@ class Process(NamedTuple):
     shared: tuple[float, float, float]  # weights of what all layers, a layer, a head group draw
     low: float  # score of level 0
     scale: float  # levels a unit of score
-    sink: int  # pages at the start that are always read
+    sink: int  # blocks at the start that are always read
     reselect: int  # steps between selections
-    keep_mass: float  # share of the mass that is selected; 0: quota pages instead
+    keep_mass: float  # share of the mass that is selected; 0: quota blocks instead
 
 
 class Choice(NamedTuple):
     """What carries over from step to step, for each lane and head group (the leading axes)."""
 
-    lasting: np.ndarray  # F64[.., pages] the parts of the score: popularity
-    slow: np.ndarray  # F64[.., pages] drift
-    brief: np.ndarray  # F64[.., pages] flicker
-    level: np.ndarray  # I16[.., pages] -1 where a page cannot be chosen
-    histogram: np.ndarray  # I32[.., seats, LEVELS] pages by level
+    lasting: np.ndarray  # F64[.., blocks] the parts of the score: popularity
+    slow: np.ndarray  # F64[.., blocks] drift
+    brief: np.ndarray  # F64[.., blocks] flicker
+    level: np.ndarray  # I16[.., blocks] -1 where a block cannot be chosen
+    histogram: np.ndarray  # I32[.., seats, LEVELS] blocks by level
     state: np.ndarray  # I64[.., sequences, STATE_COLUMNS] -1 before the first step
-    chosen: np.ndarray  # U64[.., words] bitset over pages
+    chosen: np.ndarray  # U64[.., words] bitset over blocks
 
 
 @kernel
@@ -71,9 +71,9 @@ def fill(bits, reads, lanes, t0, plan, process, mode, window, seen, quota, weigh
 
     bits U64[K, L, W] (zero before) and reads I64[K, L] are written, choice is updated. mode I64[L];
     window I64[L]: tokens at the end that are always read; seen I64[L]: tokens at the end that the
-    layer sees at all, 0 for everything (of SELECTED always); quota I64[N + 1]: pages read of so many;
-    weight I64[LEVELS]: what a page of a level counts towards the selection; recency F64[N + 1]:
-    score lost by a page of that age, counted in pages.
+    layer sees at all, 0 for everything (of SELECTED always); quota I64[N + 1]: blocks read of so many;
+    weight I64[LEVELS]: what a block of a level counts towards the selection; recency F64[N + 1]:
+    score lost by a block of that age, counted in blocks.
     """
     size = plan.block_tokens
     due = np.empty(3 * choice.level.shape[2] + 64, np.int64)
@@ -81,13 +81,13 @@ def fill(bits, reads, lanes, t0, plan, process, mode, window, seen, quota, weigh
         for s in range(plan.start.size):
             first, last = max(t0, plan.start[s]), min(t0 + bits.shape[0], plan.stop[s])
             words = slice(plan.word[s], plan.word[s + 1])
-            pages = slice(plan.word[s] * 64, plan.word[s + 1] * 64)
+            blocks = slice(plan.word[s] * 64, plan.word[s + 1] * 64)
             for head in range(process.heads if mode[lane] == SELECTED and first < last else 0):
                 mine = Choice(
-                    choice.lasting[lane, head, pages],
-                    choice.slow[lane, head, pages],
-                    choice.brief[lane, head, pages],
-                    choice.level[lane, head, pages],
+                    choice.lasting[lane, head, blocks],
+                    choice.slow[lane, head, blocks],
+                    choice.brief[lane, head, blocks],
+                    choice.level[lane, head, blocks],
                     choice.histogram[lane, head, plan.seat[s]],
                     choice.state[lane, head, s],
                     choice.chosen[lane, head, words],
@@ -100,7 +100,7 @@ def fill(bits, reads, lanes, t0, plan, process, mode, window, seen, quota, weigh
                     )  # fmt: skip
                     for r in range(plan.run_offset[s], plan.run_offset[s + 1]):
                         add_range(
-                            bits[t - t0, lane], mine.chosen, plan.run_page[r],
+                            bits[t - t0, lane], mine.chosen, plan.run_block[r],
                             min(plan.run_end[r], -(-past // size)), plan.run_shift[r],
                         )  # fmt: skip
             for t in range(first, last):
@@ -120,7 +120,7 @@ def fill(bits, reads, lanes, t0, plan, process, mode, window, seen, quota, weigh
 
 @kernel
 def _select(process, lane, head, s, past, size, window, quota, weight, recency, choice, due):
-    """Bring one head group's state to `past` tokens and its choice of pages with it."""
+    """Bring one head group's state to `past` tokens and its choice of blocks with it."""
     state = choice.state
     if state[_TIME] == past:
         return
@@ -129,12 +129,12 @@ def _select(process, lane, head, s, past, size, window, quota, weight, recency, 
     everyone = mix(everyone + np.uint64(phase))
     layer = mix(everyone + np.uint64(lane + 1))
     keys = (everyone, layer, mix(layer + np.uint64(head + 1)))
-    pages = -(-past // size)
+    blocks = -(-past // size)
     end = max(process.sink, _tail(past, window, size))
     if state[_TIME] < 0 or past < state[_TIME] or phase != state[_PHASE]:
         choice.level[:] = -1
         _enter(process, keys, process.sink, end, past, choice)
-        _level_all(process, recency, end, pages, weight, choice)
+        _level_all(process, recency, end, blocks, weight, choice)
     else:
         count, many = 0, False
         for n in range(state[_TIME] + 1, past + 1):
@@ -143,31 +143,31 @@ def _select(process, lane, head, s, past, size, window, quota, weight, recency, 
                 count, many = 0, True
         _enter(process, keys, state[_END], end, past, choice)
         if many:
-            _level_all(process, recency, end, pages, weight, choice)
+            _level_all(process, recency, end, blocks, weight, choice)
         else:
             if recency[-1] > 0.0:
                 count = _aged(process, state[_TIME], past, size, state[_END], due, count)
-            for page in range(state[_END], end):
-                due[count] = page
+            for block in range(state[_END], end):
+                due[count] = block
                 count += 1
-            _level_some(process, recency, due[:count], pages, weight, choice)
+            _level_some(process, recency, due[:count], blocks, weight, choice)
     state[_TIME], state[_END], state[_PHASE] = past, end, phase
     if process.keep_mass > 0.0:
         target = np.int64(np.ceil(process.keep_mass * state[_TOTAL]))
     else:
-        target = quota[pages] - min(process.sink, pages) - (pages - end)
+        target = quota[blocks] - min(process.sink, blocks) - (blocks - end)
     _choose(min(target, state[_TOTAL]), weight, choice)
 
 
 @kernel
 def _enter(process, keys, first, end, n, choice):
-    """Draw all parts of the score of pages first .. end - 1, which can be chosen from now on."""
-    for page in range(first, end):
-        choice.lasting[page] = _popularity(process, keys, page)
-        number = 2 * _draw_number(process.slow_steps, keys[0], page, n) + _SLOW
-        choice.slow[page] = _normal(process.slow, process.shared, keys, page, number)
-        number = 2 * _draw_number(process.flicker_steps, keys[0], page, n) + _BRIEF
-        choice.brief[page] = _normal(process.flicker, process.shared, keys, page, number)
+    """Draw all parts of the score of blocks first .. end - 1, which can be chosen from now on."""
+    for block in range(first, end):
+        choice.lasting[block] = _popularity(process, keys, block)
+        number = 2 * _draw_number(process.slow_steps, keys[0], block, n) + _SLOW
+        choice.slow[block] = _normal(process.slow, process.shared, keys, block, number)
+        number = 2 * _draw_number(process.flicker_steps, keys[0], block, n) + _BRIEF
+        choice.brief[block] = _normal(process.flicker, process.shared, keys, block, number)
 
 
 @kernel
@@ -195,9 +195,9 @@ def _redraw(process, keys, n, end, choice, due, count):
 
 @kernel
 def _redraw_part(deviation, period, kind, process, keys, n, end, part, due, count):
-    """`_redraw` one part of the score: the pages whose turn it is in their groups of `period`.
+    """`_redraw` one part of the score: the blocks whose turn it is in their groups of `period`.
 
-    Of a period of 1 all pages are redrawn and counted, but not listed.
+    Of a period of 1 all blocks are redrawn and counted, but not listed.
     """
     if deviation == 0.0:
         return count
@@ -207,39 +207,39 @@ def _redraw_part(deviation, period, kind, process, keys, n, end, part, due, coun
         return count + end
     for group in range(process.sink // period, -(-end // period)):
         place = turn - _offset(period, keys[0], group)
-        page = group * period + (place if place >= 0 else place + period)
-        if process.sink <= page < end:
-            part[page] = _normal(deviation, process.shared, keys, page, number)
-            due[count] = page
+        block = group * period + (place if place >= 0 else place + period)
+        if process.sink <= block < end:
+            part[block] = _normal(deviation, process.shared, keys, block, number)
+            due[count] = block
             count += 1
     return count
 
 
 @kernel
 def _aged(process, before, past, size, end, due, count):
-    """List the pages whose age reached a power of two since `before` tokens."""
-    for pages in range(-(-before // size) + 1, -(-past // size) + 1):
+    """List the blocks whose age reached a power of two since `before` tokens."""
+    for blocks in range(-(-before // size) + 1, -(-past // size) + 1):
         age = 2
-        while age <= pages - process.sink:
-            if pages - age < end:
-                due[count] = pages - age
+        while age <= blocks - process.sink:
+            if blocks - age < end:
+                due[count] = blocks - age
                 count += 1
             age *= 2
     return count
 
 
 @kernel
-def _level_some(process, recency, due, pages, weight, choice):
-    """Give the listed pages the level of their score, and keep the counts right."""
+def _level_some(process, recency, due, blocks, weight, choice):
+    """Give the listed blocks the level of their score, and keep the counts right."""
     level, histogram, state = choice.level, choice.histogram, choice.state
     edge, above, total = state[_EDGE], state[_ABOVE], state[_TOTAL]
     stale = False
     for i in range(due.size):
-        page = due[i]
-        score = choice.lasting[page] + choice.slow[page] + choice.brief[page]
-        score -= recency[pages - page]
+        block = due[i]
+        score = choice.lasting[block] + choice.slow[block] + choice.brief[block]
+        score -= recency[blocks - block]
         new = min(max(np.int64((score - process.low) * process.scale), 0), LEVELS - 1)
-        old = np.int64(level[page])
+        old = np.int64(level[block])
         if old == new:
             continue
         stale |= max(old, new) >= edge
@@ -252,17 +252,17 @@ def _level_some(process, recency, due, pages, weight, choice):
         total += weight[new]
         if new > edge:
             above += weight[new]
-        level[page] = new
+        level[block] = new
     state[_ABOVE], state[_TOTAL], state[_STALE] = above, total, stale
 
 
 @kernel
-def _level_all(process, recency, end, pages, weight, choice):
-    """Give every page below `end` the level of its score, and count anew."""
+def _level_all(process, recency, end, blocks, weight, choice):
+    """Give every block below `end` the level of its score, and count anew."""
     histogram, state = choice.histogram, choice.state
     lasting, slow = choice.lasting[process.sink : end], choice.slow[process.sink : end]
     brief, level = choice.brief[process.sink : end], choice.level[process.sink : end]
-    youngest = pages - end + 1
+    youngest = blocks - end + 1
     lost = recency[youngest : youngest + level.size][::-1]
     low, scale = process.low, process.scale
     for i in range(level.size):
@@ -289,17 +289,17 @@ def _offset(period, key, group):
 
 
 @kernel
-def _draw_number(period, key, page, n):
-    """How often the page has been redrawn when n tokens are past."""
+def _draw_number(period, key, block, n):
+    """How often the block has been redrawn when n tokens are past."""
     if period == 1:
         return n + 1
-    turn = (page + _offset(period, key, page // period)) % period
+    turn = (block + _offset(period, key, block // period)) % period
     return (n - turn) // period + 1
 
 
 @kernel
 def _choose(target, weight, choice):
-    """The pages of the highest levels that together weigh `target`; the newest of the last level.
+    """The blocks of the highest levels that together weigh `target`; the newest of the last level.
 
     Afterwards the levels above the edge weigh less than the target, and with the edge's no less.
     """
@@ -335,29 +335,29 @@ def _choose(target, weight, choice):
 
 
 @kernel
-def _popularity(process, keys, page):
+def _popularity(process, keys, block):
     """The part of the score that lasts: exponentially distributed, of mean 0."""
     score = 0.0
     for i in range(3):
         if process.shared[i] > 0.0:
-            uniform = (np.float64(_random(keys[i], page, 0) >> np.uint64(11)) + 0.5) / 2.0**53
+            uniform = (np.float64(_random(keys[i], block, 0) >> np.uint64(11)) + 0.5) / 2.0**53
             score -= process.shared[i] * (np.log(uniform) + 1.0)
     return process.popularity * score
 
 
 @kernel
-def _normal(deviation, shared, keys, page, number):
+def _normal(deviation, shared, keys, block, number):
     """Nearly normal, of mean 0: sums of four uniform numbers."""
     total = 0.0
     for i in range(3):
         if shared[i] > 0.0:
-            total += (deviation * shared[i]) * _sum_of_four(_random(keys[i], page, number))
+            total += (deviation * shared[i]) * _sum_of_four(_random(keys[i], block, number))
     return total
 
 
 @kernel
 def _normals(deviation, shared, keys, first, number, out):
-    """`_normal` of pages first, first + 1, ...: the same to the last bit, and faster."""
+    """`_normal` of blocks first, first + 1, ...: the same to the last bit, and faster."""
     out[:] = 0.0
     for i in range(3):
         if shared[i] > 0.0:
@@ -386,19 +386,19 @@ def _phase(process, key, n):
 
 @kernel
 def _tail(past, window, size):
-    """First page of the local window."""
+    """First block of the local window."""
     return max(past - window, 0) // size if window > 0 else -(-past // size)
 
 
 @kernel
 def _place_all(row, plan, s, low, high):
-    """Set all local pages low .. high - 1 of sequence s in the lane's row."""
+    """Set all local blocks low .. high - 1 of sequence s in the lane's row."""
     for r in range(plan.run_offset[s], plan.run_offset[s + 1]):
-        page, end = max(low, plan.run_page[r]), min(high, plan.run_end[r])
-        for w in range(page >> 6, (end + 63) >> 6):
-            row[w + plan.run_shift[r]] |= mask(w, page, end)
+        block, end = max(low, plan.run_block[r]), min(high, plan.run_end[r])
+        for w in range(block >> 6, (end + 63) >> 6):
+            row[w + plan.run_shift[r]] |= mask(w, block, end)
 
 
 @kernel
-def _random(key, page, number):
-    return mix(key + np.uint64(page) * _PAGE + np.uint64(number) * _EPOCH)
+def _random(key, block, number):
+    return mix(key + np.uint64(block) * _PAGE + np.uint64(number) * _EPOCH)

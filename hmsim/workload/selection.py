@@ -8,12 +8,12 @@ from hmsim.workload.steps import I64, U64
 
 
 class Selection(Protocol):
-    """A process that says which pages are read, called for consecutive chunks of token steps."""
+    """A process that says which blocks are read, called for consecutive chunks of token steps."""
 
     def fill(self, bits: U64, reads: I64, step: int) -> None:
         """Write token steps `step` .. `step + K - 1`.
 
-        bits [K, lanes, words]: the pages read, zero before; reads [K, lanes]: how many they are.
+        bits [K, lanes, words]: the blocks read, zero before; reads [K, lanes]: how many they are.
         """
         ...
 

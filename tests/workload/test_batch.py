@@ -68,17 +68,17 @@ def test_the_token_limit_holds_back_what_does_not_fit():
         schedule(requests([6], [2]), 4, batch=8, steps=10, token_limit=7)
 
 
-def test_equal_prefix_hashes_are_the_same_pages():
+def test_equal_prefix_hashes_are_the_same_blocks():
     shared = requests([1200, 1100, 600], [2, 2, 2], hashes=[[1, 2, 3], [1, 2, 9], [7, 8]])
     plan = schedule(shared, 16, batch=3, steps=2)
-    pages = [slots_of(plan, s) for s in range(3)]
+    blocks = [slots_of(plan, s) for s in range(3)]
     both = 2 * MOONCAKE_BLOCK // 16
-    assert pages[0][:both] == pages[1][:both]
-    assert not set(pages[0][both:]) & set(pages[1][both:])
-    assert not set(pages[2]) & (set(pages[0]) | set(pages[1]))
-    sequence, page = plan.owners()
-    assert sequence[pages[1]].tolist() == [0] * both + [1] * (len(pages[1]) - both)
-    assert page[pages[1]].tolist() == list(range(len(pages[1])))
+    assert blocks[0][:both] == blocks[1][:both]
+    assert not set(blocks[0][both:]) & set(blocks[1][both:])
+    assert not set(blocks[2]) & (set(blocks[0]) | set(blocks[1]))
+    sequence, block = plan.owners()
+    assert sequence[blocks[1]].tolist() == [0] * both + [1] * (len(blocks[1]) - both)
+    assert block[blocks[1]].tolist() == list(range(len(blocks[1])))
 
 
 def test_a_partly_shared_prefix_block_is_not_shared():
@@ -142,9 +142,9 @@ def test_requests_without_arrivals_cannot_be_paced():
 
 def slots_of(plan, s):
     return [
-        int(page + 64 * plan.run_shift[run])
+        int(block + 64 * plan.run_shift[run])
         for run in range(plan.run_offset[s], plan.run_offset[s + 1])
-        for page in range(plan.run_page[run], plan.run_end[run])
+        for block in range(plan.run_block[run], plan.run_end[run])
     ]
 
 
@@ -169,8 +169,8 @@ def test_what_a_batch_makes_is_a_legal_trace_that_reads_back(
     gpt2 = model("gpt2")
     plan = schedule(given_requests, block_tokens, batch, steps)
     for s in range(plan.start.size):
-        assert len(slots_of(plan, s)) == plan.pages[s]
-        assert all(slot % 64 == page % 64 for page, slot in enumerate(slots_of(plan, s)))
+        assert len(slots_of(plan, s)) == plan.blocks[s]
+        assert all(slot % 64 == block % 64 for block, slot in enumerate(slots_of(plan, s)))
     workload = Generated(plan, lambda: Churn(plan, 2, 0.5, 0.3, 0.9, 1), gpt2, 2, "t", "", 1)
     path: Path = tmp_path_factory.mktemp("batch") / "t.h5"
     save(workload, path)

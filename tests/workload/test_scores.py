@@ -1,4 +1,4 @@
-"""The scores process against a plain evaluation of its definition, page by page."""
+"""The scores process against a plain evaluation of its definition, block by block."""
 
 import math
 
@@ -27,45 +27,45 @@ def mix(x):
     return x ^ (x >> 31)
 
 
-def random(key, page, number):
-    return mix((key + page * 0xD1342543DE82EF95 + number * 0xA0761D6478BD642F) & MASK)
+def random(key, block, number):
+    return mix((key + block * 0xD1342543DE82EF95 + number * 0xA0761D6478BD642F) & MASK)
 
 
 class Reference:
-    """The definition: every score from nothing, all pages sorted."""
+    """The definition: every score from nothing, all blocks sorted."""
 
     def __init__(self, scores: Scores, spec: ScoresSpec):
         self.scores, self.process, self.spec = scores, scores.process, spec
 
-    def normal(self, deviation, keys, page, number):
+    def normal(self, deviation, keys, block, number):
         total = 0.0
         for share, key in zip(self.process.shared, keys, strict=True):
             if share > 0:
-                x = random(key, page, number)
+                x = random(key, block, number)
                 four = sum((x >> shift) & 0xFFFF for shift in (0, 16, 32, 48))
                 total += deviation * share * ((four - 131070) / 37836.95)
         return total
 
-    def redrawn(self, period, key, page, n):
-        """How often a page was redrawn: count the turns one by one."""
-        group = page // period
+    def redrawn(self, period, key, block, n):
+        """How often a block was redrawn: count the turns one by one."""
+        group = block // period
         random = (group + key) * 0x9E3779B97F4A7C15 & MASK
         offset = (random >> 32) * period >> 32
-        turns = [m for m in range(n + 1) if group * period + (m - offset) % period == page]
+        turns = [m for m in range(n + 1) if group * period + (m - offset) % period == block]
         return len(turns) if period > 1 else n + 1
 
-    def level(self, keys, page, n, pages):
+    def level(self, keys, block, n, blocks):
         p = self.process
         score = 0.0
         for share, key in zip(p.shared, keys, strict=True):
             if share > 0:
-                score -= share * (math.log(((random(key, page, 0) >> 11) + 0.5) / 2**53) + 1)
+                score -= share * (math.log(((random(key, block, 0) >> 11) + 0.5) / 2**53) + 1)
         score *= p.popularity
-        number = self.redrawn(p.slow_steps, keys[0], page, n)
-        score += self.normal(p.slow, keys, page, 2 * number + 2)
-        number = self.redrawn(p.flicker_steps, keys[0], page, n)
-        score += self.normal(p.flicker, keys, page, 2 * number + 1)
-        score -= self.spec.recency * int(math.log2(pages - page))
+        number = self.redrawn(p.slow_steps, keys[0], block, n)
+        score += self.normal(p.slow, keys, block, 2 * number + 2)
+        number = self.redrawn(p.flicker_steps, keys[0], block, n)
+        score += self.normal(p.flicker, keys, block, 2 * number + 1)
+        score -= self.spec.recency * int(math.log2(blocks - block))
         return min(max(int((score - p.low) * p.scale), 0), LEVELS - 1)
 
     def chosen(self, lane, head, sequence, past, size):
@@ -80,18 +80,18 @@ class Reference:
         everyone = mix(everyone + phase & MASK)
         layer = mix(everyone + lane + 1 & MASK)
         keys = (everyone, layer, mix(layer + head + 1 & MASK))
-        pages = -(-past // size)
+        blocks = -(-past // size)
         candidates = range(p.sink, max(p.sink, self.tail(past, lane, size)))
-        levels = {page: self.level(keys, page, past, pages) for page in candidates}
-        ranked = sorted(candidates, key=lambda page: (-levels[page], -page))
+        levels = {block: self.level(keys, block, past, blocks) for block in candidates}
+        ranked = sorted(candidates, key=lambda block: (-levels[block], -block))
         if self.spec.mass is not None:
-            weights = [int(self.scores.weight[levels[page]]) for page in ranked]
+            weights = [int(self.scores.weight[levels[block]]) for block in ranked]
             target = math.ceil(self.spec.mass * sum(weights))
             count = next(
                 (i for i in range(len(weights)) if sum(weights[:i]) >= target), len(ranked)
             )
             return set(ranked[:count])
-        quota = self.scores.quota[pages] - min(p.sink, pages) - (pages - candidates.stop)
+        quota = self.scores.quota[blocks] - min(p.sink, blocks) - (blocks - candidates.stop)
         return set(ranked[: max(quota, 0)])
 
     def tail(self, past, lane, size):
@@ -100,22 +100,22 @@ class Reference:
 
     def reads(self, lane, sequence, past, size):
         p = self.process
-        pages = -(-past // size)
+        blocks = -(-past // size)
         then = past - past % p.reselect
-        read = set(range(min(p.sink, pages))) | set(range(self.tail(past, lane, size), pages))
+        read = set(range(min(p.sink, blocks))) | set(range(self.tail(past, lane, size), blocks))
         for head in range(p.heads):
             read |= self.chosen(lane, head, sequence, then, size)
         return read
 
 
 def locals_of(plan, s, bits):
-    """Local pages of sequence s that are set in a lane's row."""
+    """Local blocks of sequence s that are set in a lane's row."""
     slots = set(np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).tolist())
     return {
-        page
+        block
         for run in range(plan.run_offset[s], plan.run_offset[s + 1])
-        for page in range(plan.run_page[run], plan.run_end[run])
-        if page + 64 * plan.run_shift[run] in slots
+        for block in range(plan.run_block[run], plan.run_end[run])
+        if block + 64 * plan.run_shift[run] in slots
     }
 
 
