@@ -53,7 +53,14 @@ class Accesses(NamedTuple):
     before: int = 0
 
     def where(self, index: int) -> str:
-        """Where access `index` of these stands, for people."""
+        """Where an access stands, for people.
+
+        Args:
+            index: Its number among these.
+
+        Returns:
+            Its line in a text, or its number in the whole trace.
+        """
         if not self.text:
             return f"access {self.before + index + 1}"
         lines = enumerate(self.text.split(b"\n"), self.before + 1)
