@@ -53,7 +53,14 @@ class Accesses(NamedTuple):
     before: int = 0
 
     def where(self, index: int) -> str:
-        """Where access `index` of these stands, for people."""
+        """Where one of these stands, for people.
+
+        Args:
+            index: Which, from 0.
+
+        Returns:
+            Such as "line 12", or "access 12" where there is no file.
+        """
         if not self.text:
             return f"access {self.before + index + 1}"
         lines = enumerate(self.text.split(b"\n"), self.before + 1)
