@@ -53,13 +53,13 @@ class Accesses(NamedTuple):
     before: int = 0
 
     def where(self, index: int) -> str:
-        """Where an access stands, for people.
+        """Where one of these stands, for people.
 
         Args:
-            index: Its number among these.
+            index: Which, from 0.
 
         Returns:
-            Its line in a text, or its number in the whole trace.
+            Such as "line 12", or "access 12" where there is no file.
         """
         if not self.text:
             return f"access {self.before + index + 1}"
