@@ -154,8 +154,8 @@ class Balanced(Lru):
 
 
 class Slack(Lru):
-    def __init__(self, stretch):
-        self.stretch = stretch
+    def __init__(self, stretch, payback=0.0):
+        self.stretch, self.payback = stretch, payback
 
     def most(self, t):
         game = self.game
@@ -172,7 +172,13 @@ class Slack(Lru):
             return times.group(game.variant, game.rates, [moved], floor_s)[1]
 
         limit = seconds(0) * (1 + self.stretch) * (1 + 1e-12)
-        return max(moves for moves in range(len(read) - hits + 1) if seconds(moves) <= limit)
+        misses = len(read) - hits
+        fit = max(moves for moves in range(misses + 1) if seconds(moves) <= limit)
+        # A read from DRAM takes as long as its slowest part: of all variants, the off-package rate.
+        worth, paid = self.payback * game.size / game.rates.off_package, 0
+        while paid < misses and seconds(paid + 1) <= (seconds(paid) + worth) * (1 + 1e-12):
+            paid += 1
+        return max(fit, paid)
 
 
 class Lookahead(Rule):

@@ -54,8 +54,10 @@ RULES = {
     ),
     "reactive": lambda rates: rules.Lru(),
     "balanced": lambda rates: rules.Balanced(),
-    "slack": lambda rates, stretch=0.0: rules.Slack(stretch),
-    "lfu": lambda rates: rules.Scored(None),
+    "slack": lambda rates, stretch=0.0, payback=0.0: rules.Slack(stretch, payback),
+    "lfu": lambda rates, half_life=0.0: rules.Scored(
+        1 - 0.5 ** (1 / half_life) if half_life else None
+    ),
     "ema": lambda rates, weight=0.1: rules.Scored(weight),
     "page": lambda rates: rules.Page(),
     "lookahead": lambda rates, window=1, share=1.0, scope="layer": (

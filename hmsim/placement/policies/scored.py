@@ -1,6 +1,7 @@
 """`lfu` and `ema`: what was used most keeps its place, without foresight.
 
-lfu  a block's score is the number of its uses (reads and appends) so far
+lfu  a block's score is the number of its uses (reads and appends) so far; with a `half_life`, a use
+     counts half as much after so many visits of its lane, and scores are compared as those of ema
 ema  an exponential moving average: at every visit of its lane, score := (1 - weight) * score, plus
      weight if the block is used; compared in whole factors of 1 - weight
 
@@ -235,11 +236,20 @@ class Lfu(Policy):
 
     What is idle is in HBM and was not used at its lane's last visit. Words that are not there have
     an infinite `least`.
+
+    Args:
+        half_life: Visits of its lane (tokens) after which a use counts half; 0: it counts for ever.
     """
 
     name = "lfu"
     step = step
-    weight = 0.0
+
+    def __init__(self, half_life: float = 0.0):
+        if not (isinstance(half_life, int | float) and (half_life == 0 or 1 <= half_life <= 690)):
+            raise InputError(
+                f"policy {self.name}: half_life: {half_life!r}: 0 (none), or from 1 to 690"
+            )
+        self.weight = -math.expm1(-math.log(2) / half_life) if half_life else 0.0
 
     def own(self, geometry, capacity, rates, resident):
         """All scores are 0."""

@@ -32,10 +32,9 @@ def test_balanced(seed, capacity, rows):
     rows=tokens,
     variant=st.sampled_from(VARIANTS),
     stretch=st.sampled_from([0.0, 0.1, 0.7]),
+    payback=st.sampled_from([0, 0.5, 2, 20]),
 )
-def test_slack(seed, capacity, rows, variant, stretch):
+def test_slack(seed, capacity, rows, variant, stretch, payback):
     workload, rates = case(seed, rows, blocks=40)
-    agree(
-        "slack", {"stretch": stretch}, rules.Slack(stretch), workload, rates, capacity,
-        variant,
-    )  # fmt: skip
+    options = {"stretch": stretch, "payback": payback}
+    agree("slack", options, rules.Slack(stretch, payback), workload, rates, capacity, variant)

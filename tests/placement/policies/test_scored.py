@@ -4,6 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from hmsim.errors import InputError
+from hmsim.placement import policies
 from hmsim.placement.policies import scored
 from tests.oracles import rules
 from tests.placement.policies.agreement import CASES, agree, capacities, case, seeds, tokens
@@ -16,6 +18,23 @@ pytestmark = pytest.mark.nojit
 def test_lfu(seed, capacity, rows):
     workload, rates = case(seed, rows, blocks=30)
     agree("lfu", {}, rules.Scored(None), workload, rates, capacity)
+
+
+@CASES
+@given(seed=seeds, capacity=capacities, rows=tokens, half_life=st.sampled_from([1.7, 2.5, 6.3]))
+def test_lfu_that_ages(seed, capacity, rows, half_life):
+    """A moving average of the weight at which a use counts half after so many visits."""
+    workload, rates = case(seed, rows, blocks=30)
+    rule = rules.Scored(1 - 0.5 ** (1 / half_life))
+    agree("lfu", {"half_life": half_life}, rule, workload, rates, capacity)
+
+
+@pytest.mark.parametrize("half_life", [0.5, -1, 691, "long"])
+def test_a_half_life_that_cannot_be(half_life):
+    with pytest.raises(
+        InputError, match=r"policy lfu: half_life: .*: 0 \(none\), or from 1 to 690"
+    ):
+        policies.make("lfu", {"half_life": half_life})
 
 
 @CASES
