@@ -11,6 +11,7 @@ from hmsim.config.base import preset_names
 from hmsim.config.memory import load_memory
 from hmsim.memory import sampling
 from hmsim.memory.device import Extents, Memory, MemoryConfig
+from tests.oracles import sampler as by_hand
 
 WINDOW = 512
 
@@ -168,6 +169,32 @@ def test_consecutive_cuts_make_the_whole(sizes, data):
         assert (address + length <= extents[0][extent] + size[extent]).all()
         assert (write == size[extent] % 2).all()
         assert (length > 0).all()
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.fixed_dictionaries({name: st.sampled_from(some) for name, some in VARIED.items()}),
+       st.integers(0, 2**32))  # fmt: skip
+def test_what_is_learned_is_as_by_hand(how, seed):
+    """Ticks and counts of changing traffic, step after step, are those of plain NumPy."""
+    rng = np.random.default_rng(seed)
+    config = MemoryConfig(
+        load_memory(how["name"]), how["channels"], how["mapping"], how["interleave"],
+        read_queue=how["queue"], refresh=how["refresh"],
+    )  # fmt: skip
+    fast, slow = (Memory(config, window=WINDOW, posted_writes=False) for _ in range(2))
+    slow._sampler = by_hand.Sampler(
+        slow.timing, slow._policy, slow.parameters, slow._sizes,
+        config.spec.organization.columns, config.channels, *slow._shifts,
+    )  # fmt: skip
+    now, kinds = 0, (random_extents, stream_extents)
+    for _ in range(8):
+        size = int(rng.choice([how["size"], 656, 4096]))
+        extents = kinds[rng.integers(2)](
+            fast, rng, size, int(rng.integers(1, 64)) << 18, rng.choice([how["writes"], 0.0, 0.5])
+        )
+        found = fast.replay_apart(extents, now, WINDOW, 30, True)
+        assert found == slow.replay_apart(extents, now, WINDOW, 30, True)
+        now += found[0] + int(rng.integers(0, 1000))
 
 
 def test_the_slowest_of_many():
