@@ -37,7 +37,11 @@ LEAST_PART = 1 << 10  # of a round; where channels have less, several make one
 CHANNELS = 8  # channels sampled for a class, two rounds each in turn
 TARGET = 0.005  # standard error of a step's time, relative
 BUDGET = 1 << 17, 1 << 18  # bursts simulated for a small step and for any, at most
-CHECK = 1 << 13  # rounds' worth of traffic after which a class that is known gets another round
+# Traffic, in bursts, after which a class that is known gets another round, or short step; it grows
+# as SELDOM of all that the class has seen, and so classes known for long are looked at less often.
+SELDOM = 1 / 16
+CHECK = 1 << 25, 1 << 29  # least and most between rounds
+GLANCE = 1 << 26  # most between short steps
 FORGET = 1 / 256  # share of its weight that each observation loses with every later round
 LEAST = 7.5  # observations (their weights' sum) below which no error can be told
 SIGNIFICANT = 4.0  # ratio of variances between and within channels (F) that means something
@@ -64,8 +68,10 @@ WAYS = COUNTS + STATISTICS  # by how much sampled channels' paces differ from th
     WAYS_COUNT,
     ROUNDS,
     SINCE,  # bursts of all steps since the last round
+    SINCE_SHORT,  # and since the last short step
+    SEEN,  # and since the class began
     KNOWN_SIZE,
-) = range(WAYS + CHANNELS, WAYS + CHANNELS + 9)
+) = range(WAYS + CHANNELS, WAYS + CHANNELS + 11)
 # A sampler's memo.
 TURN, CLOCK, LATEST, MEMO_SIZE = range(4)
 NO_KEY = -1
@@ -314,6 +320,13 @@ def _error(known, bursts, shares):
 
 
 @kernel
+def _is_known(learner, known, bursts):
+    """Whether the time of a step of so many bursts is known well, and by a round not long ago."""
+    seldom = min(max(SELDOM * known[SEEN], CHECK[0]), CHECK[1])
+    return known[SINCE] < seldom and _error(known, bursts, learner.work[0]) < TARGET
+
+
+@kernel
 def _contradicts(known, bursts, ticks):
     """Whether a short step is beyond what noise explains."""
     if min(known[FLOW_SEEN], known[STEPS + ONE]) < LEAST:
@@ -458,6 +471,7 @@ def _short_step(replay, learner, asked, known):
         if _contradicts(known, bursts, ticks):
             _forget(known)
         _add(known, STEPS, 1, 0, float(bursts), ticks)
+    known[SINCE_SHORT] = 0
     return max(bursts, 1)
 
 
@@ -621,9 +635,11 @@ def learn(replay, learner, asked, written, runs, visits, start, counts):
     known = learner.known[row]
     spent = 0
     budget = min(max(BUDGET[0], total // 4), BUDGET[1])
-    while spent < budget:
+    looked_at = known[SINCE_SHORT] < min(SELDOM * known[SEEN], GLANCE)
+    while spent < budget and not (looked_at and _is_known(learner, known, mean)):
+        looked_at = False
         spent += _short_step(replay, learner, asked, known)
-        if _error(known, mean, learner.work[0]) < TARGET and known[SINCE] < CHECK * ROUND:
+        if _is_known(learner, known, mean):
             break
         if key != learner.memo[LATEST]:  # what the last class left in the queues goes first
             learner.memo[LATEST] = key
@@ -632,6 +648,8 @@ def learn(replay, learner, asked, written, runs, visits, start, counts):
     if _error(known, mean, learner.work[0]) == np.inf:
         return UNKNOWN
     known[SINCE] += total
+    known[SINCE_SHORT] += total
+    known[SEEN] += total
     _put(learner, row, key)
     scale = total / _done(known)
     for i in range(STATISTICS):

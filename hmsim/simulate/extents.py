@@ -37,6 +37,9 @@ class AddressMap:
             hbm_frame=rng.permutation(blocks) % max(hbm_frames, 1),
             dram_frame=rng.permutation(blocks),
             marks=np.zeros(blocks // 64, np.uint64),
+            before=np.zeros(geometry.lanes, np.int64),
+            after=np.zeros(geometry.lanes, np.int64),
+            moved=np.zeros(geometry.lanes, np.int64),
             base=_round_up(int(geometry.resident_bytes), kernel.WEIGHT_EXTENT),
             size=geometry.block_bytes,
         )
@@ -48,7 +51,7 @@ class AddressMap:
         """
         moved = moved_bytes(traffic)
         bits = [np.ascontiguousarray(each).reshape(-1) for each in sample]
-        most = int(kernel.most_extents(steps, row, *bits, moved[row]))
+        most = int(kernel.most_extents(self.layout, steps, row, *bits, moved[row]))
         hbm, dram = (Extents(*np.zeros((3, most), np.int64)) for _ in range(2))
         ends = kernel.place(self.layout, steps, row, *bits, moved[row], hbm, 0, dram, 0)
         return Placed(*(

@@ -32,18 +32,26 @@ class Layout(NamedTuple):
     hbm_frame: I64  # [blocks] of the block of that rank among the residents
     dram_frame: I64  # [blocks]
     marks: U64  # [lanes * words] work space, all zero between calls
+    before: I64  # [lanes] how many blocks are in HBM: set by `most_extents`
+    after: I64  # [lanes]
+    moved: I64  # [lanes] how many are so either before or after
     base: int  # first byte above the weights
     size: int  # bytes of a block
 
 
 @kernel
-def most_extents(steps, row, before, after, moved):
-    """How many extents a step can have in either memory, at most."""
+def most_extents(layout, steps, row, before, after, moved):
+    """How many extents a step can have in either memory, at most; counts blocks by lane."""
     found = steps.reads[row] + 2 * (steps.append_offset[row + 1] - steps.append_offset[row])
-    for w in range(before.size):
-        changed = before[w] ^ after[w]
-        if changed != 0:
-            found += popcount(changed)
+    words = steps.bits.shape[1]
+    for lane in range(len(layout.before)):
+        here = later = changed = np.int64(0)
+        for w in range(lane * words, (lane + 1) * words):
+            here += popcount(before[w])
+            later += popcount(after[w])
+            changed += popcount(before[w] ^ after[w])
+        layout.before[lane], layout.after[lane], layout.moved[lane] = here, later, changed
+        found += changed
     pieces = max(moved[WEIGHTS_HBM], moved[WEIGHTS_DRAM]) / WEIGHT_EXTENT
     return found + np.int64(pieces) + 2
 
@@ -92,7 +100,7 @@ def _reads(layout, read, here, lane, blocks, hbm, h, dram, d):
             address = layout.base + layout.dram_frame[block] * layout.size
             d = _put(dram, d, address, layout.size, 0)
     near = min(hits, blocks)
-    rank = cardinality(here[:first])
+    rank = layout.before[:lane].sum()
     number = 0  # of the hit
     # The i-th read from HBM is hit i * hits // near.
     chosen = 0 if near > 0 else -1
@@ -150,34 +158,35 @@ def _appends(layout, steps, row, here, after, moved, hbm, h, dram, d):
 def _moves(layout, steps, row, here, after, moved, hbm, h, dram, d):
     """What promotions and demotions carry, marked newborns and dying blocks apart."""
     read = steps.bits[row]
-    first = steps.lane[row] * read.size
+    words = read.size
+    first = steps.lane[row] * words
     marks, size = layout.marks, layout.size
-    changed = np.uint64(0)
-    for w in range(here.size):
-        changed |= here[w] ^ after[w]
-    if changed == 0:
-        return h, d
     promoted = rank = 0
-    for w in range(after.size):
-        found = after[w] & ~here[w] & ~marks[w]
-        promoted += popcount(found)
-        while found != 0:
-            bit = found & (~found + _ONE)
-            at = rank + popcount(after[w] & (bit - _ONE))
-            h = _put(hbm, h, layout.base + layout.hbm_frame[at] * size, size, 1)
-            found &= found - _ONE
-        rank += popcount(after[w])
+    for lane in range(len(layout.moved)):
+        before = rank
+        rank += layout.after[lane]
+        if layout.moved[lane] == 0:
+            continue
+        for w in range(lane * words, (lane + 1) * words):
+            found = after[w] & ~here[w] & ~marks[w]
+            promoted += popcount(found)
+            while found != 0:
+                bit = found & (~found + _ONE)
+                at = before + popcount(after[w] & (bit - _ONE))
+                h = _put(hbm, h, layout.base + layout.hbm_frame[at] * size, size, 1)
+                found &= found - _ONE
+            before += popcount(after[w])
     filled = np.int64(np.rint(moved[PROMOTION_DRAM] / size)) < promoted  # on read
-    for w in range(after.size):
-        found = after[w] & ~here[w] & ~marks[w]
-        if filled and first <= w < first + read.size:
-            found &= ~read[w - first]
-        while found != 0:
-            block = w * 64 + lowest_bit(found)
-            d = _put(dram, d, layout.base + layout.dram_frame[block] * size, size, 0)
-            found &= found - _ONE
-    entries = range(steps.append_offset[row], steps.append_offset[row + 1])
-    for i in entries:
+    for lane in range(len(layout.moved) if promoted > 0 else 0):
+        for w in range(lane * words, (lane + 1) * words if layout.moved[lane] > 0 else 0):
+            found = after[w] & ~here[w] & ~marks[w]
+            if filled and first <= w < first + words:
+                found &= ~read[w - first]
+            while found != 0:
+                block = w * 64 + lowest_bit(found)
+                d = _put(dram, d, layout.base + layout.dram_frame[block] * size, size, 0)
+                found &= found - _ONE
+    for i in range(steps.append_offset[row], steps.append_offset[row + 1]):
         remove(marks, first * 64 + steps.append_slot[i])
     if moved[DEMOTION_DRAM] == 0:  # DRAM has its copy already
         return h, d
@@ -187,16 +196,21 @@ def _moves(layout, steps, row, here, after, moved, hbm, h, dram, d):
     for block in dead:
         add(marks, block)
     rank = 0
-    for w in range(here.size):
-        found = here[w] & ~after[w] & ~marks[w]
-        while found != 0:
-            bit = found & (~found + _ONE)
-            at = rank + popcount(here[w] & (bit - _ONE))
-            h = _put(hbm, h, layout.base + layout.hbm_frame[at] * size, size, 0)
-            block = w * 64 + lowest_bit(found)
-            d = _put(dram, d, layout.base + layout.dram_frame[block] * size, size, 1)
-            found &= found - _ONE
-        rank += popcount(here[w])
+    for lane in range(len(layout.moved)):
+        before = rank
+        rank += layout.before[lane]
+        if layout.moved[lane] == 0:
+            continue
+        for w in range(lane * words, (lane + 1) * words):
+            found = here[w] & ~after[w] & ~marks[w]
+            while found != 0:
+                bit = found & (~found + _ONE)
+                at = before + popcount(here[w] & (bit - _ONE))
+                h = _put(hbm, h, layout.base + layout.hbm_frame[at] * size, size, 0)
+                block = w * 64 + lowest_bit(found)
+                d = _put(dram, d, layout.base + layout.dram_frame[block] * size, size, 1)
+                found &= found - _ONE
+            before += popcount(here[w])
     for block in dead:
         remove(marks, block)
     return h, d
@@ -207,8 +221,8 @@ def place(layout, steps, row, before, after, moved, hbm, h, dram, d):
     """Write the extents of row `row` of the steps from places h and d on; where they end.
 
     before, after: uint64 [lanes * words], the blocks in HBM as the step begins and, its moves done,
-    ends. moved: float64 [MOVED]. hbm, dram: Extents with `most_extents` of place. The row after it
-    has to be among the steps, unless it is the workload's last.
+    ends. moved: float64 [MOVED]. hbm, dram: Extents with place for `most_extents`, which has to be
+    asked just before. The row after it has to be among the steps, unless it is the workload's last.
     """
     lane = steps.lane[row]
     h = _weights(hbm, h, moved[WEIGHTS_HBM], lane)

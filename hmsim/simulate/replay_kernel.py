@@ -51,11 +51,13 @@ class Replayed(NamedTuple):
 
 
 @kernel
-def _room(extents, most):
-    """Extents with room for so many: these, if they have."""
-    if len(extents.size) >= most:
-        return extents
-    return Extents(np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64))
+def _with_room(extents, n, room):
+    """The first n of the extents, with room for so many."""
+    address, size, write = (
+        np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    )  # fmt: skip
+    address[:n], size[:n], write[:n] = extents.address[:n], extents.size[:n], extents.write[:n]
+    return Extents(address, size, write)
 
 
 @kernel
@@ -64,7 +66,7 @@ def _first(extents, n):
 
 
 _one, _two, _three = np.zeros(1, np.int64), *(np.zeros((1,) * n, np.uint64) for n in (2, 3))
-_LAYOUT = Layout(_one, _one, np.zeros(1, np.uint64), 0, 0)
+_LAYOUT = Layout(_one, _one, np.zeros(1, np.uint64), _one, _one, _one, 0, 0)
 _SAMPLED = Sampled(_one, _one, _one, _two, _two, np.zeros((1, 1)))
 
 
@@ -79,20 +81,15 @@ def replay_groups(replay, chip, served, layout, steps, sampled, out):
     none = np.empty(0, np.int64)
     hbm, dram, position = Extents(none, none, none), Extents(none, none, none), none
     for group in range(len(sampled.first)):
-        most = 0
-        for row in range(sampled.first[group], sampled.last[group]):
-            k = sampled.sample[row]
-            most += most_extents(
-                steps, row, sampled.before[k], sampled.after[k], sampled.moved[row]
-            )
-        if len(position) <= most:
-            hbm, dram = _room(hbm, 2 * most), _room(dram, 2 * most)
-            position = np.empty(2 * most + 1, np.int64)
         h = d = 0
         for row in range(sampled.first[group], sampled.last[group]):
-            k = sampled.sample[row]
+            k, moved = sampled.sample[row], sampled.moved[row]
             before, after = sampled.before[k], sampled.after[k]
-            h, d = place(layout, steps, row, before, after, sampled.moved[row], hbm, h, dram, d)
+            most = max(h, d) + most_extents(layout, steps, row, before, after, moved)
+            if len(position) <= most:
+                hbm, dram = _with_room(hbm, h, 2 * most), _with_room(dram, d, 2 * most)
+                position = np.empty(2 * most + 1, np.int64)
+            h, d = place(layout, steps, row, before, after, moved, hbm, h, dram, d)
         superchip_kernel.step(replay, chip, _first(hbm, h), _first(dram, d), position, served)
         out.seconds[group] = served.seconds[0]
         for memory in range(2):

@@ -1,4 +1,4 @@
-"""The extents that a step moves, at the addresses where they lie, for the memory kernels."""
+"""The extents that a step moves, by set operations of NumPy over numbers of blocks."""
 
 from typing import NamedTuple
 
@@ -107,11 +107,6 @@ class AddressMap:
 def blocks_of(bits: np.ndarray) -> I64:
     """Numbers of the bits set in [lanes, words], ascending."""
     return numbers(bits)
-
-
-def joined(parts: list[Extents]) -> Extents:
-    """The extents of several steps as those of one."""
-    return parts[0] if len(parts) == 1 else Extents(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _dying(steps: Steps, row: int) -> I64:

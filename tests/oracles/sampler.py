@@ -1,4 +1,4 @@
-"""The sampler of `run` fidelity as plain NumPy and objects; `hmsim.memory.sampling` says what it does."""
+"""The sampler of `run` fidelity as NumPy and objects; `hmsim.memory.sampling` says what it does."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,7 +25,9 @@ LEAST_PART = 1 << 10  # of a round; where channels have less, several make one
 CHANNELS = 8  # channels sampled for a class, two rounds each in turn
 TARGET = 0.005  # standard error of a step's time, relative
 BUDGET = 1 << 17, 1 << 18  # bursts simulated for a small step and for any, at most
-CHECK = 1 << 13  # rounds' worth of traffic after which a class that is known gets another round
+SELDOM = 1 / 16  # share of the traffic seen after which a class that is known is looked at again
+CHECK = 1 << 25, 1 << 29  # by a round: bursts, at least and at most
+GLANCE = 1 << 26  # by a short step: bursts, at most
 FORGET = 1 / 256  # share of its weight that each observation loses with every later round
 LEAST = 7.5  # observations (their weights' sum) below which no error can be told
 SIGNIFICANT = 4.0  # ratio of variances between and within channels (F) that means something
@@ -71,6 +73,8 @@ class _Class:
         self.ways = np.zeros(1)  # how sampled channels' paces differ from the mean, beyond noise
         self.rounds = 0
         self.since = 0  # bursts of all steps since the last round
+        self.since_short = 0  # and since the last short step
+        self.seen = 0  # and since it began
 
     def add_round(self, bursts: int, ticks: float, counts: I64, channel: int) -> None:
         """Learn from a round of one of the sampled channels."""
@@ -175,8 +179,11 @@ class Sampler:
         spent = 0
         budget = min(max(BUDGET[0], total // 4), BUDGET[1])
         while spent < budget:
+            looked_at = not spent and known.since_short < min(SELDOM * known.seen, GLANCE)
+            if looked_at and self._is_known(known, mean):
+                break
             spent += self._short_step(known, play)
-            if known.error(mean) < TARGET and known.since < CHECK * ROUND:
+            if self._is_known(known, mean):
                 break
             if key != self._latest:  # what the last class left in the queues goes first
                 self._latest = key
@@ -185,10 +192,17 @@ class Sampler:
         if known.error(mean) == np.inf:
             return None
         known.since += total
+        known.since_short += total
+        known.seen += total
         self._classes[key] = known
         if len(self._classes) > CLASSES:
             self._classes.popitem(last=False)
         return self._time(known, seen, start), self._scaled(known, total)
+
+    def _is_known(self, known: _Class, bursts: float) -> bool:
+        """Whether a step's time is known well, and by a round not long ago."""
+        seldom = min(max(SELDOM * known.seen, CHECK[0]), CHECK[1])
+        return known.since < seldom and known.error(bursts) < TARGET
 
     def _round(self, known: _Class, play: Play) -> int:
         """Feed the channel that never drains; the bursts that it played."""
@@ -221,6 +235,7 @@ class Sampler:
             if known.contradicts(bursts, ticks):
                 known.forget()
             known.steps.add(bursts, ticks)
+        known.since_short = 0
         return max(bursts, 1)
 
     def _play(
