@@ -25,11 +25,13 @@ This is the sampling of R. Wunderlich et al., "SMARTS" (ISCA 2003), applied to m
 ratio estimators (Cochran, Sampling Techniques, chapter 6).
 """
 
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hmsim.jit import compiled_for
 from hmsim.memory import burst_kernel
 from hmsim.memory import burst_state as state
 from hmsim.memory import sampling_kernel as kernel
@@ -75,6 +77,12 @@ def cut(extents: Traffic, position: I64, start: int, length: int) -> Traffic:
     if extents[1][last] > length // 4:
         size[-1] -= max(0, position[last + 1] - (start + length))
     return address, size, write
+
+
+@cache
+def _learn() -> Any:
+    """The kernel that learns, compiled when it is first asked for."""
+    return compiled_for(kernel.LEARN)(getattr(kernel.learn, "py_func", kernel.learn))
 
 
 class Sampler:
@@ -132,11 +140,10 @@ class Sampler:
         None where samples miss the traffic.
         """
         self.learner.bursts[:] = seen.bursts
-        asked = kernel.Asked(
-            *(np.array(each, np.int64) for each in extents), seen.position, window, delay
-        )
+        address, size, write = (np.array(each, np.int64) for each in extents)
+        asked = kernel.Asked(address, size, write, seen.position, window, delay)
         counts = np.zeros(len(state.STATISTICS), np.int64)
-        ticks = kernel.learn(
+        ticks = _learn()(
             burst_kernel.replay, self.learner, asked, seen.written, seen.runs, seen.visits, start,
             counts,
         )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 from numba import typeof, types
 from numpy.typing import NDArray
 
-from hmsim.jit import compiled_for, kernel, record_kernel
+from hmsim.jit import kernel, record_kernel
 from hmsim.memory import burst_state as state
 from hmsim.memory.burst_state import (
     DONE,
@@ -44,6 +44,7 @@ CHECK = 1 << 25, 1 << 29  # least and most between rounds
 GLANCE = 1 << 26  # most between short steps
 FORGET = 1 / 256  # share of its weight that each observation loses with every later round
 LEAST = 7.5  # observations (their weights' sum) below which no error can be told
+ENOUGH = 128.0  # with so many more add little: FORGET lets none have more than 256
 SIGNIFICANT = 4.0  # ratio of variances between and within channels (F) that means something
 CONTRADICTION = 5.0  # standard deviations off at which a short step makes its class start anew
 CLASSES = 256  # remembered, the latest used
@@ -321,9 +322,13 @@ def _error(known, bursts, shares):
 
 @kernel
 def _is_known(learner, known, bursts):
-    """Whether the time of a step of so many bursts is known well, and by a round not long ago."""
-    seldom = min(max(SELDOM * known[SEEN], CHECK[0]), CHECK[1])
-    return known[SINCE] < seldom and _error(known, bursts, learner.work[0]) < TARGET
+    """Whether the time of a step of so many bursts is known as well as it can be, and by a round
+    not long ago."""
+    if known[SINCE] >= min(max(SELDOM * known[SEEN], CHECK[0]), CHECK[1]):
+        return False
+    if min(known[FLOW_SEEN], known[STEPS + ONE]) >= ENOUGH:
+        return True
+    return _error(known, bursts, learner.work[0]) < TARGET
 
 
 @kernel
@@ -606,18 +611,15 @@ def _put(learner, row, key):
     learner.key[oldest] = NO_KEY
 
 
-_one, _many = np.zeros(1, np.int64), np.zeros((1, 1))
-LEARNER = typeof(
-    Learner(*[_one] * 3, _many, *[_one] * 7, _many, *[0] * 11)  # type: ignore[arg-type]
+_one, _table = typeof(np.zeros(1, np.int64)), typeof(np.zeros((1, 1)))
+LEARNER = types.NamedTuple(
+    [_one] * 3 + [_table] + [_one] * 7 + [_table] + [types.int64] * 11, Learner
 )
-ASKED = typeof(Asked(_one, _one, _one, _one, 0, 0))
+ASKED = types.NamedTuple([_one] * 4 + [types.int64] * 2, Asked)
+LEARN = types.int64(types.FunctionType(REPLAY), LEARNER, ASKED, *[types.int64] * 4, _one)
 
 
-@compiled_for(
-    types.int64(
-        types.FunctionType(REPLAY), LEARNER, ASKED, *[types.int64] * 4, typeof(_one)
-    )
-)
+@kernel
 def learn(replay, learner, asked, written, runs, visits, start, counts):
     """Ticks of a step that starts at tick `start`, or UNKNOWN where samples miss the traffic.
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import typeof, types
 from numpy.typing import NDArray
 
-from hmsim.jit import compiled_for, kernel
+from hmsim.jit import kernel
 from hmsim.memory.burst_state import (
     CHANNEL_SIZE,
     LAST_DONE,
@@ -15,11 +15,9 @@ from hmsim.memory.burst_state import (
     READS,
     WRITES,
 )
-from hmsim.memory.device import Extents
 from hmsim.memory.sampling_kernel import (
     EXACT,
     LEARNER,
-    REPLAY,
     STATISTICS,
     UNKNOWN,
     Asked,
@@ -191,26 +189,15 @@ def _fill(part, bus_ticks, seconds, late):
     bus_ticks[NO_REQUEST] += left - waited
 
 
-_one = np.zeros(1, np.int64)
-_EXTENTS = typeof(Extents(_one, _one, _one))
-_EMPTY = Served.empty()
+_one = typeof(np.zeros(1, np.int64))
+_PART = types.NamedTuple([LEARNER] + [_one] * 3 + [types.int64] * 3 + [types.float64] * 2, Part)
+CHIP = types.NamedTuple(
+    [_PART, _PART, typeof(Link(0.0, 0.0, 0.0, 0, 0, 0)), typeof(np.zeros(1))], Chip
+)
+SERVED = typeof(Served.empty())
 
 
-def _typical() -> "types.Type":
-    """The type of a Chip."""
-    link = typeof(Link(0.0, 0.0, 0.0, 0, 0, 0))
-    integer, whole, real = typeof(_one), types.int64, types.float64
-    part = types.NamedTuple(
-        (LEARNER, integer, integer, integer, whole, whole, whole, real, real), Part
-    )
-    return types.NamedTuple((part, part, link, typeof(np.zeros(1))), Chip)
-
-
-CHIP = _typical()
-SERVED = typeof(_EMPTY)
-
-
-@compiled_for(types.void(CHIP, _EXTENTS, _EXTENTS, types.int64, types.int64, SERVED))
+@kernel
 def conclude(chip, hbm, dram, hbm_ticks, dram_ticks, served):
     """The step's end, once each memory's ticks and counts are known; the clock goes on."""
     hbm_s = dram_s = late = 0.0
@@ -235,9 +222,7 @@ def conclude(chip, hbm, dram, hbm_ticks, dram_ticks, served):
     served.seconds[2] = dram_s
 
 
-@compiled_for(
-    types.void(types.FunctionType(REPLAY), CHIP, _EXTENTS, _EXTENTS, typeof(_one), SERVED)
-)
+@kernel
 def step(replay, chip, hbm, dram, position, served):
     """Carry out one step's traffic; see `Superchip.step`. The extents are changed while it runs.
 

@@ -12,7 +12,6 @@ from hmsim.simulate import extents_kernel as kernel
 from hmsim.workload.steps import F64, I64, Geometry, Steps
 
 
-
 class Placed(NamedTuple):
     """One step's extents for each memory; demand reads come before appends, moves last."""
 

@@ -1,5 +1,7 @@
 """A policy's steps through the memory kernels: where its blocks lie, and the superchip they load."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from hmsim.config.system import SystemSpec
@@ -11,8 +13,10 @@ from hmsim.memory.warm import WarmUp
 from hmsim.placement.driver import Samples, capacity_blocks
 from hmsim.placement.latency import Traffic
 from hmsim.simulate.extents import AddressMap, moved_bytes
-from hmsim.simulate.replay_kernel import Replayed, Sampled, replay_groups
 from hmsim.workload.steps import I64, Steps, Workload
+
+if TYPE_CHECKING:
+    from hmsim.simulate.replay_kernel import Replayed
 
 
 class Memories:
@@ -38,13 +42,15 @@ class Memories:
 
     def groups(
         self, steps: Steps, first: I64, last: I64, wanted: I64, samples: Samples, traffic: Traffic
-    ) -> Replayed:
+    ) -> "Replayed":
         """What barrier groups take, one after another.
 
         steps: a window's, with those ahead. first, last: int64 [groups], rows of each group.
         wanted: int64 [rows], which of the samples is that of a row.
         """
         self._warm_up.wait()
+        from hmsim.simulate.replay_kernel import Replayed, Sampled, replay_groups  # compiles it
+
         out = Replayed.empty(len(first))
         shape = len(samples.before), -1
         of = samples.of[np.maximum(wanted, 0)] if len(samples) else wanted

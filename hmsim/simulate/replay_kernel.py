@@ -18,8 +18,6 @@ from hmsim.workload.steps import I64, U64, Steps
 F64 = NDArray[np.float64]
 
 
-
-
 class Sampled(NamedTuple):
     """The groups of a window that are replayed, and where blocks are in each of their steps."""
 

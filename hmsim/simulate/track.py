@@ -10,7 +10,7 @@ from hmsim.simulate.estimate import ratio_estimate
 from hmsim.simulate.memories import Memories
 from hmsim.simulate.ran import Outcome
 from hmsim.simulate.sampling import Sampling
-from hmsim.workload.steps import F64, I64, Geometry
+from hmsim.workload.steps import I64, Geometry
 from hmsim.workload.windows import Window
 
 # What is added up over all steps: seconds, then bytes.
@@ -135,7 +135,7 @@ class Track:
         )
 
 
-def _sums(values: F64, first: I64, last: I64) -> F64:
+def _sums(values: np.ndarray, first: I64, last: I64) -> np.ndarray:
     """The sum over each of some groups of rows."""
     if (last - first == 1).all():
         return values[first]

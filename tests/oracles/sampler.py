@@ -30,6 +30,7 @@ CHECK = 1 << 25, 1 << 29  # by a round: bursts, at least and at most
 GLANCE = 1 << 26  # by a short step: bursts, at most
 FORGET = 1 / 256  # share of its weight that each observation loses with every later round
 LEAST = 7.5  # observations (their weights' sum) below which no error can be told
+ENOUGH = 128.0  # with so many more add little: FORGET lets none have more than 256
 SIGNIFICANT = 4.0  # ratio of variances between and within channels (F) that means something
 CONTRADICTION = 5.0  # standard deviations off at which a short step makes its class start anew
 CLASSES = 256  # remembered, the latest used
@@ -200,9 +201,10 @@ class Sampler:
         return self._time(known, seen, start), self._scaled(known, total)
 
     def _is_known(self, known: _Class, bursts: float) -> bool:
-        """Whether a step's time is known well, and by a round not long ago."""
+        """Whether a step's time is known as well as it can be, and by a round not long ago."""
         seldom = min(max(SELDOM * known.seen, CHECK[0]), CHECK[1])
-        return known.since < seldom and known.error(bursts) < TARGET
+        enough = min(known.flow.seen, known.steps.seen) >= ENOUGH
+        return known.since < seldom and (enough or known.error(bursts) < TARGET)
 
     def _round(self, known: _Class, play: Play) -> int:
         """Feed the channel that never drains; the bursts that it played."""
