@@ -78,9 +78,9 @@ TURN, CLOCK, LATEST, MEMO_SIZE = range(4)
 NO_KEY = -1
 UNKNOWN = -1  # ticks, where samples miss the traffic
 
-REPLAY = types.void(
+REPLAY = types.UniTuple(types.int64, 2)(
     *[types.Array(types.int64, 1, "C")] * 2, *[types.int64] * 3,
-    *[types.Array(types.int64, 1, "C")] * 4, *[types.int64] * 6, types.boolean,
+    *[types.Array(types.int64, 1, "C")] * 4, *[types.int64] * 7, types.boolean,
 )  # fmt: skip
 """The signature of `hmsim.memory.burst_kernel.replay`."""
 
@@ -377,7 +377,7 @@ def _play_part(replay, learner, asked, row, channel, start, drain, begin, length
     replay(
         learner.parameters, row, learner.channels, channel, channel + 1,
         address[first : last + 1], size[first : last + 1], asked.write[first : last + 1],
-        position[:0], start, 1, asked.window, asked.delay, learner.stripe, learner.burst, drain,
+        position[:0], start, 0, 1, asked.window, asked.delay, learner.stripe, learner.burst, drain,
     )  # fmt: skip
     size[last] += over
     size[first] += late
@@ -415,7 +415,7 @@ def _play(replay, learner, asked, row, bursts, turn, start, drain):
     else:
         replay(
             learner.parameters, row, learner.channels, channel, channel + 1, asked.address,
-            asked.size, asked.write, asked.position[:0], start, 1, asked.window, asked.delay,
+            asked.size, asked.write, asked.position[:0], start, 0, 1, asked.window, asked.delay,
             learner.stripe, learner.burst, drain,
         )  # fmt: skip
     for i in range(DONE + 1):

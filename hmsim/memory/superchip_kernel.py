@@ -108,7 +108,7 @@ def _whole(replay, part, extents, start, counts):
             counts[i] -= state[c + i]
     replay(
         learner.parameters, state, channels, 0, channels, extents.address, extents.size,
-        extents.write, part.none, start, 1, part.window, part.delay, learner.stripe, learner.burst,
+        extents.write, part.none, start, 0, 1, part.window, part.delay, learner.stripe, learner.burst,
         True,
     )  # fmt: skip
     done = 0

@@ -261,7 +261,7 @@ class Sampler:
         def play(part: Traffic) -> None:
             burst_kernel.replay(
                 self._parameters, row, self._channels, channel, channel + 1, *part, _NONE, start,
-                1, window, delay, self._stripe, self._burst, drain,
+                0, 1, window, delay, self._stripe, self._burst, drain,
             )  # fmt: skip
 
         part = extents
