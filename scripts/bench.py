@@ -1,7 +1,7 @@
 """Throughput, cost as the work grows, and peak memory: `python scripts/bench.py [ROOM ...]`.
 
-Rooms: workload, policies, memory, run, sweep. Kernels are compiled before they are timed; figures are
-medians of three. Prints a table for each room; `--json FILE` writes all figures.
+Rooms: workload, policies, memory, run, job, sweep. Kernels are compiled before they are timed; figures
+are medians of three, but for `run` and `job`. Prints a table for each room; `--json FILE` writes all.
 """
 
 import argparse
@@ -91,7 +91,74 @@ def placement() -> Iterator[Row]:
             }
 
 
+BLOCKS = 656, 4096, 16384, 65536  # bytes
+
+
 def run() -> Iterator[Row]:
+    """`hmsim run` with every step replayed, on one core: a step's cost, whole processes apart.
+
+    Half of the prompt lies in HBM and half in DRAM; 40 % of it is read at each step.
+    What a step costs is the difference of two runs, of which one decodes three times as much: what
+    is done once (start-up, classes of traffic that are learned, the bound's search) is not in it.
+    """
+    cases = [(size, "static", "run", 31299) for size in BLOCKS]
+    cases += [(16384, policy, "run", 31299) for policy in ("unlimited", "reactive")]
+    cases += [(16384, "static", "run", 31299 // part) for part in (4, 2)]
+    cases += [(16384, "static", "burst", 3912), (16384, "static", "analytic", 31299)]
+    _replayed(656, "static", "run", 3912, 2)  # compiles
+    for size, policy, fidelity, prompt in cases:
+        tokens = 2 if fidelity == "burst" else 60
+        less, more = (
+            _replayed(size, policy, fidelity, prompt, count) for count in (tokens, 3 * tokens)
+        )
+        amount, seconds, steps = (b - a for a, b in zip(less[:3], more[:3], strict=True))
+        yield {
+            "block bytes": size,
+            "policy": policy,
+            "fidelity": fidelity,
+            "blocks a step": more[0] / more[2] / size,
+            "us a step": seconds / steps * 1e6,
+            "ns a block": seconds / amount * size * 1e9,
+            "GB/s a core": amount / seconds / 1e9,
+            "peak MB": more[3],
+        }
+
+
+def _replayed(
+    size: int, policy: str, fidelity: str, prompt: int, tokens: int
+) -> tuple[float, float, int, float]:
+    """Demand bytes, CPU seconds, steps and peak megabytes of a run."""
+    resident = 16 << 30
+    model = (
+        f"{{ layers = 32, kv_bytes_per_token_layer = {size}, weight_bytes_step = 1e6, "
+        f"resident_bytes = {resident} }}"
+    )
+    changes = {
+        "system.hbm.capacity": resident + prompt * 32 * size // 2,
+        "workload.model": model,
+        "workload.tokens": [prompt, prompt + tokens],
+        "replay.sample": 1,
+        "replay.fidelity": fidelity,
+    }
+    call = [sys.executable, "-m", "hmsim", "run", str(PAPER), "--policy", policy, "--json"]
+    for key, value in changes.items():
+        call += ["--set", f"{key}={value}"]
+    with tempfile.TemporaryDirectory() as folder:
+        code = "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], check=True); "
+        code += "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        code += "print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *call, "-o", f"{folder}/r.h5"], check=True,
+            capture_output=True, text=True, env={**os.environ, "NUMBA_NUM_THREADS": "1"},
+        )  # fmt: skip
+    seconds, peak = map(float, done.stderr.splitlines()[-1].split())
+    report = json.loads(done.stdout)
+    amount = report["policies"][policy]
+    demand = amount["aggregate_bandwidth_GBps"] * 1e9 * amount["time_s"]
+    return demand, seconds, (tokens + 1) * 32, peak * 1024 / 1e6
+
+
+def job() -> Iterator[Row]:
     """The main job as a whole process, warm and with an empty cache of compiled kernels."""
     with tempfile.TemporaryDirectory() as folder:
         for cache in ("cold", "warm"):
@@ -234,6 +301,7 @@ ROOMS: dict[str, Callable[[], Iterator[Row]]] = {
     "policies": placement,
     "memory": memory,
     "run": run,
+    "job": job,
     "sweep": sweep,
 }
 

@@ -14,6 +14,7 @@ from hmsim.jit import in_threads
 from hmsim.memory import burst_kernel, sampling
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
+from hmsim.memory.sampling_kernel import Learner
 from hmsim.memory.timing import compile_timing, tick_seconds
 
 I64 = NDArray[np.int64]
@@ -280,6 +281,11 @@ class Memory:
             self.timing, self._policy, self.parameters, self._sizes,
             self.config.spec.organization.columns, self.config.channels, *self._shifts,
         )  # fmt: skip
+
+    @property
+    def learner(self) -> Learner:
+        """What the kernels of `hmsim.memory.sampling` take and write to, until the next reset."""
+        return self._sampler.learner
 
     @property
     def buses(self) -> int:

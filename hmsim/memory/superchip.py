@@ -7,13 +7,21 @@ drained. Open rows and the phase of refresh carry over from step to step.
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from hmsim import machine
 from hmsim.config.memory import LinkSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.memory import burst_state as kernel
-from hmsim.memory.device import Extents, Memory, MemoryConfig
+from hmsim.memory import superchip_kernel
+from hmsim.memory.device import I64, Extents, Memory, MemoryConfig
 
 FIDELITIES = ("burst", "run")
+REASONS = (
+    "data",
+    *(name.removeprefix("lost_") for name in kernel.STATISTICS if name.startswith("lost_")),
+    "link",
+)
 
 
 class Peak(NamedTuple):
@@ -90,6 +98,9 @@ class Superchip:
         threads: Threads to simulate channels in; as many as there are cores unless given. They
             change no result.
 
+    Attributes:
+        kernel: What `hmsim.memory.superchip_kernel.step` takes and writes to, until the next reset.
+
     Raises:
         InputError: A memory's configuration, the fidelity or the bytes in flight are wrong.
     """
@@ -112,7 +123,8 @@ class Superchip:
         self._hbm = _Part(hbm, outstanding_bytes, hbm.latency, fidelity, threads)
         across = min(outstanding_bytes, link.credits or outstanding_bytes)
         self._dram = _Part(dram, across, dram.latency + link.latency, fidelity, threads)
-        self._now = 0.0
+        self._served = superchip_kernel.Served.empty()
+        self.reset()
 
     @property
     def peak(self) -> Peak:
@@ -128,7 +140,16 @@ class Superchip:
         """Go back to time zero, with closed rows and nothing queued."""
         self._hbm.memory.reset()
         self._dram.memory.reset()
-        self._now = 0.0
+        link, header = self.link, self.link.header_bytes
+        write_header = header if link.write_header_bytes is None else link.write_header_bytes
+        self.kernel = superchip_kernel.Chip(
+            self._hbm.kernel(), self._dram.kernel(),
+            superchip_kernel.Link(
+                float(link.read_bandwidth), float(link.write_bandwidth), float(link.latency),
+                int(link.payload_bytes), header, write_header,
+            ),
+            np.zeros(1),
+        )  # fmt: skip
 
     def step(self, hbm: Extents, dram: Extents) -> StepTiming:
         """Carry out one step's traffic. All memories start together, and the step ends when the
@@ -142,18 +163,18 @@ class Superchip:
         Returns:
             Times, bytes and counts of the step.
         """
-        hbm_s, hbm_counts, hbm_bus = self._hbm.run(hbm, self._now)
-        dram_s, dram_counts, dram_bus = self._dram.run(dram, self._now)
-        read, write = self._wire_bytes(dram)
-        late = 0.0
-        if len(dram.size):
-            wire_s = max(read / self.link.read_bandwidth, write / self.link.write_bandwidth)
-            late = max(0.0, wire_s + self.link.latency - dram_s)
-            dram_s += late
-        seconds = max(hbm_s, dram_s)
-        self._now += seconds
-        self._hbm.fill(hbm_bus, seconds, 0.0)
-        self._dram.fill(dram_bus, seconds, late)
+        served = self._served
+        ticks = [
+            part.run(extents, float(self.kernel.now[0]), counts)
+            for part, extents, counts in zip(
+                (self._hbm, self._dram), (hbm, dram), served.counts, strict=True
+            )
+        ]
+        plain = [Extents(*(np.array(each, np.int64) for each in part)) for part in (hbm, dram)]
+        superchip_kernel.conclude(self.kernel, *plain, *ticks, served)
+        seconds, hbm_s, dram_s = served.seconds.tolist()
+        read, write = served.wire.tolist()
+        buses = [dict(zip(REASONS, each, strict=True)) for each in served.bus_ticks.tolist()]
         return StepTiming(
             seconds=seconds,
             hbm_s=hbm_s,
@@ -162,24 +183,11 @@ class Superchip:
             **_bytes("dram", dram),
             link_read_bytes=read,
             link_write_bytes=write,
-            **_rows("hbm", hbm_counts),
-            **_rows("dram", dram_counts),
-            hbm_bus_ticks=hbm_bus,
-            dram_bus_ticks=dram_bus,
+            **_rows("hbm", served.counts[0]),
+            **_rows("dram", served.counts[1]),
+            hbm_bus_ticks=buses[0],
+            dram_bus_ticks=buses[1],
         )
-
-    def _wire_bytes(self, extents: Extents) -> tuple[int, int]:
-        """Bytes towards the GPU and from it, with the headers of requests and answers."""
-        payload, header = self.link.payload_bytes, self.link.header_bytes
-        write_header = self.link.write_header_bytes
-        packets = -(-extents.size // payload)
-        writes = int((packets * extents.write).sum())
-        reads = int(packets.sum()) - writes
-        written = int((extents.size * extents.write).sum())
-        fetched = int(extents.size.sum()) - written
-        answers = (reads + writes) * header
-        requests = reads * header + writes * (header if write_header is None else write_header)
-        return fetched + answers, written + requests
 
 
 class _Part:
@@ -191,26 +199,28 @@ class _Part:
         burst = config.spec.organization.burst_bytes
         self.window = max(1, round(outstanding / burst / config.channels))
         self.memory = Memory(config, window=self.window, posted_writes=False, threads=threads)
-        self.latency = latency
+        self.latency, self.delay = latency, round(latency / self.memory.tick_s)
         self.sampled = fidelity == "run"
 
-    def run(self, extents: Extents, now: float) -> tuple[float, dict[str, int], dict[str, int]]:
-        """Seconds from `now` to the last completion, counts and bus ticks of that time."""
-        memory, tick = self.memory, self.memory.tick_s
-        if not len(extents.size):
-            none = dict.fromkeys(kernel.STATISTICS, 0)
-            return 0.0, none, memory.bus_ticks(none, 0)
-        start, delay = round(now / tick), round(self.latency / tick)
-        ticks, counts = memory.replay_apart(extents, start, self.window, delay, self.sampled)
-        return ticks * tick + self.latency, counts, memory.bus_ticks(counts, ticks)
+    def kernel(self) -> superchip_kernel.Part:
+        """The memory as kernels take it, until the next reset."""
+        memory, none = self.memory, np.zeros(0, np.int64)
+        return superchip_kernel.Part(
+            memory.learner, memory.state, np.zeros(3, np.int64), none, int(self.sampled),
+            self.window, self.delay, memory.tick_s, float(self.latency),
+        )  # fmt: skip
 
-    def fill(self, bus_ticks: dict[str, int], seconds: float, late: float) -> None:
-        """Extend what the buses did to a whole step of so many seconds, by which they waited for
-        the link, `late`, and then for the step to end."""
-        left = round(seconds / self.memory.tick_s) * self.memory.buses - sum(bus_ticks.values())
-        waited = min(left, round(late / self.memory.tick_s) * self.memory.buses)
-        bus_ticks["link"] += waited
-        bus_ticks["no_request"] += left - waited
+    def run(self, extents: Extents, now: float, counts: I64) -> int:
+        """Ticks from `now` to the last completion, and counts of that time."""
+        counts[:] = 0
+        if not len(extents.size):
+            return 0
+        start = round(now / self.memory.tick_s)
+        ticks, found = self.memory.replay_apart(
+            extents, start, self.window, self.delay, self.sampled
+        )
+        counts[:] = list(found.values())
+        return ticks
 
 
 def _bytes(name: str, extents: Extents) -> dict[str, int]:
@@ -221,9 +231,9 @@ def _bytes(name: str, extents: Extents) -> dict[str, int]:
     }
 
 
-def _rows(name: str, counts: dict[str, int]) -> dict[str, int]:
+def _rows(name: str, counts: I64) -> dict[str, int]:
     return {
-        f"{name}_row_hits": counts["row_hits"],
-        f"{name}_row_misses": counts["row_misses"] + counts["row_conflicts"],
-        f"{name}_activations": counts["activations"],
+        f"{name}_row_hits": int(counts[kernel.ROW_HITS]),
+        f"{name}_row_misses": int(counts[kernel.ROW_MISSES] + counts[kernel.ROW_CONFLICTS]),
+        f"{name}_activations": int(counts[kernel.ACTIVATIONS]),
     }

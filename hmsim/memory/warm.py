@@ -21,9 +21,10 @@ from hmsim.memory.device import Extents, Memory, MemoryConfig
 
 class WarmUp:
     """Compiles the memory kernels in the background where they are `needed` and not in the cache,
-    and where there is a processor to spare. A context manager."""
+    and where there is a processor to spare; then what the import of the module `last` compiles. A
+    context manager."""
 
-    def __init__(self, needed: bool) -> None:
+    def __init__(self, needed: bool, last: str = "hmsim.memory.device") -> None:
         self._process: subprocess.Popen | None = None
         if not needed or get_num_threads() < 2 or is_cached(burst_kernel.replay):
             return
@@ -31,6 +32,7 @@ class WarmUp:
         paths = [home, *filter(None, [os.getenv("PYTHONPATH")])]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | cache_environment()
         command = "from hmsim.memory.warm import compile_kernels; compile_kernels()"
+        command += f"; import {last}"
         self._process = subprocess.Popen(
             [sys.executable, "-c", command], env=environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -6,6 +6,7 @@ policy with a step function.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -25,10 +26,31 @@ class Sample(NamedTuple):
     after: U64
 
 
+@dataclass(frozen=True)
+class Samples:
+    """The placements of sampled steps, one `Sample` each; valid until the run advances again.
+
+    Attributes:
+        before: Bitsets uint64 [placements, lanes, words], as steps begin.
+        after: The same, as steps end.
+        of: int64 [samples], the placement of each sample.
+    """
+
+    before: U64
+    after: U64
+    of: I64
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def __getitem__(self, k: int) -> Sample:
+        return Sample(self.before[self.of[k]], self.after[self.of[k]])
+
+
 class Run(Protocol):
     """One policy's progress; windows must come in order."""
 
-    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, list[Sample]]:
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, Samples]:
         """Counts [rows, len(COUNTS)] of the window's own steps, and its sampled rows' placements.
 
         `wanted[k]` numbers the sampled rows of this window from 0, -1 elsewhere; None: no samples.
@@ -102,6 +124,7 @@ class PolicyRun:
             resident, alive, np.zeros_like(alive), np.array([used]), room, np.zeros(3, np.int64)
         )
         blocks = geometry.lanes * geometry.slots
+        self._snapshots = Snapshots()
         self._moves = Moves(
             np.zeros(blocks, np.int64),
             np.zeros(blocks, np.int64),
@@ -109,20 +132,21 @@ class PolicyRun:
             np.zeros(2, np.int64),
         )
 
-    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, list[Sample]]:
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, Samples]:
         if window.steps.first == 0:
             self._moves.place[:] = 1
             kernel.give_birth(window.steps, 0, self._state, self._moves.place)
         counts = np.zeros((window.rows, len(COUNTS)), np.int64)
         wanted = sampled_rows(window, wanted)
-        capture = kernel.Capture(wanted, *snapshots(wanted, self._state.resident))
+        samples = self._snapshots.of(wanted, self._state.resident)
+        capture = kernel.Capture(wanted, samples.before, samples.after)
         kernel.advance(
             self._policy.step, window, self._state, kernel.seen_of(window.steps, self._state),
             self._own, self._moves, capture, counts,
         )  # fmt: skip
         if self._state.error[0] != kernel.OK:
             raise InputError(f"policy {self._policy.name}: {kernel.error_text(self._state)}")
-        return counts, [Sample(*pair) for pair in zip(capture.before, capture.after, strict=True)]
+        return counts, samples
 
     def traffic(self, counts: I64, groups: Groups) -> Traffic:
         return variant_traffic(counts, groups, self._block_bytes, self._rates, self._variant)
@@ -161,7 +185,16 @@ def sampled_rows(window: Window, wanted: I64 | None) -> I64:
     return np.full(window.rows, -1) if wanted is None else wanted
 
 
-def snapshots(wanted: I64, like: U64) -> tuple[U64, U64]:
-    """Arrays for the placements before and after the sampled rows, [samples, lanes, words] each."""
-    samples = int(wanted.max(initial=-1)) + 1
-    return np.zeros((samples, *like.shape), np.uint64), np.zeros((samples, *like.shape), np.uint64)
+class Snapshots:
+    """Arrays for the placements of sampled rows, used again from window to window."""
+
+    def __init__(self) -> None:
+        self._room = np.zeros((2, 0, 0, 0), np.uint64)
+
+    def of(self, wanted: I64, like: U64) -> Samples:
+        """A placement like this before and after each of the sampled rows, to be filled in."""
+        samples = int(wanted.max(initial=-1)) + 1
+        if self._room.shape[1] < samples:
+            self._room = np.empty((2, samples, *like.shape), np.uint64)
+        before, after = self._room[:, :samples].reshape(2, samples, *like.shape)
+        return Samples(before, after, np.arange(samples))

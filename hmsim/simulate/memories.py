@@ -1,13 +1,22 @@
 """A policy's steps through the memory kernels: where its blocks lie, and the superchip they load."""
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from hmsim.config.system import SystemSpec
+from hmsim.memory import burst_kernel
 from hmsim.memory.device import MemoryConfig
-from hmsim.memory.superchip import StepTiming, Superchip
+from hmsim.memory.superchip import Superchip
+from hmsim.memory.superchip_kernel import Served
 from hmsim.memory.warm import WarmUp
-from hmsim.placement.driver import Sample, capacity_blocks
+from hmsim.placement.driver import Samples, capacity_blocks
 from hmsim.placement.latency import Traffic
-from hmsim.simulate.extents import AddressMap, joined
-from hmsim.workload.steps import Steps, Workload
+from hmsim.simulate.extents import AddressMap, moved_bytes
+from hmsim.workload.steps import I64, Steps, Workload
+
+if TYPE_CHECKING:
+    from hmsim.simulate.replay_kernel import Replayed
 
 
 class Memories:
@@ -26,19 +35,31 @@ class Memories:
             MemoryConfig.of(system.hbm), system.link, MemoryConfig.of(system.dram),
             outstanding, fidelity, threads=1,
         )  # fmt: skip
+        self._served = Served.empty()
         self._addresses = AddressMap(
             workload.geometry, capacity_blocks(workload, system.hbm.capacity)
         )
 
-    def group(
-        self, steps: Steps, rows: range, samples: list[Sample], traffic: Traffic
-    ) -> StepTiming:
-        """What one barrier group takes: rows of the steps, and a sample for each of them."""
+    def groups(
+        self, steps: Steps, first: I64, last: I64, wanted: I64, samples: Samples, traffic: Traffic
+    ) -> "Replayed":
+        """What barrier groups take, one after another.
+
+        steps: a window's, with those ahead. first, last: int64 [groups], rows of each group.
+        wanted: int64 [rows], which of the samples is that of a row.
+        """
         self._warm_up.wait()
-        placed = [
-            self._addresses.step(steps, k, sample, traffic)
-            for k, sample in zip(rows, samples, strict=True)
-        ]
-        return self._chip.step(
-            joined([each.hbm for each in placed]), joined([each.dram for each in placed])
-        )
+        from hmsim.simulate.replay_kernel import Replayed, Sampled, replay_groups  # compiles it
+
+        out = Replayed.empty(len(first))
+        shape = len(samples.before), -1
+        of = samples.of[np.maximum(wanted, 0)] if len(samples) else wanted
+        sampled = Sampled(
+            first, last, of, samples.before.reshape(shape), samples.after.reshape(shape),
+            moved_bytes(traffic),
+        )  # fmt: skip
+        replay_groups(
+            burst_kernel.replay, self._chip.kernel, self._served, self._addresses.layout, steps,
+            sampled, out,
+        )  # fmt: skip
+        return out

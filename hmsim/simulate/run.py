@@ -52,7 +52,8 @@ def execute(
     anything is written where the input is wrong, ProgramError where a result contradicts itself;
     KeyboardInterrupt leaves the finished steps in the file.
     """
-    with WarmUp(spec.replay.fidelity != "analytic") as warm_up:
+    kernels = "hmsim.simulate.replay_kernel"
+    with WarmUp(spec.replay.fidelity != "analytic", kernels) as warm_up:
         return _execute(spec, path, progress, allow_plugins, begin, tell, warm_up)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hmsim.placement.driver import Run, Sample
+from hmsim.placement.driver import Run, Samples
 from hmsim.placement.latency import HITS, READS, RESIDENT, Groups, Traffic
 from hmsim.placement.policies.api import BasePolicy
 from hmsim.results.schema import REASONS
@@ -56,13 +56,8 @@ class Track:
         traffic = self._run.traffic(counts, groups)
         self._add(counts, traffic)
         variables = _variables(traffic, counts[:, RESIDENT] * self._size)
-        measured = self._sampling.measured(group)
-        for i in np.flatnonzero(taken):
-            start = int(groups.start[i])
-            end = int(groups.start[i + 1]) if i + 1 < len(group) else window.rows
-            first = int(wanted[start])
-            self._replay(window, range(start, end), samples[first : first + end - start], traffic,
-                         groups, variables if measured[i] else None)  # fmt: skip
+        if taken.any():
+            self._replay(window, group, taken, wanted, samples, traffic, groups, variables)
         self._groups += len(group)
         return variables
 
@@ -84,36 +79,37 @@ class Track:
     def _replay(
         self,
         window: Window,
-        rows: range,
-        samples: list[Sample],
+        group: I64,
+        taken: np.ndarray,
+        wanted: I64,
+        samples: Samples,
         traffic: Traffic,
         groups: Groups,
-        variables: dict[str, np.ndarray] | None,
+        variables: dict[str, np.ndarray],
     ) -> None:
-        """Put one group through the memory kernels; `variables` is None for a warm-up."""
+        """Put the groups taken through the memory kernels; note what the measured ones took."""
         assert self._memories is not None
-        timing = self._memories.group(window.steps, rows, samples, traffic)
-        if variables is None:
-            return
-        group = slice(rows.start, rows.stop)
-        seconds = max(timing.seconds, float(groups.compute_s[group].sum()))
-        analytic = float(traffic.time_s[group].sum())
-        self._kernel_s.append(seconds)
-        self._analytic_s.append(analytic)
+        ends = np.append(groups.start[1:], window.rows)
+        first, last = groups.start[taken], ends[taken]
+        found = self._memories.groups(window.steps, first, last, wanted, samples, traffic)
+        measured = self._sampling.measured(group[taken])
+        first, last = first[measured], last[measured]
+        sizes = last - first
+        rows = np.repeat(first - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+        seconds = np.maximum(found.seconds[measured], _sums(groups.compute_s, first, last))
+        analytic = _sums(traffic.time_s, first, last)
+        self._kernel_s += seconds.tolist()
+        self._analytic_s += analytic.tolist()
         self._steps += len(rows)
-        last = rows.stop - 1
         # A group that moves nothing takes no time by the formulas: its steps share alike.
-        share = traffic.time_s[group] / analytic if analytic else 1 / len(rows)
-        variables["replay_time_s"][group] = seconds * share
-        variables["row_hits"][group] = 0
-        variables["activations"][group] = 0
-        variables["row_hits"][last] = timing.hbm_row_hits, timing.dram_row_hits
-        variables["activations"][last] = timing.hbm_activations, timing.dram_activations
-        variables["bus_ticks"][group] = 0
-        variables["bus_ticks"][last] = [
-            [ticks[reason] for reason in REASONS]
-            for ticks in (timing.hbm_bus_ticks, timing.dram_bus_ticks)
-        ]
+        whole = np.repeat(analytic, sizes)
+        share = np.divide(
+            traffic.time_s[rows], whole, out=1 / np.repeat(sizes, sizes), where=whole != 0
+        )
+        variables["replay_time_s"][rows] = np.repeat(seconds, sizes) * share
+        for name in ("row_hits", "activations", "bus_ticks"):
+            variables[name][rows] = 0
+            variables[name][last - 1] = getattr(found, name)[measured]
 
     def outcome(self) -> Outcome:
         """The totals over all windows so far."""
@@ -137,6 +133,13 @@ class Track:
             replay=replay,
             replay_is_whole=len(self._kernel_s) == self._groups,
         )
+
+
+def _sums(values: np.ndarray, first: I64, last: I64) -> np.ndarray:
+    """The sum over each of some groups of rows."""
+    if (last - first == 1).all():
+        return values[first]
+    return np.array([values[a:b].sum() for a, b in zip(first, last, strict=True)])
 
 
 def _variables(traffic: Traffic, resident: I64) -> dict[str, np.ndarray]:

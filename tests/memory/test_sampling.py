@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from hmsim.config.base import preset_names
 from hmsim.config.memory import load_memory
-from hmsim.memory import sampling
+from hmsim.memory import sampling, sampling_kernel
 from hmsim.memory.device import Extents, Memory, MemoryConfig
+from tests.oracles import sampler as by_hand
 
 WINDOW = 512
 
@@ -170,16 +171,48 @@ def test_consecutive_cuts_make_the_whole(sizes, data):
         assert (length > 0).all()
 
 
+@settings(max_examples=12, deadline=None)
+@given(st.fixed_dictionaries({name: st.sampled_from(some) for name, some in VARIED.items()}),
+       st.integers(0, 2**32))  # fmt: skip
+def test_what_is_learned_is_as_by_hand(how, seed):
+    """Ticks and counts of changing traffic, step after step, are those of plain NumPy."""
+    rng = np.random.default_rng(seed)
+    config = MemoryConfig(
+        load_memory(how["name"]), how["channels"], how["mapping"], how["interleave"],
+        read_queue=how["queue"], refresh=how["refresh"],
+    )  # fmt: skip
+    fast, slow = (Memory(config, window=WINDOW, posted_writes=False) for _ in range(2))
+    slow._sampler = by_hand.Sampler(
+        slow.timing, slow._policy, slow.parameters, slow._sizes,
+        config.spec.organization.columns, config.channels, *slow._shifts,
+    )  # fmt: skip
+    now, kinds = 0, (random_extents, stream_extents)
+    for _ in range(8):
+        size = int(rng.choice([how["size"], 656, 4096]))
+        extents = kinds[rng.integers(2)](
+            fast, rng, size, int(rng.integers(1, 64)) << 18, rng.choice([how["writes"], 0.0, 0.5])
+        )
+        found = fast.replay_apart(extents, now, WINDOW, 30, True)
+        assert found == slow.replay_apart(extents, now, WINDOW, 30, True)
+        now += found[0] + int(rng.integers(0, 1000))
+
+
 def test_the_slowest_of_many():
     rng = np.random.default_rng(0)
     mean, deviation = rng.uniform(90, 100, 40), rng.uniform(1, 5, 40)
     drawn = rng.normal(mean, deviation, (20_000, 40)).max(axis=1).mean()
-    found = sampling._expected_maximum(mean[None], deviation)
+    found = slowest(mean, deviation, [0.0])
     assert found == pytest.approx(drawn, rel=0.002)
-    ways = np.array([mean - 20, mean + 20])
     drawn = rng.normal(mean + rng.choice([-20, 20], (20_000, 40)), deviation).max(axis=1).mean()
-    assert sampling._expected_maximum(ways, deviation) == pytest.approx(drawn, rel=0.002)
-    assert sampling._expected_maximum(mean[None], deviation * 0) == mean.max()
+    assert slowest(mean, deviation, [-20.0, 20.0]) == pytest.approx(drawn, rel=0.002)
+    assert slowest(mean, deviation * 0, [0.0]) == mean.max()
+
+
+def slowest(mean, deviation, ways):
+    """The kernel's expectation, where each way is off by as much in all variables."""
+    work = np.ones((4, max(len(mean), sampling_kernel.GRID)))
+    work[0, : len(mean)], work[2, : len(mean)] = mean, deviation
+    return sampling_kernel._expected_maximum(work, len(mean), np.array(ways))
 
 
 def test_traffic_on_one_channel_alone():

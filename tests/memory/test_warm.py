@@ -42,12 +42,12 @@ def test_it_leaves_nothing_for_a_replay_to_compile(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
     code = """
-from hmsim.memory import burst_kernel, sampling, warm
+from hmsim.memory import burst_kernel, sampling_kernel, warm
 with warm.WarmUp(True) as warm_up:
     assert warm_up._process is not None
     warm_up.wait()
 warm.compile_kernels()
-print([sum(each.stats.cache_misses.values()) for each in (burst_kernel.replay, sampling._survey)])
+print([sum(each.stats.cache_misses.values()) for each in (burst_kernel.replay, sampling_kernel.count)])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "[0, 0]\n", done.stderr

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from hmsim.errors import InputError
-from hmsim.placement.driver import Run, Sample, capacity_blocks, sampled_rows, snapshots
+from hmsim.placement.driver import Run, Samples, Snapshots, capacity_blocks, sampled_rows
 from hmsim.placement.latency import COUNTS, READS, Groups, Rates, Traffic, authors_traffic
 from hmsim.placement.policies import authors_kernel as kernel
 from hmsim.placement.policies.api import BasePolicy, oldest_first
@@ -137,23 +137,24 @@ class _AuthorsRun:
         self._resident, self._cur = policy.begin(workload, self._limit)
         self._scratch = np.zeros((2, geometry.words), np.uint64)
         self._score = np.zeros(geometry.slots)
+        self._snapshots = Snapshots()
 
-    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, list[Sample]]:
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, Samples]:
         counts = np.zeros((window.rows, len(COUNTS)), np.int64)
         wanted = sampled_rows(window, wanted)
-        before, after = snapshots(wanted, self._resident)
+        samples = self._snapshots.of(wanted, self._resident)
         policy = self._policy
         status = kernel.advance(
             policy.rule, window, self._size, self._resident, self._cur,
             self._limit, policy.ahead_tokens, policy.share, self._rates.split, self._scratch,
-            self._score, wanted, before, after, counts,
+            self._score, wanted, samples.before, samples.after, counts,
         )  # fmt: skip
         if status == kernel.NEVER_ENDS:
             raise InputError(
                 f"policy {policy.name}: at this capacity ({self._limit} entries) a layer is flushed "
                 "while it holds nothing, for ever; give HBM more capacity"
             )
-        return counts, [Sample(*pair) for pair in zip(before, after, strict=True)]
+        return counts, samples
 
     def traffic(self, counts: I64, groups: Groups) -> Traffic:
         share = None

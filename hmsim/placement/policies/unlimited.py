@@ -5,7 +5,7 @@ Not a schedule but a closed form, below every schedule's time. Source: arXiv 250
 
 import numpy as np
 
-from hmsim.placement.driver import Run, Sample, capacity_blocks, sampled_rows
+from hmsim.placement.driver import Run, Samples, capacity_blocks, sampled_rows
 from hmsim.placement.latency import COUNTS, HITS, READS, Groups, Rates, Traffic, unlimited_traffic
 from hmsim.placement.policies.api import BasePolicy
 from hmsim.workload.steps import I64, Workload
@@ -37,13 +37,13 @@ class _UnlimitedRun:
     def __init__(self, workload: Workload, rates: Rates):
         self._workload, self._rates = workload, rates
 
-    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, list[Sample]]:
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, Samples]:
         counts = np.zeros((window.rows, len(COUNTS)), np.int64)
         counts[:, READS] = counts[:, HITS] = window.own.reads
         geometry = self._workload.geometry
-        everything = np.full((geometry.lanes, geometry.words), ~np.uint64(0))
+        everything = np.full((1, geometry.lanes, geometry.words), ~np.uint64(0))
         samples = 1 + int(sampled_rows(window, wanted).max(initial=-1))
-        return counts, [Sample(everything, everything)] * samples
+        return counts, Samples(everything, everything, np.zeros(samples, np.int64))
 
     def traffic(self, counts: I64, groups: Groups) -> Traffic:
         return unlimited_traffic(counts, groups, self._workload.geometry.block_bytes, self._rates)

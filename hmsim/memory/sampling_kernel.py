@@ -1,0 +1,659 @@
+"""The kernels of `hmsim.memory.sampling`: counting a step's bursts, and learning what they take.
+
+What is known of a class of traffic is one row of a table of float64, a record whose fields are
+named here; classes are found by their key, and the one not used for longest makes room for a new
+one. A *record of sums* holds 1, n, t, n n, n t, t t over observations (n bursts, t ticks), faded.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import typeof, types
+from numpy.typing import NDArray
+
+from hmsim.jit import kernel, record_kernel
+from hmsim.memory import burst_state as state
+from hmsim.memory.burst_state import (
+    DONE,
+    FORWARDED,
+    LAST_DONE,
+    LOST_REFRESH,
+    MERGED,
+    NOW,
+    READS,
+    REFRESHES,
+    WRITES,
+)
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+# Chosen by trial on the shipped memories; tests/memory/test_sampling.py holds `run` within 2 % of
+# `burst` with them. All trade time for accuracy.
+EXACT = 1 << 13  # steps of fewer bursts than this are simulated whole
+ROUND = 1 << 12  # bursts of a round: about a refresh interval
+LEAST_PART = 1 << 10  # of a round; where channels have less, several make one
+CHANNELS = 8  # channels sampled for a class, two rounds each in turn
+TARGET = 0.005  # standard error of a step's time, relative
+BUDGET = 1 << 17, 1 << 18  # bursts simulated for a small step and for any, at most
+# Traffic, in bursts, after which a class that is known gets another round, or short step; it grows
+# as SELDOM of all that the class has seen, and so classes known for long are looked at less often.
+SELDOM = 1 / 16
+CHECK = 1 << 25, 1 << 29  # least and most between rounds
+GLANCE = 1 << 26  # most between short steps
+FORGET = 1 / 256  # share of its weight that each observation loses with every later round
+LEAST = 7.5  # observations (their weights' sum) below which no error can be told
+ENOUGH = 128.0  # with so many more add little: FORGET lets none have more than 256
+SIGNIFICANT = 4.0  # ratio of variances between and within channels (F) that means something
+CONTRADICTION = 5.0  # standard deviations off at which a short step makes its class start anew
+CLASSES = 256  # remembered, the latest used
+PARTS = 16  # of a round at most
+GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly
+GRID = 41  # points of the integral in `_expected_maximum`
+
+STATISTICS = len(state.STATISTICS)
+SUMS = 6  # fields of a record of sums, and where each is in it
+ONE, N, T, NN, NT, TT = range(SUMS)
+# What is known of a class: where in its row.
+FLOW = 0  # records of sums of rounds, one of each sampled channel
+STEPS = FLOW + CHANNELS * SUMS  # record of sums of short steps
+COUNTS = STEPS + SUMS  # statistics of the rounds, faded
+WAYS = COUNTS + STATISTICS  # by how much sampled channels' paces differ from the mean, beyond noise
+(
+    FLOW_SEEN,  # sums over all sampled channels
+    FLOW_BURSTS,
+    FLOW_TICKS,
+    NOISE,  # variance of a channel's time, per burst
+    SPREAD,  # variance of the pace from channel to channel
+    WAYS_COUNT,
+    ROUNDS,
+    SINCE,  # bursts of all steps since the last round
+    SINCE_SHORT,  # and since the last short step
+    SEEN,  # and since the class began
+    KNOWN_SIZE,
+) = range(WAYS + CHANNELS, WAYS + CHANNELS + 11)
+# A sampler's memo.
+TURN, CLOCK, LATEST, MEMO_SIZE = range(4)
+NO_KEY = -1
+UNKNOWN = -1  # ticks, where samples miss the traffic
+
+REPLAY = types.UniTuple(types.int64, 2)(
+    *[types.Array(types.int64, 1, "C")] * 2, *[types.int64] * 3,
+    *[types.Array(types.int64, 1, "C")] * 4, *[types.int64] * 7, types.boolean,
+)  # fmt: skip
+"""The signature of `hmsim.memory.burst_kernel.replay`."""
+
+
+class Learner(NamedTuple):
+    """A sampler: the channels it plays on, and what it knows."""
+
+    parameters: I64  # of the burst kernel
+    flow: I64  # state of the channel that never drains
+    short: I64  # state of the channel that plays short steps
+    known: F64  # [CLASSES + 1, KNOWN_SIZE]
+    key: I64  # [CLASSES + 1] of the class in each row, or NO_KEY
+    used: I64  # [CLASSES + 1] when it was last put there
+    memo: I64  # [MEMO_SIZE]
+    seen: I64  # [STATISTICS .. DONE] what a play counted
+    total: I64  # the same of a round
+    bursts: I64  # [channels] of the step
+    rises: I64  # [channels] work space of `count`
+    work: F64  # [4, max(channels, GRID)] work space
+    channels: int
+    stripe: int  # 2^stripe bytes in a row belong to one channel
+    burst: int  # 2^burst bytes are one request
+    row_set: int  # bursts that all rows hold at a time
+    short_bursts: int  # of a short step
+    all_bank: int  # 1 where refreshes are all-bank ones
+    scopes: int
+    buses: int
+    refi: int
+    rfc: int
+    burst_ticks: int  # of data, on its bus
+
+
+class Asked(NamedTuple):
+    """A step's extents, and how they are issued."""
+
+    address: I64
+    size: I64
+    write: I64
+    position: I64  # [n + 1] bytes before each extent, and in all
+    window: int  # bursts in flight in each channel, at most
+    delay: int  # ticks by which a channel hears late of a completion
+
+
+@record_kernel
+def count(address, size, write, stripe, burst, position, bursts, rises, extra):
+    """Count a step's bursts by channel; 2^stripe bytes in a row belong to one channel.
+
+    position: bytes before each extent and in all, [n + 1]. bursts, rises: [channels], the latter
+    work space. extra: bursts that are writes, runs of bytes in a row, and the channels that these
+    touch, one by one.
+    """
+    channels = len(bursts)
+    for c in range(channels):
+        bursts[c] = 0
+        rises[c] = 0
+    total = 0
+    written = 0
+    runs = 0
+    visits = 0
+    end = -1
+    began = 0
+    touched = 0
+    latest = 0  # chunks of the last extent that had as many as there are channels
+    rounds = 0  # its chunks // channels
+    odd = (1 << burst) - 1
+    for j in range(len(address)):
+        low = address[j]
+        high = low + size[j]
+        position[j] = total
+        total += size[j]
+        if high == low:
+            continue
+        first = low >> stripe
+        last = (high - 1) >> stripe
+        if low == end:
+            visits -= touched
+        else:
+            runs += 1
+            began = first
+        touched = min(last - began + 1, channels)
+        visits += touched
+        end = high
+        lines = (high + odd >> burst) - (low >> burst)
+        written += lines * write[j]
+        c = first % channels
+        if first == last:
+            bursts[c] += lines
+            continue
+        # Whole chunks all the way, less what the first and the last one lack.
+        bursts[c] -= (low >> burst) - (first << (stripe - burst))
+        chunks = last - first + 1
+        if chunks >= channels:
+            if chunks != latest:
+                latest = chunks
+                rounds = chunks // channels
+            rises[0] += rounds
+            chunks -= rounds * channels
+        if chunks > 0:
+            rises[c] += 1
+            c += chunks
+            if c >= channels:
+                c -= channels
+                rises[0] += 1
+            rises[c] -= 1
+        c = c - 1 if c > 0 else channels - 1
+        bursts[c] -= ((last + 1) << (stripe - burst)) - ((high - 1) >> burst) - 1
+    position[len(address)] = total
+    whole = 0
+    for c in range(channels):
+        whole += rises[c]
+        bursts[c] += whole << (stripe - burst)
+    extra[0] = written
+    extra[1] = runs
+    extra[2] = visits
+
+
+# ---------------------------------------------------------------- sums
+
+
+@kernel
+def _pairwise(values, n):
+    """The sum of up to CHANNELS values as NumPy forms it."""
+    if n == CHANNELS:
+        return ((values[0] + values[1]) + (values[2] + values[3])) + (
+            (values[4] + values[5]) + (values[6] + values[7])
+        )
+    total = 0.0
+    for i in range(n):
+        total += values[i]
+    return total
+
+
+@kernel
+def _add(known, at, records, group, bursts, ticks):
+    """Fade the records of sums at `at`, and add an observation to that of a group."""
+    for i in range(at, at + records * SUMS):
+        known[i] *= 1 - FORGET
+    k = at + group * SUMS
+    known[k + ONE] += 1
+    known[k + N] += bursts
+    known[k + T] += ticks
+    known[k + NN] += bursts * bursts
+    known[k + NT] += bursts * ticks
+    known[k + TT] += ticks * ticks
+
+
+@kernel
+def _squares(known, k, pace):
+    """Sum of (ticks - pace * bursts) squared, of the record at k."""
+    return known[k + TT] - 2 * pace * known[k + NT] + pace * pace * known[k + NN]
+
+
+@kernel
+def _forget(known):
+    known[:] = 0.0
+    known[WAYS_COUNT] = 1
+
+
+@kernel
+def _pace(known):
+    return known[FLOW_TICKS] / known[FLOW_BURSTS]
+
+
+@kernel
+def _add_round(learner, known, bursts, ticks, channel):
+    """Learn from a round of one of the sampled channels; `learner.total` counted it."""
+    for i in range(STATISTICS):
+        known[COUNTS + i] = known[COUNTS + i] * (1 - FORGET) + learner.total[i]
+    _add(known, FLOW, CHANNELS, channel, float(bursts), ticks)
+    for field in range(3):
+        total = 0.0
+        for group in range(CHANNELS):
+            total += known[FLOW + group * SUMS + field]
+        known[FLOW_SEEN + field] = total
+    _set_variances(known, learner.work)
+    spread, pace, ways = known[SPREAD], _pace(known), 0
+    if spread != 0:
+        for k in range(FLOW, FLOW + CHANNELS * SUMS, SUMS):
+            if known[k + ONE] > 0:
+                off = known[k + T] / known[k + N] - pace
+                known[WAYS + ways] = off * spread / (spread + known[NOISE] / known[k + N])
+                ways += 1
+    else:
+        known[WAYS] = 0.0
+        ways = 1
+    known[WAYS_COUNT] = ways
+
+
+@kernel
+def _set_variances(known, work):
+    """Of a channel's time, per burst; and of the pace from channel to channel."""
+    within, between, even = work[0], work[1], work[2]
+    groups = 0
+    pace, total = _pace(known), known[FLOW_BURSTS]
+    for group in range(CHANNELS):
+        k = FLOW + group * SUMS
+        within[group] = _squares(known, k, known[k + T] / max(known[k + N], 1.0))
+        if known[k + ONE] > 0:
+            bursts = known[k + N]
+            off = known[k + T] / bursts - pace
+            between[groups] = bursts * (off * off)
+            even[groups] = bursts * bursts
+            groups += 1
+    squares = max(0.0, _pairwise(within, CHANNELS))
+    noise = squares / total * known[FLOW_SEEN] / max(known[FLOW_SEEN] - groups, 0.5)
+    known[NOISE] = noise
+    known[SPREAD] = 0.0
+    found = _pairwise(between, groups)
+    if found >= SIGNIFICANT * (groups - 1) * noise:
+        weight = total - _pairwise(even, groups) / total
+        known[SPREAD] = (found - (groups - 1) * noise) / max(weight, 1.0)
+
+
+@kernel
+def _step_noise(known):
+    """Variance of a short step's time."""
+    seen, pace = known[STEPS + ONE], _pace(known)
+    off = (known[STEPS + T] - pace * known[STEPS + N]) / seen
+    mean = max(0.0, max(0.0, _squares(known, STEPS, pace)) / seen - off * off)
+    return mean * seen / (seen - 1)
+
+
+@kernel
+def _error(known, bursts, shares):
+    """Standard error of the time of so many bursts, relative; infinite if not known.
+    shares: work space."""
+    if min(known[FLOW_SEEN], known[STEPS + ONE]) < LEAST:
+        return np.inf
+    short = known[STEPS + N] / known[STEPS + ONE]
+    ticks = known[STEPS + T] / known[STEPS + ONE]
+    for group in range(CHANNELS):
+        share = known[FLOW + group * SUMS + N] / known[FLOW_BURSTS]
+        shares[group] = share * share
+    variance = known[NOISE] / known[FLOW_BURSTS] + known[SPREAD] * _pairwise(shares, CHANNELS)
+    beyond = bursts - short
+    variance = beyond * beyond * variance + _step_noise(known) / known[STEPS + ONE]
+    return math.sqrt(variance) / (ticks + _pace(known) * beyond)
+
+
+@kernel
+def _is_known(learner, known, bursts):
+    """Whether the time of a step of so many bursts is known as well as it can be, and by a round
+    not long ago."""
+    if known[SINCE] >= min(max(SELDOM * known[SEEN], CHECK[0]), CHECK[1]):
+        return False
+    if min(known[FLOW_SEEN], known[STEPS + ONE]) >= ENOUGH:
+        return True
+    return _error(known, bursts, learner.work[0]) < TARGET
+
+
+@kernel
+def _contradicts(known, bursts, ticks):
+    """Whether a short step is beyond what noise explains."""
+    if min(known[FLOW_SEEN], known[STEPS + ONE]) < LEAST:
+        return False
+    short = known[STEPS + N] / known[STEPS + ONE]
+    usual = known[STEPS + T] / known[STEPS + ONE]
+    off = abs(ticks - usual - _pace(known) * (bursts - short))
+    return off > CONTRADICTION * math.sqrt(_step_noise(known)) + 0.1 * usual
+
+
+# ---------------------------------------------------------------- playing
+
+
+@kernel
+def _spread(learner):
+    """Evenly spread over 0 to 1 from call to call."""
+    learner.memo[TURN] += 1
+    return learner.memo[TURN] * GOLDEN % 1
+
+
+@kernel
+def _cut(position, value):
+    """The last extent that begins at or before byte `value` of the step's bytes in a row."""
+    return np.searchsorted(position, value, "right") - 1
+
+
+@kernel
+def _play_part(replay, learner, asked, row, channel, start, drain, begin, length):
+    """The extents that begin in `length` bytes from `begin` on, through the channel in `row`;
+    those that are not much smaller than that are cut where it begins and ends (while it plays)."""
+    address, size, position = asked.address, asked.size, asked.position
+    first = _cut(position, begin)
+    last = min(_cut(position, begin + length - 1), len(size) - 1)
+    late = begin - position[first]
+    if late != 0 and size[first] <= length // 4:
+        first, late = first + 1, 0
+    over = 0
+    if size[last] > length // 4:
+        over = max(0, position[last + 1] - (begin + length))
+    address[first] += late
+    size[first] -= late
+    size[last] -= over
+    replay(
+        learner.parameters, row, learner.channels, channel, channel + 1,
+        address[first : last + 1], size[first : last + 1], asked.write[first : last + 1],
+        position[:0], start, 0, 1, asked.window, asked.delay, learner.stripe, learner.burst, drain,
+    )  # fmt: skip
+    size[last] += over
+    size[first] += late
+    address[first] -= late
+
+
+@kernel
+def _play(replay, learner, asked, row, bursts, turn, start, drain):
+    """Put so many bursts in a row of one of the step's channels through the one in `row`; if it is
+    not to drain, after some more that open the rows. `learner.seen`: its first fields, less what
+    they were before the bursts."""
+    upto = 0
+    for n in learner.bursts:
+        upto += n
+    wanted = turn % CHANNELS * GOLDEN % 1 * upto
+    channel = 0
+    upto = learner.bursts[0]
+    while upto <= wanted:
+        channel += 1
+        upto += learner.bursts[channel]
+    total = asked.position[len(asked.position) - 1]
+    bytes_per_burst = total / learner.bursts[channel]
+    length = int(bursts * bytes_per_burst)
+    first = 0
+    if length < total:
+        first = int(_spread(learner) * (total - length))
+        before = min(first, int(learner.row_set * bytes_per_burst))
+        if before > 0 and not drain:
+            _play_part(
+                replay, learner, asked, row, channel, start, drain, first - before, before
+            )  # fmt: skip
+    learner.seen[:] = row[: DONE + 1]
+    if length < total:
+        _play_part(replay, learner, asked, row, channel, start, drain, first, length)
+    else:
+        replay(
+            learner.parameters, row, learner.channels, channel, channel + 1, asked.address,
+            asked.size, asked.write, asked.position[:0], start, 0, 1, asked.window, asked.delay,
+            learner.stripe, learner.burst, drain,
+        )  # fmt: skip
+    for i in range(DONE + 1):
+        learner.seen[i] = row[i] - learner.seen[i]
+
+
+@kernel
+def _refresh_ticks(learner, known):
+    """What one all-bank refresh costs, by the time that data buses lost to so many."""
+    met = known[COUNTS + REFRESHES] / learner.scopes
+    if met < 4:
+        return float(learner.rfc)
+    return known[COUNTS + LOST_REFRESH] / learner.buses / met
+
+
+@kernel
+def _evened(learner, known, ticks, refreshes):
+    """Ticks had a sample met its fair share of all-bank refreshes, no more or less."""
+    if not learner.all_bank:
+        return ticks
+    met = refreshes / learner.scopes
+    return ticks + _refresh_ticks(learner, known) * (ticks / learner.refi - met)
+
+
+@kernel
+def _round(replay, learner, asked, known):
+    """Feed the channel that never drains; the bursts that it played."""
+    total = learner.total
+    total[:] = 0
+    turn = int(known[ROUNDS]) // 2
+    for part in range(PARTS):
+        wanted = ROUND - total[DONE]
+        _play(replay, learner, asked, learner.flow, wanted, turn + part, 0, False)
+        for i in range(DONE + 1):
+            total[i] += learner.seen[i]
+        if total[DONE] > ROUND - LEAST_PART:
+            break
+    if total[DONE] != 0:
+        ticks = _evened(learner, known, float(total[NOW]), total[REFRESHES])
+        _add_round(learner, known, total[DONE], ticks, turn % CHANNELS)
+    known[ROUNDS] += 1
+    known[SINCE] = 0
+    return ROUND + learner.row_set
+
+
+@kernel
+def _short_step(replay, learner, asked, known):
+    """Play a short step from first to last; its bursts. What is known is forgotten if this
+    contradicts it."""
+    row = learner.short
+    began = max(row[LAST_DONE], row[NOW]) + 1
+    _play(
+        replay, learner, asked, row, learner.short_bursts, learner.memo[TURN], began, True
+    )  # fmt: skip
+    bursts = learner.seen[DONE]
+    if bursts != 0:
+        ticks = _evened(learner, known, float(row[LAST_DONE] - began), learner.seen[REFRESHES])
+        if _contradicts(known, bursts, ticks):
+            _forget(known)
+        _add(known, STEPS, 1, 0, float(bursts), ticks)
+    known[SINCE_SHORT] = 0
+    return max(bursts, 1)
+
+
+# ---------------------------------------------------------------- a step's time
+
+
+@kernel
+def _below(x):
+    """The standard normal distribution function."""
+    if x > 8.3:  # no double is nearer to 1
+        return 1.0
+    z = x * math.sqrt(0.5)
+    if abs(z) < math.sqrt(0.5):
+        return 0.5 + 0.5 * math.erf(z)
+    half = 0.5 * math.erfc(abs(z))
+    return 1 - half if z > 0 else half
+
+
+@kernel
+def _expected_maximum(work, variables, ways):
+    """Expected largest of independent variables, normal about any of several means alike: the
+    integral of 1 - P(all are below).
+
+    The rows of `work` are `usual` and `beyond`, whose sum usual + way * beyond is a mean for each
+    of the ways, and the deviations.
+    """
+    usual, beyond, deviation, below = work[0], work[1], work[2], work[3]
+    high = -np.inf
+    spread = False
+    for c in range(variables):
+        spread |= deviation[c] != 0
+        for way in ways:
+            high = max(high, usual[c] + way * beyond[c])
+    if not spread and len(ways) == 1:
+        return high
+    least, low, high = 1e-6 * high, -np.inf, -np.inf
+    for c in range(variables):
+        deviation[c] = max(deviation[c], least)
+        lowest = np.inf
+        for way in ways:
+            mean = usual[c] + way * beyond[c]
+            lowest = min(lowest, mean - 5 * deviation[c])
+            high = max(high, mean + 5 * deviation[c])
+        low = max(low, lowest)
+    step = (high - low) / (GRID - 1)
+    for point in range(GRID):
+        at = high if point == GRID - 1 else point * step + low
+        product, each = 1.0, 1.0
+        for c in range(variables):
+            if c == 0 or usual[c] != usual[c - 1]:  # else it is as its neighbour
+                total = 0.0
+                for way in ways:
+                    total += _below((at - (usual[c] + way * beyond[c])) / deviation[c])
+                each = total / len(ways)
+            product *= each
+            if product < 1e-30:  # beside the others it counts for nothing
+                break
+        below[point] = product
+    for i in range(GRID - 1):
+        below[i] += below[i + 1]
+        if i >= CHANNELS:
+            below[i % CHANNELS] += below[i]
+    return high - _pairwise(below, CHANNELS) * step / 2
+
+
+@kernel
+def _done(known):
+    """Bursts that the counts are of: those that moved data, and those the write queue took."""
+    return (
+        known[COUNTS + READS] + known[COUNTS + WRITES] + known[COUNTS + FORWARDED]
+        + known[COUNTS + MERGED]
+    )  # fmt: skip
+
+
+@kernel
+def _time(learner, known, runs, visits, start):
+    """Expected ticks until the slowest channel is done."""
+    pace = _pace(known)
+    short = known[STEPS + N] / known[STEPS + ONE]
+    ticks = known[STEPS + T] / known[STEPS + ONE]
+    noise = _step_noise(known)
+    # Channels under one extent see the same rows come and go.
+    own = 1 - min(1.0, visits / runs / learner.channels)
+    usual, beyond, deviation = learner.work[0], learner.work[1], learner.work[2]
+    most = 0
+    for c in range(learner.channels):
+        bursts = learner.bursts[c]
+        most = max(most, bursts)
+        usual[c] = ticks + pace * (bursts - short)
+        beyond[c] = max(bursts - short, 0.0)
+        deviation[c] = math.sqrt(own * (known[NOISE] * beyond[c] + noise))
+    ways = known[WAYS : WAYS + int(known[WAYS_COUNT])]
+    time = _expected_maximum(learner.work, learner.channels, ways)
+    if learner.all_bank:  # they all refresh at the same ticks
+        cost, refi = _refresh_ticks(learner, known), learner.refi
+        time *= 1 - cost / refi
+        phase = start % refi
+        while phase + time >= refi:
+            phase -= refi
+            time += cost
+    moved = (known[COUNTS + READS] + known[COUNTS + WRITES]) / _done(known)
+    pins = most * moved * learner.burst_ticks / learner.buses
+    return int(max(np.rint(time), pins))
+
+
+@kernel
+def _row_of(learner, key):
+    """The row that knows a class of this key, a new one if need be. It is not in use meanwhile."""
+    free = 0
+    for row in range(CLASSES + 1):
+        if learner.key[row] == key:
+            learner.key[row] = NO_KEY
+            return row
+        if learner.key[row] == NO_KEY:
+            free = row
+    _forget(learner.known[free])
+    return free
+
+
+@kernel
+def _put(learner, row, key):
+    """The row is in use; the one that was put there first makes room if there are too many."""
+    learner.memo[CLOCK] += 1
+    learner.key[row] = key
+    learner.used[row] = learner.memo[CLOCK]
+    oldest = row
+    for other in range(CLASSES + 1):
+        if learner.key[other] == NO_KEY:
+            return
+        if learner.used[other] < learner.used[oldest]:
+            oldest = other
+    learner.key[oldest] = NO_KEY
+
+
+_one, _table = typeof(np.zeros(1, np.int64)), typeof(np.zeros((1, 1)))
+LEARNER = types.NamedTuple(
+    [_one] * 3 + [_table] + [_one] * 7 + [_table] + [types.int64] * 11, Learner
+)
+ASKED = types.NamedTuple([_one] * 4 + [types.int64] * 2, Asked)
+LEARN = types.int64(types.FunctionType(REPLAY), LEARNER, ASKED, *[types.int64] * 4, _one)
+
+
+@kernel
+def learn(replay, learner, asked, written, runs, visits, start, counts):
+    """Ticks of a step that starts at tick `start`, or UNKNOWN where samples miss the traffic.
+
+    `learner.bursts` holds its bursts by channel. counts: [STATISTICS], what its class has shown,
+    scaled to the step.
+    """
+    total = 0
+    for n in learner.bursts:
+        total += n
+    mean = total / learner.channels
+    key = int(np.rint(32 * written / total))
+    key = (key << 12) + int(np.rint(8 * np.log2(total / visits))) + (1 << 11)
+    key = (key << 12) + int(np.rint(2 * np.log2(min(max(mean, 1.0), learner.short_bursts * 1.0))))
+    row = _row_of(learner, key)
+    known = learner.known[row]
+    spent = 0
+    budget = min(max(BUDGET[0], total // 4), BUDGET[1])
+    looked_at = known[SINCE_SHORT] < min(SELDOM * known[SEEN], GLANCE)
+    while spent < budget and not (looked_at and _is_known(learner, known, mean)):
+        looked_at = False
+        spent += _short_step(replay, learner, asked, known)
+        if _is_known(learner, known, mean):
+            break
+        if key != learner.memo[LATEST]:  # what the last class left in the queues goes first
+            learner.memo[LATEST] = key
+            _play(replay, learner, asked, learner.flow, LEAST_PART, 0, 0, False)
+        spent += _round(replay, learner, asked, known)
+    if _error(known, mean, learner.work[0]) == np.inf:
+        return UNKNOWN
+    known[SINCE] += total
+    known[SINCE_SHORT] += total
+    known[SEEN] += total
+    _put(learner, row, key)
+    scale = total / _done(known)
+    for i in range(STATISTICS):
+        counts[i] = int(known[COUNTS + i] * scale)
+    return _time(learner, known, runs, visits, start)

@@ -1,0 +1,237 @@
+"""The kernel of `hmsim.memory.superchip`: a step's traffic through HBM, link and DRAM."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import typeof, types
+from numpy.typing import NDArray
+
+from hmsim.jit import kernel
+from hmsim.memory.burst_state import (
+    CHANNEL_SIZE,
+    LAST_DONE,
+    LOST_COMMAND_BUS,
+    LOST_NO_REQUEST,
+    READS,
+    WRITES,
+)
+from hmsim.memory.sampling_kernel import (
+    EXACT,
+    LEARNER,
+    STATISTICS,
+    UNKNOWN,
+    Asked,
+    Learner,
+    count,
+    learn,
+)
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+# What buses did with their ticks: columns of `Served.bus_ticks`, in the order of
+# `hmsim.memory.address_trace.REASONS`. Those between are the statistics' lost ones.
+DATA, NO_REQUEST = 0, 1
+LINK = NO_REQUEST + LOST_COMMAND_BUS - LOST_NO_REQUEST + 1
+REASONS = LINK + 1
+
+
+class Part(NamedTuple):
+    """One of the memories with its share of the requester's window."""
+
+    learner: Learner
+    state: I64  # of all channels
+    extra: I64  # [3] what `count` counts beside bursts
+    none: I64  # [0]
+    sampled: int  # 1: learned from samples, 0: every burst
+    window: int  # bursts in flight in each channel, at most
+    delay: int  # ticks of the latency
+    tick_s: float
+    latency: float  # seconds from the requester to the controller and back
+
+
+class Link(NamedTuple):
+    """As in `hmsim.config.memory.LinkSpec`."""
+
+    read_bandwidth: float
+    write_bandwidth: float
+    latency: float
+    payload: int
+    header: int
+    write_header: int
+
+
+class Chip(NamedTuple):
+    """The superchip, and the seconds since it was reset, float64 [1]."""
+
+    hbm: Part
+    dram: Part
+    link: Link
+    now: F64
+
+
+class Served(NamedTuple):
+    """What a step took; HBM is in row 0, DRAM in row 1.
+
+    counts: [2, STATISTICS]. bus_ticks: [2, REASONS]. wire: bytes towards the GPU and from it, [2].
+    seconds: of the step, and until HBM and DRAM were done, [3].
+    """
+
+    counts: I64
+    bus_ticks: I64
+    wire: I64
+    seconds: F64
+
+    @classmethod
+    def empty(cls) -> "Served":
+        return cls(
+            np.zeros((2, STATISTICS), np.int64),
+            np.zeros((2, REASONS), np.int64),
+            np.zeros(2, np.int64),
+            np.zeros(3),
+        )
+
+
+@kernel
+def _ticks(seconds, part):
+    return int(np.rint(seconds / part.tick_s))
+
+
+@kernel
+def _whole(replay, part, extents, start, counts):
+    """Every burst in its channel: ticks until all is complete."""
+    learner, state = part.learner, part.state
+    size, channels = learner.parameters[CHANNEL_SIZE], learner.channels
+    for i in range(STATISTICS):
+        counts[i] = 0
+        for c in range(0, channels * size, size):
+            counts[i] -= state[c + i]
+    replay(
+        learner.parameters, state, channels, 0, channels, extents.address, extents.size,
+        extents.write, part.none, start, 0, 1, part.window, part.delay, learner.stripe, learner.burst,
+        True,
+    )  # fmt: skip
+    done = 0
+    for c in range(0, channels * size, size):
+        done = max(done, state[c + LAST_DONE])
+        for i in range(STATISTICS):
+            counts[i] += state[c + i]
+    return max(0, done - start)
+
+
+@kernel
+def _serve(replay, part, extents, position, now, counts):
+    """Ticks that one memory takes from `now` on; position: work space, [n + 1] at least."""
+    start = _ticks(now, part)
+    learner = part.learner
+    if part.sampled == 1:
+        position = position[: len(extents.address) + 1]
+        count(
+            extents.address, extents.size, extents.write, learner.stripe, learner.burst, position,
+            learner.bursts, learner.rises, part.extra,
+        )  # fmt: skip
+        if learner.bursts.sum() >= EXACT:
+            asked = Asked(
+                extents.address, extents.size, extents.write, position, part.window, part.delay
+            )
+            written, runs, visits = part.extra[0], part.extra[1], part.extra[2]
+            ticks = learn(replay, learner, asked, written, runs, visits, start, counts)
+            if ticks != UNKNOWN:
+                return ticks
+    return _whole(replay, part, extents, start, counts)
+
+
+@kernel
+def _set_wire_bytes(link, extents, wire):
+    """Bytes towards the GPU and from it, with the headers of requests and answers."""
+    reads = writes = fetched = written = 0
+    latest = packets = 0  # of an extent of this size
+    for j in range(len(extents.size)):
+        size = extents.size[j]
+        if size != latest:
+            latest = size
+            packets = (size + link.payload - 1) // link.payload
+        if extents.write[j] != 0:
+            writes += packets
+            written += size
+        else:
+            reads += packets
+            fetched += size
+    wire[0] = fetched + (reads + writes) * link.header
+    wire[1] = written + reads * link.header + writes * link.write_header
+
+
+@kernel
+def _set_bus_ticks(part, counts, ticks, out):
+    """What the time of all data buses went into; see `Memory.bus_ticks`."""
+    learner = part.learner
+    buses = learner.channels * learner.buses
+    out[DATA] = (counts[READS] + counts[WRITES]) * learner.burst_ticks
+    out[LINK] = 0
+    lost = 0
+    for i in range(NO_REQUEST, LINK):
+        out[i] = counts[LOST_NO_REQUEST + i - NO_REQUEST]
+        lost += out[i]
+    out[NO_REQUEST] += ticks * buses - out[DATA] - lost
+    if out[NO_REQUEST] < 0:  # a scaled sample's parts, rounded one by one
+        out[NO_REQUEST + np.argmax(out[NO_REQUEST:LINK])] += out[NO_REQUEST]
+        out[NO_REQUEST] = 0
+
+
+@kernel
+def _fill(part, bus_ticks, seconds, late):
+    """Extend what the buses did to a whole step of so many seconds, by which they waited for the
+    link, `late`, and then for the step to end."""
+    buses = part.learner.channels * part.learner.buses
+    left = _ticks(seconds, part) * buses - bus_ticks.sum()
+    waited = min(left, _ticks(late, part) * buses)
+    bus_ticks[LINK] += waited
+    bus_ticks[NO_REQUEST] += left - waited
+
+
+_one = typeof(np.zeros(1, np.int64))
+_PART = types.NamedTuple([LEARNER] + [_one] * 3 + [types.int64] * 3 + [types.float64] * 2, Part)
+CHIP = types.NamedTuple(
+    [_PART, _PART, typeof(Link(0.0, 0.0, 0.0, 0, 0, 0)), typeof(np.zeros(1))], Chip
+)
+SERVED = typeof(Served.empty())
+
+
+@kernel
+def conclude(chip, hbm, dram, hbm_ticks, dram_ticks, served):
+    """The step's end, once each memory's ticks and counts are known; the clock goes on."""
+    hbm_s = dram_s = late = 0.0
+    if len(hbm.size) > 0:
+        hbm_s = hbm_ticks * chip.hbm.tick_s + chip.hbm.latency
+    _set_wire_bytes(chip.link, dram, served.wire)
+    if len(dram.size) > 0:
+        dram_s = dram_ticks * chip.dram.tick_s + chip.dram.latency
+        wire_s = max(
+            served.wire[0] / chip.link.read_bandwidth, served.wire[1] / chip.link.write_bandwidth
+        )
+        late = max(0.0, wire_s + chip.link.latency - dram_s)
+        dram_s += late
+    seconds = max(hbm_s, dram_s)
+    chip.now[0] += seconds
+    _set_bus_ticks(chip.hbm, served.counts[0], hbm_ticks, served.bus_ticks[0])
+    _set_bus_ticks(chip.dram, served.counts[1], dram_ticks, served.bus_ticks[1])
+    _fill(chip.hbm, served.bus_ticks[0], seconds, 0.0)
+    _fill(chip.dram, served.bus_ticks[1], seconds, late)
+    served.seconds[0] = seconds
+    served.seconds[1] = hbm_s
+    served.seconds[2] = dram_s
+
+
+@kernel
+def step(replay, chip, hbm, dram, position, served):
+    """Carry out one step's traffic; see `Superchip.step`. The extents are changed while it runs.
+
+    position: work space, one more than either memory has extents.
+    """
+    served.counts[:] = 0
+    now, hbm_ticks, dram_ticks = chip.now[0], 0, 0
+    if len(hbm.size) > 0:
+        hbm_ticks = _serve(replay, chip.hbm, hbm, position, now, served.counts[0])
+    if len(dram.size) > 0:
+        dram_ticks = _serve(replay, chip.dram, dram, position, now, served.counts[1])
+    conclude(chip, hbm, dram, hbm_ticks, dram_ticks, served)

@@ -1,0 +1,349 @@
+"""The sampler of `run` fidelity as NumPy and objects; `hmsim.memory.sampling` says what it does."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmsim.memory import burst_kernel
+from hmsim.memory import burst_state as state
+from hmsim.memory.sampling import Survey, cut
+from hmsim.memory.timing import Timing
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+Traffic = tuple[I64, I64, I64]  # address, size, write: see device.Extents
+Play = Callable[[I64, int, int, int, bool], I64]  # see Sampler._play
+
+# Chosen by trial on the shipped memories; tests/memory/test_sampling.py holds `run` within 2 % of
+# `burst` with them. All trade time for accuracy.
+EXACT = 1 << 13  # steps of fewer bursts than this are simulated whole
+ROUND = 1 << 12  # bursts of a round: about a refresh interval
+LEAST_PART = 1 << 10  # of a round; where channels have less, several make one
+CHANNELS = 8  # channels sampled for a class, two rounds each in turn
+TARGET = 0.005  # standard error of a step's time, relative
+BUDGET = 1 << 17, 1 << 18  # bursts simulated for a small step and for any, at most
+SELDOM = 1 / 16  # share of the traffic seen after which a class that is known is looked at again
+CHECK = 1 << 25, 1 << 29  # by a round: bursts, at least and at most
+GLANCE = 1 << 26  # by a short step: bursts, at most
+FORGET = 1 / 256  # share of its weight that each observation loses with every later round
+LEAST = 7.5  # observations (their weights' sum) below which no error can be told
+ENOUGH = 128.0  # with so many more add little: FORGET lets none have more than 256
+SIGNIFICANT = 4.0  # ratio of variances between and within channels (F) that means something
+CONTRADICTION = 5.0  # standard deviations off at which a short step makes its class start anew
+CLASSES = 256  # remembered, the latest used
+PARTS = 16  # of a round at most
+GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly
+
+
+class _Sums:
+    """Sums over observations (bursts, ticks) of several groups, older ones fading."""
+
+    def __init__(self, groups: int = 1) -> None:
+        self.sums = np.zeros((groups, 6))  # 1, n, t, n n, n t, t t
+        self.seen, self.bursts, self.ticks = 0.0, 0.0, 0.0  # of all groups
+
+    def add(self, bursts: float, ticks: float, group: int = 0) -> None:
+        self.sums *= 1 - FORGET
+        self.sums[group] += [1, bursts, ticks, bursts * bursts, bursts * ticks, ticks * ticks]
+        self.seen, self.bursts, self.ticks = self.sums[:, :3].sum(axis=0).tolist()
+
+    @property
+    def pace(self) -> float:
+        return self.ticks / self.bursts
+
+    def squares(self, pace: F64 | float) -> float:
+        """Sum of (ticks - pace of its group * bursts) squared."""
+        _, _, _, nn, nt, tt = self.sums.T
+        return max(0.0, float((tt - 2 * pace * nt + pace * pace * nn).sum()))
+
+
+class _Class:
+    """What is known of a class of traffic."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.flow = _Sums(CHANNELS)  # rounds of the channel that never drains
+        self.steps = _Sums()  # short steps
+        self.counts = np.zeros(len(state.STATISTICS))  # of the rounds
+        self.noise, self.spread = 0.0, 0.0  # see _variances
+        self.ways = np.zeros(1)  # how sampled channels' paces differ from the mean, beyond noise
+        self.rounds = 0
+        self.since = 0  # bursts of all steps since the last round
+        self.since_short = 0  # and since the last short step
+        self.seen = 0  # and since it began
+
+    def add_round(self, bursts: int, ticks: float, counts: I64, channel: int) -> None:
+        """Learn from a round of one of the sampled channels."""
+        self.counts = self.counts * (1 - FORGET) + counts
+        self.flow.add(bursts, ticks, channel)
+        self.noise, self.spread = self._variances()
+        self.ways = np.zeros(1)
+        if self.spread:
+            sums = self.flow.sums[self.flow.sums[:, 0] > 0]
+            off = sums[:, 2] / sums[:, 1] - self.flow.pace
+            self.ways = off * self.spread / (self.spread + self.noise / sums[:, 1])
+
+    def _variances(self) -> tuple[float, float]:
+        """Of a channel's time, per burst; and of the pace from channel to channel."""
+        sums = self.flow.sums[self.flow.sums[:, 0] > 0]
+        _, bursts, ticks = sums[:, :3].T
+        groups, total = len(sums), self.flow.bursts
+        squares = self.flow.squares(self.flow.sums[:, 2] / np.maximum(self.flow.sums[:, 1], 1))
+        noise = squares / total * self.flow.seen / max(self.flow.seen - groups, 0.5)
+        between = float((bursts * (ticks / bursts - self.flow.pace) ** 2).sum())
+        if between < SIGNIFICANT * (groups - 1) * noise:
+            return noise, 0.0
+        even = total - float((bursts**2).sum()) / total
+        return noise, (between - (groups - 1) * noise) / max(even, 1.0)
+
+    @property
+    def done(self) -> float:
+        """Bursts that `counts` are of: those that moved data, and those the write queue took."""
+        kinds = [state.READS, state.WRITES, state.FORWARDED, state.MERGED]
+        return float(self.counts[kinds].sum())
+
+    def step_noise(self) -> float:
+        """Variance of a short step's time."""
+        steps, pace = self.steps, self.flow.pace
+        off = (steps.ticks - pace * steps.bursts) / steps.seen
+        mean = max(0.0, steps.squares(pace) / steps.seen - off**2)
+        return mean * steps.seen / (steps.seen - 1)
+
+    def step(self) -> tuple[float, float]:
+        """Bursts and ticks of a short step."""
+        return self.steps.bursts / self.steps.seen, self.steps.ticks / self.steps.seen
+
+    def error(self, bursts: float) -> float:
+        """Standard error of the time of so many bursts, relative; infinite if not known."""
+        if min(self.flow.seen, self.steps.seen) < LEAST:
+            return np.inf
+        short, ticks = self.step()
+        shares = self.flow.sums[:, 1] / self.flow.bursts
+        variance = self.noise / self.flow.bursts + self.spread * float((shares**2).sum())
+        variance = (bursts - short) ** 2 * variance + self.step_noise() / self.steps.seen
+        return float(np.sqrt(variance) / (ticks + self.flow.pace * (bursts - short)))
+
+    def contradicts(self, bursts: float, ticks: float) -> bool:
+        """Whether a short step is beyond what noise explains."""
+        if min(self.flow.seen, self.steps.seen) < LEAST:
+            return False
+        short, usual = self.step()
+        off = abs(ticks - usual - self.flow.pace * (bursts - short))
+        return off > CONTRADICTION * np.sqrt(self.step_noise()) + 0.1 * usual
+
+
+class Sampler:
+    """Times of a memory's steps, learned as they come; see above."""
+
+    def __init__(
+        self,
+        timing: Timing,
+        policy: state.Policy,
+        parameters: I64,
+        sizes: state.Sizes,
+        columns: int,
+        channels: int,
+        stripe: int,
+        burst: int,
+    ):
+        self._timing, self._policy, self._parameters = timing, policy, parameters
+        self._channels, self._stripe, self._burst = channels, stripe, burst
+        self._flow = state.allocate(timing, policy, sizes, 1)
+        self._short = state.allocate(timing, policy, sizes, 1)
+        self._classes: OrderedDict[tuple[int, ...], _Class] = OrderedDict()
+        self._latest: tuple[int, ...] = ()
+        self._row_set = timing.banks * columns  # bursts that all rows hold at a time
+        self._short_bursts = 2 * (policy.read_queue + policy.write_queue)
+        self._turn = 0
+
+    def step(
+        self, extents: Traffic, seen: Survey, start: int, window: int, delay: int
+    ) -> tuple[int, dict[str, int]] | None:
+        """Ticks of a step that starts at tick `start`, and counts; see device.replay_apart.
+
+        None where samples miss the traffic.
+        """
+        total = int(seen.bursts.sum())
+        mean = total / self._channels
+        key = (
+            round(32 * seen.written / total),
+            round(8 * np.log2(total / seen.visits)),
+            round(2 * np.log2(min(max(mean, 1), self._short_bursts))),
+        )
+        play = partial(self._play, extents, seen, window, delay)
+        known = self._classes.pop(key, None) or _Class()
+        spent = 0
+        budget = min(max(BUDGET[0], total // 4), BUDGET[1])
+        while spent < budget:
+            looked_at = not spent and known.since_short < min(SELDOM * known.seen, GLANCE)
+            if looked_at and self._is_known(known, mean):
+                break
+            spent += self._short_step(known, play)
+            if self._is_known(known, mean):
+                break
+            if key != self._latest:  # what the last class left in the queues goes first
+                self._latest = key
+                play(self._flow, LEAST_PART, 0, 0, False)
+            spent += self._round(known, play)
+        if known.error(mean) == np.inf:
+            return None
+        known.since += total
+        known.since_short += total
+        known.seen += total
+        self._classes[key] = known
+        if len(self._classes) > CLASSES:
+            self._classes.popitem(last=False)
+        return self._time(known, seen, start), self._scaled(known, total)
+
+    def _is_known(self, known: _Class, bursts: float) -> bool:
+        """Whether a step's time is known as well as it can be, and by a round not long ago."""
+        seldom = min(max(SELDOM * known.seen, CHECK[0]), CHECK[1])
+        enough = min(known.flow.seen, known.steps.seen) >= ENOUGH
+        return known.since < seldom and (enough or known.error(bursts) < TARGET)
+
+    def _round(self, known: _Class, play: Play) -> int:
+        """Feed the channel that never drains; the bursts that it played."""
+        row = self._flow
+        total = np.zeros(state.DONE + 1, np.int64)
+        turn = known.rounds // 2
+        for part in range(PARTS):
+            wanted = ROUND - int(total[state.DONE])
+            total += play(row, wanted, turn + part, 0, False)
+            if total[state.DONE] > ROUND - LEAST_PART:
+                break
+        bursts = int(total[state.DONE])
+        if bursts:
+            ticks = self._evened(known, float(total[state.NOW]), total)
+            counts = total[: len(state.STATISTICS)]
+            known.add_round(bursts, ticks, counts, turn % CHANNELS)
+        known.rounds += 1
+        known.since = 0
+        return ROUND + self._row_set
+
+    def _short_step(self, known: _Class, play: Play) -> int:
+        """Play a short step from first to last; its bursts. What is known is forgotten if this
+        contradicts it."""
+        row = self._short
+        began = max(int(row[state.LAST_DONE]), int(row[state.NOW])) + 1
+        seen = play(row, self._short_bursts, self._turn, began, True)
+        bursts = int(seen[state.DONE])
+        if bursts:
+            ticks = self._evened(known, float(row[state.LAST_DONE] - began), seen)
+            if known.contradicts(bursts, ticks):
+                known.forget()
+            known.steps.add(bursts, ticks)
+        known.since_short = 0
+        return max(bursts, 1)
+
+    def _play(
+        self,
+        extents: Traffic,
+        seen: Survey,
+        window: int,
+        delay: int,
+        row: I64,
+        bursts: int,
+        turn: int,
+        start: int,
+        drain: bool,
+    ) -> I64:
+        """Put so many bursts in a row of one of the step's channels through the one in `row`; if it
+        is not to drain, after some more that open the rows. Its first fields, less what they were
+        before the bursts."""
+        upto = np.cumsum(seen.bursts)
+        channel = int(np.searchsorted(upto, turn % CHANNELS * GOLDEN % 1 * upto[-1], "right"))
+
+        def play(part: Traffic) -> None:
+            burst_kernel.replay(
+                self._parameters, row, self._channels, channel, channel + 1, *part, _NONE, start,
+                0, 1, window, delay, self._stripe, self._burst, drain,
+            )  # fmt: skip
+
+        part = extents
+        total = int(seen.position[-1])
+        bytes_per_burst = total / seen.bursts[channel]
+        length = int(bursts * bytes_per_burst)
+        if length < total:
+            first = int(self._spread() * (total - length))
+            part = cut(extents, seen.position, first, length)
+            before = min(first, int(self._row_set * bytes_per_burst))
+            if before and not drain:
+                play(cut(extents, seen.position, first - before, before))
+        then = row[: state.DONE + 1].copy()
+        play(part)
+        return row[: state.DONE + 1] - then
+
+    def _spread(self) -> float:
+        """Evenly spread over 0 to 1 from call to call."""
+        self._turn += 1
+        return self._turn * GOLDEN % 1
+
+    # ------------------------------------------------------------ refresh
+
+    @property
+    def _all_bank(self) -> bool:
+        return self._policy.refresh == state.ALL_BANK
+
+    def _refresh_ticks(self, counts: F64 | I64) -> float:
+        """What one all-bank refresh costs, by the time that data buses lost to so many."""
+        met = counts[state.REFRESHES] / self._timing.scopes
+        if met < 4:
+            return self._timing.rfc
+        return float(counts[state.LOST_REFRESH] / self._timing.buses / met)
+
+    def _evened(self, known: _Class, ticks: float, counts: I64) -> float:
+        """Ticks had a sample met its fair share of all-bank refreshes, no more or less."""
+        if not self._all_bank:
+            return ticks
+        met = counts[state.REFRESHES] / self._timing.scopes
+        return ticks + self._refresh_ticks(known.counts) * (ticks / self._timing.refi - met)
+
+    def _time(self, known: _Class, seen: Survey, start: int) -> int:
+        """Expected ticks until the slowest channel is done."""
+        pace = known.flow.pace
+        short, ticks = known.step()
+        beyond = np.maximum(seen.bursts - short, 0)
+        # Channels under one extent see the same rows come and go.
+        own = 1 - min(1.0, seen.visits / seen.runs / self._channels)
+        deviation = np.sqrt(own * (known.noise * beyond + known.step_noise()))
+        usual = ticks + pace * (seen.bursts - short)
+        time = _expected_maximum(usual + known.ways[:, None] * beyond, deviation)
+        if self._all_bank:  # they all refresh at the same ticks
+            cost, refi = self._refresh_ticks(known.counts), self._timing.refi
+            time *= 1 - cost / refi
+            phase = start % refi
+            while phase + time >= refi:
+                phase -= refi
+                time += cost
+        moved = known.counts[[state.READS, state.WRITES]].sum() / known.done
+        pins = float(seen.bursts.max() * moved) * self._timing.burst / self._timing.buses
+        return int(max(np.rint(time), pins))
+
+    def _scaled(self, known: _Class, total: int) -> dict[str, int]:
+        """The step's counts by what its class has shown."""
+        scaled = (known.counts * (total / known.done)).astype(np.int64)
+        return dict(zip(state.STATISTICS, scaled.tolist(), strict=True))
+
+
+_NONE = np.zeros(0, np.int64)
+
+
+def _expected_maximum(mean: F64, deviation: F64) -> float:
+    """Expected largest of independent variables, normal about any of several means alike: the
+    integral of 1 - P(all are below). mean: [ways, variables], deviation: [variables]."""
+    high = float(mean.max())
+    if not deviation.any() and len(mean) == 1:
+        return high
+    from scipy.special import ndtr
+
+    deviation = np.maximum(deviation, 1e-6 * high)
+    low = float((mean - 5 * deviation).min(axis=0).max())
+    high = float((mean + 5 * deviation).max())
+    grid, step = np.linspace(low, high, 41, retstep=True)
+    below = ndtr((grid[:, None, None] - mean) / deviation).mean(axis=1).prod(axis=1)
+    return high - float((below[1:] + below[:-1]).sum()) * float(step) / 2
