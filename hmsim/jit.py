@@ -39,6 +39,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numba import config, get_num_threads, njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.typing import Signature
 
 Result = TypeVar("Result")
 
@@ -187,16 +188,17 @@ class _Cache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What is in the cache, if need be after another process has compiled it. Where nothing is
         found, Numba compiles, and then calls `save_overload`."""
-        found = super().load_overload(sig, target_context)
+        types = _types(sig)
+        found = super().load_overload(types, target_context)
         if found is None and self._take_turn():
-            found = super().load_overload(sig, target_context)
+            found = super().load_overload(types, target_context)
             if found is not None:
                 self._end_turn()
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
-            super().save_overload(sig, data)
+            super().save_overload(_types(sig), data)
         finally:
             self._end_turn()
 
@@ -220,6 +222,12 @@ class _Cache(FunctionCache):
     def _end_turn(self) -> None:
         if self._turn is not None:
             self._turn.release(force=True)
+
+
+def _types(sig: Any) -> Any:
+    """The types of the arguments alone: with the type of the result beside them, as where a kernel is
+    handed to another, Numba would keep, and make, the same machine code twice."""
+    return sig.args if isinstance(sig, Signature) else sig
 
 
 def _cached(dispatcher: Any) -> Any:
