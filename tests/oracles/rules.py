@@ -372,3 +372,204 @@ class Scored(Rule):
                 continue
             promote.append(block)
         return promote, demote
+
+
+class Cache(Rule):
+    """Caches as the literature has them, one miss after another: the least number first.
+
+    `hit` is told of residents that are used, newborns too; `victim` chooses one of `idle`, the
+    residents that the step does not use, for the miss `block`; `enter` is told of what comes in.
+    """
+
+    def decide(self, t):
+        game = self.game
+        read = game.steps[t].read
+        self.used = read | {block for block, _, _ in game.steps[t].appends}
+        for block in sorted(self.used & game.resident):
+            self.hit(block)
+        room, idle = game.capacity - len(game.resident), game.resident - self.used
+        promote, demote = [], []
+        for block in sorted(read - game.resident):
+            if room > 0:
+                room -= 1
+            elif idle:
+                demote.append(self.victim(idle, block))
+                idle.remove(demote[-1])
+            else:
+                break
+            self.enter(block)
+            promote.append(block)
+        return promote, demote
+
+
+class Sieve(Cache):
+    """`queue` from the oldest to the newest; the hand is at an index of it."""
+
+    def begin(self, game):
+        self.game = game
+        self.queue, self.marked, self.hand = game.prompt[: game.capacity], set(), 0
+        return list(self.queue)
+
+    def hit(self, block):
+        if block in self.queue:
+            self.marked.add(block)
+        else:
+            self.enter(block)
+
+    def enter(self, block):
+        self.queue.append(block)
+        self.marked.discard(block)
+        if self.hand == len(self.queue) - 1:  # the hand was behind the newest
+            self.hand = 0
+
+    def victim(self, idle, block):
+        while True:
+            self.hand %= len(self.queue)
+            found = self.queue[self.hand]
+            if found in self.used:
+                self.hand += 1
+            elif found not in idle:  # dead
+                self.queue.pop(self.hand)
+            elif found in self.marked:
+                self.marked.remove(found)
+                self.hand += 1
+            else:
+                return self.queue.pop(self.hand)
+
+
+class S3Fifo(Cache):
+    """Queues from the oldest to the newest."""
+
+    def __init__(self, small):
+        self.share = small
+
+    def begin(self, game):
+        self.game = game
+        self.least = int(self.share * game.capacity)
+        self.small, self.main, self.ghost = game.prompt[: game.capacity], [], []
+        self.count = dict.fromkeys(self.small, 0)
+        return list(self.small)
+
+    def hit(self, block):
+        if block in self.small or block in self.main:
+            self.count[block] = min(3, self.count[block] + 1)
+        else:
+            self.enter(block)
+
+    def enter(self, block):
+        self.count[block] = 0
+        if block in self.ghost:
+            self.ghost.remove(block)
+            self.main.append(block)
+        else:
+            self.small.append(block)
+
+    def victim(self, idle, block):
+        queues = ["small", "main"] if len(self.small) >= self.least else ["main", "small", "main"]
+        for name in queues:
+            found = self.from_small(idle) if name == "small" else self.from_main(idle)
+            if found is not None:
+                return found
+
+    def from_small(self, idle):
+        for block in [each for each in self.small if each not in self.used]:
+            self.small.remove(block)
+            if block in idle and self.count[block] > 1:
+                self.count[block] = 0
+                self.main.append(block)
+            elif block in idle:
+                self.ghost.append(block)
+                if len(self.ghost) > self.game.capacity - self.least:
+                    self.ghost.pop(0)
+                return block
+
+    def from_main(self, idle):
+        while free := [each for each in self.main if each not in self.used]:
+            self.main.remove(free[0])
+            if free[0] in idle and self.count[free[0]] == 0:
+                return free[0]
+            if free[0] in idle:
+                self.count[free[0]] -= 1
+                self.main.append(free[0])
+
+
+class WorkingSet(Rule):
+    """`selections` by lane: the sets used at its visits, before the first of which all was."""
+
+    def __init__(self, window):
+        self.window, self.selections = window, {}
+
+    def decide(self, t):
+        game = self.game
+        _, lane, read, appends, *_ = game.steps[t]
+        past = self.selections.setdefault(lane, [set(game.prompt)])
+        past.append(read | {block for block, _, _ in appends})
+        here = {block for block in game.resident if game.lane(block) == lane}
+        demote = sorted(here - set().union(*past[-self.window :]))
+        room = game.capacity - len(game.resident) + len(demote)
+        return sorted(read - game.resident)[:room], demote
+
+
+class HiSparse(Rule):
+    """`buffers` by lane and sequence: lists, the least recently used block first."""
+
+    def __init__(self, buffer):
+        self.tokens = buffer
+
+    def begin(self, game):
+        self.game, self.refused, self.buffers = game, set(), {}
+        self.places = max(1, self.tokens // game.job.tokens_per_block)
+        newest = []
+        for block in reversed(game.prompt):
+            buffer = self.buffer(block)
+            buffer.insert(0, block)
+            newest.append((len(buffer), game.lane(block), game.job.sequence[block], block))
+        chosen = {n[-1] for n in sorted(newest)[: game.capacity] if n[0] <= self.places}
+        for buffer in self.buffers.values():
+            buffer[:] = [block for block in buffer if block in chosen]
+        return chosen
+
+    def buffer(self, block):
+        key = self.game.lane(block), self.game.job.sequence[block]
+        return self.buffers.setdefault(key, [])
+
+    def place(self, block):
+        return block not in self.refused
+
+    def decide(self, t):
+        game = self.game
+        _, lane, read, appends, *_ = game.steps[t]
+        used = read | {block for block, _, _ in appends}
+        for buffer in self.buffers.values():
+            buffer[:] = [block for block in buffer if block in game.resident]
+        promote, demote = [], []
+
+        def evict(buffer):
+            if not buffer or buffer[0] in used:
+                return False
+            demote.append(buffer.pop(0))
+            return True
+
+        for block in sorted(used & game.resident):
+            buffer = self.buffer(block)
+            if block in buffer:
+                buffer.remove(block)
+            buffer.append(block)
+        for (where, _), buffer in self.buffers.items():
+            while where == lane and len(buffer) > self.places and evict(buffer):
+                pass
+        room = game.capacity - len(game.resident) + len(demote)
+        for block in sorted(read - game.resident):
+            buffer = self.buffer(block)
+            if len(buffer) < self.places and room > 0:
+                room -= 1
+            elif not evict(buffer):
+                continue
+            buffer.append(block)
+            promote.append(block)
+        for block, _, born in game.steps[t + 1].appends:
+            if born and room > 0:
+                room -= 1
+            elif born and not evict(self.buffer(block)):
+                self.refused.add(block)
+        return promote, demote

@@ -59,6 +59,10 @@ RULES = {
         1 - 0.5 ** (1 / half_life) if half_life else None
     ),
     "ema": lambda rates, weight=0.1: rules.Scored(weight),
+    "sieve": lambda rates: rules.Sieve(),
+    "s3-fifo": lambda rates, small=0.1: rules.S3Fifo(small),
+    "working-set": lambda rates, window=8: rules.WorkingSet(window),
+    "hisparse": lambda rates, buffer=4096: rules.HiSparse(buffer),
     "page": lambda rates: rules.Page(),
     "lookahead": lambda rates, window=1, share=1.0, scope="layer": (
         rules.LookaheadAll if scope == "all" else rules.Lookahead
