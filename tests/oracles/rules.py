@@ -493,6 +493,60 @@ class S3Fifo(Cache):
                 self.main.append(free[0])
 
 
+class Arc(Cache):
+    """Queues from the least to the most recently used; names are those of the paper."""
+
+    def begin(self, game):
+        self.game, self.target, self.adapted = game, 0, None
+        self.t1, self.t2, self.b1, self.b2 = game.prompt[: game.capacity], [], [], []
+        return list(self.t1)
+
+    def hit(self, block):
+        for queue in (self.t1, self.t2):
+            if block in queue:
+                queue.remove(block)
+                self.t2.append(block)
+                return
+        self.enter_recent(block)
+
+    def enter_recent(self, block):
+        self.t1.append(block)
+        while self.b1 and len(self.t1) + len(self.b1) > self.game.capacity:
+            self.b1.pop(0)
+        while self.b2 and len(self.t1 + self.t2 + self.b1 + self.b2) > 2 * self.game.capacity:
+            self.b2.pop(0)
+
+    def adapt(self, block):
+        if block in self.b1:
+            more = max(1, len(self.b2) // len(self.b1))
+            self.target = min(self.game.capacity, self.target + more)
+        elif block in self.b2:
+            self.target = max(0, self.target - max(1, len(self.b1) // len(self.b2)))
+
+    def victim(self, idle, block):
+        self.adapt(block)
+        self.adapted = block
+        first = len(self.t1) > self.target or (len(self.t1) == self.target and block in self.b2)
+        queues = [(self.t1, self.b1), (self.t2, self.b2)]
+        for queue, ghosts in queues if first else queues[::-1]:
+            while queue and queue[0] not in self.used:
+                ghosts.append(queue.pop(0))
+                if ghosts[-1] in idle:
+                    return ghosts[-1]
+                ghosts.pop()  # dead
+
+    def enter(self, block):
+        if self.adapted != block:  # it took no one's place
+            self.adapt(block)
+        self.adapted = None
+        for ghosts in (self.b1, self.b2):
+            if block in ghosts:
+                ghosts.remove(block)
+                self.t2.append(block)
+                return
+        self.enter_recent(block)
+
+
 class WorkingSet(Rule):
     """`selections` by lane: the sets used at its visits, before the first of which all was."""
 

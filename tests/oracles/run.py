@@ -61,6 +61,7 @@ RULES = {
     "ema": lambda rates, weight=0.1: rules.Scored(weight),
     "sieve": lambda rates: rules.Sieve(),
     "s3-fifo": lambda rates, small=0.1: rules.S3Fifo(small),
+    "arc": lambda rates: rules.Arc(),
     "working-set": lambda rates, window=8: rules.WorkingSet(window),
     "hisparse": lambda rates, buffer=4096: rules.HiSparse(buffer),
     "page": lambda rates: rules.Page(),

@@ -33,6 +33,7 @@ SCHEDULES = {
     "ema": {"weight": 0.25},
     "sieve": {},
     "s3-fifo": {"small": 0.3},
+    "arc": {},
     "working-set": {"window": 2},
     "hisparse": {"buffer": 8},
     "page": {},

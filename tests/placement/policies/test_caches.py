@@ -26,6 +26,13 @@ def test_s3_fifo(seed, capacity, rows, small):
 
 
 @CASES
+@given(seed=seeds, capacity=capacities, rows=tokens)
+def test_arc(seed, capacity, rows):
+    workload, rates = case(seed, rows, blocks=30, steps=40)
+    agree("arc", {}, rules.Arc(), workload, rates, capacity)
+
+
+@CASES
 @given(seed=seeds, capacity=capacities, rows=tokens, window=st.integers(1, 4))
 def test_working_set(seed, capacity, rows, window):
     workload, rates = case(seed, rows, blocks=30)
