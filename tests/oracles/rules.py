@@ -547,6 +547,60 @@ class Arc(Cache):
         self.enter_recent(block)
 
 
+class Lirs(Cache):
+    """`stack` from the bottom up; `queue` of cold residents from the oldest on; `hot` blocks."""
+
+    def __init__(self, cold):
+        self.cold = cold
+
+    def begin(self, game):
+        self.game, self.used = game, set()
+        self.most = max(0, game.capacity - max(1, int(self.cold * game.capacity)))
+        self.stack, self.queue, self.hot = [], [], set()
+        chosen = game.prompt[: game.capacity]
+        game.resident = set(chosen)
+        for block in chosen:
+            self.enter(block)
+        return chosen
+
+    def hit(self, block):
+        if block in self.queue:
+            self.queue.remove(block)
+            self.enter(block, room=False)
+        else:
+            self.enter(block)
+
+    def enter(self, block, room=True):
+        if block in self.hot or block in self.stack or (room and len(self.hot) < self.most):
+            self.hot.add(block)
+        else:
+            self.queue.append(block)
+        self.stack = [each for each in self.stack if each != block] + [block]
+        self.settle()
+
+    def settle(self):
+        """Until the lowest of the stack is hot and alive, and hot blocks are not too many."""
+        while self.stack:
+            lowest = self.stack[0]
+            if lowest not in self.used | self.game.resident:
+                self.hot.discard(lowest)
+            elif lowest in self.hot:
+                if len(self.hot) <= self.most:
+                    break
+                self.hot.remove(lowest)
+                self.queue.append(lowest)
+            self.stack.pop(0)
+
+    def victim(self, idle, block):
+        for found in [each for each in self.queue if each not in self.used]:
+            self.queue.remove(found)
+            if found in idle:
+                return found
+        self.settle()
+        self.hot.remove(self.stack[0])
+        return self.stack.pop(0)
+
+
 class WorkingSet(Rule):
     """`selections` by lane: the sets used at its visits, before the first of which all was."""
 

@@ -62,6 +62,7 @@ RULES = {
     "sieve": lambda rates: rules.Sieve(),
     "s3-fifo": lambda rates, small=0.1: rules.S3Fifo(small),
     "arc": lambda rates: rules.Arc(),
+    "lirs": lambda rates, cold=0.01: rules.Lirs(cold),
     "working-set": lambda rates, window=8: rules.WorkingSet(window),
     "hisparse": lambda rates, buffer=4096: rules.HiSparse(buffer),
     "page": lambda rates: rules.Page(),

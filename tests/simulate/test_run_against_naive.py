@@ -34,6 +34,7 @@ SCHEDULES = {
     "sieve": {},
     "s3-fifo": {"small": 0.3},
     "arc": {},
+    "lirs": {"cold": 0.4},
     "working-set": {"window": 2},
     "hisparse": {"buffer": 8},
     "page": {},

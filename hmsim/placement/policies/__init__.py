@@ -24,6 +24,7 @@ BUILT_IN = {
     "sieve": f"{__name__}.sieve:Sieve",
     "s3-fifo": f"{__name__}.s3_fifo:S3Fifo",
     "arc": f"{__name__}.arc:Arc",
+    "lirs": f"{__name__}.lirs:Lirs",
     "working-set": f"{__name__}.working_set:WorkingSet",
     "hisparse": f"{__name__}.hisparse:HiSparse",
     "page": f"{__name__}.page:Page",

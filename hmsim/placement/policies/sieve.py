@@ -86,8 +86,7 @@ def step(now, hbm, own, moves):
                 idle -= 1
             else:
                 return
-            enter(older, newer, queue, first + slot)
-            remove(marked, slot)
+            enter(older, newer, queue, first + slot)  # what is in DRAM has no mark
             moves.promote[moves.count[0]] = first + slot
             moves.count[0] += 1
 

@@ -26,10 +26,17 @@ def test_s3_fifo(seed, capacity, rows, small):
 
 
 @CASES
-@given(seed=seeds, capacity=capacities, rows=tokens)
+@given(seed=seeds, capacity=st.integers(0, 30), rows=tokens)
 def test_arc(seed, capacity, rows):
-    workload, rates = case(seed, rows, blocks=30, steps=40)
+    workload, rates = case(seed, rows, blocks=70, steps=60)
     agree("arc", {}, rules.Arc(), workload, rates, capacity)
+
+
+@CASES
+@given(seed=seeds, capacity=capacities, rows=tokens, cold=st.sampled_from([0.01, 0.4, 0.7, 1]))
+def test_lirs(seed, capacity, rows, cold):
+    workload, rates = case(seed, rows, blocks=30, steps=40)
+    agree("lirs", {"cold": cold}, rules.Lirs(cold), workload, rates, capacity)
 
 
 @CASES

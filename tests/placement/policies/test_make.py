@@ -22,6 +22,7 @@ def test_unknown_policies_name_the_nearest():
         ("slack", {"stretch": -1}, "policy slack: stretch: -1: from 0 up"),
         ("ema", {"weight": 0.0}, "policy ema: weight: 0.0: from 0.001 to 0.999"),
         ("s3-fifo", {"small": 1.5}, "policy s3-fifo: small: 1.5: from 0 to 1"),
+        ("lirs", {"cold": -0.1}, "policy lirs: cold: -0.1: from 0 to 1"),
         ("working-set", {"window": 0}, "policy working-set: window: 0: a whole number from 1 to"),
         ("hisparse", {"buffer": 0}, "policy hisparse: buffer: 0: a whole number of tokens from 1"),
         ("lookahead", {"window": 0}, "policy lookahead: window: 0: a whole number from 1 to 4096"),
