@@ -21,7 +21,7 @@ WHERE = {
     "SystemSpec": ["simulate", "placement/latency.py", "config/system.py"],
     "MemorySide": ["memory/device.py", "simulate", "placement", "config/system.py"],
     "LinkSpec": ["memory/superchip.py", "placement/latency.py"],
-    "WorkloadSpec": ["workload/open.py"],
+    "WorkloadSpec": ["workload/open.py", "simulate/run.py"],
     "RequestsSpec": ["workload/open.py"],
     "SyntheticRequests": ["workload/requests.py"],
     "ScoresSpec": ["workload/scores.py"],

@@ -90,7 +90,7 @@ def test_a_few_distances_in_ticks():
         ("timing", "nFAWs", 1, "unknown key; did you mean 'nFAW'?"),
         ("organization", "banks", 3, "banks = 3 must be a power of two"),
         ("refresh", "nREFI", 100, "leaves no time"),
-        (None, "tCK", "0 ns", "above zero"),
+        (None, "tCK", "0 ns", "a clock period of"),
         (None, "tCK", "5 GB", "does not measure"),
         (None, "protocol", "ddr", "'hbm' or 'lpddr'"),
     ],
