@@ -74,7 +74,8 @@ def command(options: argparse.Namespace) -> int:
 
         check_format(figure)
 
-    if not is_cached(latency_kernel.time_groups):
+    # For people alone: what comes after it may be the one line that says what is wrong.
+    if sys.stderr.isatty() and not is_cached(latency_kernel.time_groups):
         print("hmsim: the first run compiles its kernels, which takes about a minute; later ones "
               "find them on disk", file=sys.stderr)  # fmt: skip
     with Progress(0, " steps", "run") as progress:

@@ -87,10 +87,10 @@ class MemoryConfig:
         Raises:
             InputError: The address map places the channel, which a system's `interleave` does.
         """
-        if maps.places_channel(side.mapping or side.spec.mapping):
+        mapping = _own(side.mapping, side.spec)
+        if maps.places_channel(mapping):
             raise InputError(
-                f"mapping {side.mapping!r}: Ch: in a system interleave says which channel; leave it"
-                " out"
+                f"mapping {mapping!r}: Ch: in a system interleave says which channel; leave it out"
             )
         return cls(
             side.spec,
@@ -183,11 +183,11 @@ class MemoryConfig:
             )
         self.policy(posted_writes=True)
         self._check_refresh()
-        if self.interleave and maps.places_channel(self.mapping or spec.mapping):
+        if self.interleave and maps.places_channel(_own(self.mapping, spec)):
             raise InputError(
                 f"interleave: {self.interleave} B: the map places the channel (Ch); leave one out"
             )
-        return maps.parse(self.mapping or spec.mapping, spec, self.channels)
+        return maps.parse(_own(self.mapping, spec), spec, self.channels)
 
     def _check_refresh(self) -> None:
         """InputError where refreshes are due faster than banks and command bus allow: no request
@@ -216,6 +216,11 @@ class MemoryConfig:
                     f"{where}nRFCpb = {refresh.nRFCpb} must be below nREFIpb x banks ="
                     f" {refresh.nREFIpb} x {banks}"
                 )
+
+
+def _own(mapping: str | None, spec: MemorySpec) -> str:
+    """The map that is given, be it a wrong one; else the memory's own."""
+    return spec.mapping if mapping is None else mapping
 
 
 class Memory:

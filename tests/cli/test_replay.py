@@ -48,6 +48,7 @@ def test_options_reach_the_memory(trace, tmp_path, capsys):
         (["--memory", "hbm3-6400", "--row-policy", "ajar"], "row policy"),
         (["--memory", "hbm3-6400", "--queue", "0"], "queue"),
         (["--memory", "hbm3-6400", "--mapping", "Xx4"], "map"),
+        (["--memory", "hbm3-6400", "--mapping", ""], "mapping: empty"),
         (["--memory", "missing.toml"], "cannot be read"),
         ([], "--memory"),
     ],
