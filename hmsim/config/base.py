@@ -110,8 +110,11 @@ class _Written:
         return kinds | {"unit": self._kind} | self._limit
 
 
+_COUNTED = Field(lt=2.0**62)  # of bytes that kernels count in int64
 _ABOVE, _FROM = AfterValidator(_positive), AfterValidator(_not_negative)
-Bytes = Annotated[float, _quantity("bytes"), _ABOVE, _Written("bytes", exclusiveMinimum=0)]
+Bytes = Annotated[
+    float, _quantity("bytes"), _ABOVE, _COUNTED, _Written("bytes", exclusiveMinimum=0)
+]
 # A capacity may be unlimited.
 Capacity = Annotated[
     float,
@@ -120,7 +123,7 @@ Capacity = Annotated[
     _ABOVE,
     _Written("bytes", exclusiveMinimum=0),
 ]
-BytesOrZero = Annotated[float, _quantity("bytes"), _FROM, _Written("bytes", minimum=0)]
+BytesOrZero = Annotated[float, _quantity("bytes"), _FROM, _COUNTED, _Written("bytes", minimum=0)]
 Bandwidth = Annotated[float, _quantity("bytes/s"), _ABOVE, _Written("bytes/s", exclusiveMinimum=0)]
 Seconds = Annotated[float, _quantity("seconds"), _ABOVE, _Written("seconds", exclusiveMinimum=0)]
 ClockPeriod = Annotated[

@@ -189,3 +189,9 @@ def test_read_toml_says_so_too(tmp_path):
     assert read_toml(path) == {"a": 1}
     with pytest.raises(InputError, match="is a device"):
         read_toml("/dev/zero")
+
+
+@pytest.mark.parametrize("key", ["system.outstanding", "replay.outstanding"])
+def test_more_bytes_than_can_be_counted(here, capsys, key):
+    call = ["run", "run.toml", "--set", f"{key}=1e300"]
+    assert f"{key}: 1e+300" in refused(call, here, capsys)
