@@ -19,7 +19,7 @@ Source: N. Megiddo, D. S. Modha, "ARC: a self-tuning, low overhead replacement c
 
 import numpy as np
 
-from hmsim.bits import add, has, lowest_bit, numbers, remove
+from hmsim.bits import add, has, lowest_bit, remove
 from hmsim.jit import kernel
 from hmsim.placement.policies.api import Own, Policy, policy_step
 from hmsim.placement.policies.queues_kernel import (
@@ -28,11 +28,12 @@ from hmsim.placement.policies.queues_kernel import (
     NOWHERE,
     count_idle,
     enter,
+    in_order,
     leave,
-    note_used,
     queued,
     state_of,
 )
+from hmsim.placement.policies.uses_kernel import note_used, promote_misses
 
 RECENT, FREQUENT, RECENT_GHOST, FREQUENT_GHOST, QUEUES = range(5)
 TARGET, HEAD = QUEUES, QUEUES + 1  # places in own.ints, see `Arc`; the sizes of queues come first
@@ -116,43 +117,33 @@ def step(now, hbm, own, moves):
                 _take(own, bits, older, newer, block)
                 _put(own, bits, older, newer, blocks, FREQUENT, block)
     free = hbm.capacity - hbm.used[0]
-    idle = count_idle(now, hbm, used)
-    for w in range(words):
-        misses = now.bits[now.row, w] & ~hbm.resident[now.lane, w]
-        while misses != 0:
-            block = first + w * 64 + lowest_bit(misses)
-            misses &= misses - one
-            if free <= 0 and idle == 0:
-                return
-            known = has(bits[1], block)
-            left_frequent = known and has(bits[0], block)
-            if known:
-                ours, others = sizes[RECENT_GHOST], sizes[FREQUENT_GHOST]
-                if left_frequent:
-                    sizes[TARGET] = max(0, sizes[TARGET] - max(1, ours // others))
-                else:
-                    sizes[TARGET] = min(hbm.capacity, sizes[TARGET] + max(1, others // ours))
-            if free > 0:
-                free -= 1
+    promote_misses(now, hbm, moves, free + count_idle(now, hbm, used))
+    for k in range(moves.count[0]):
+        block = moves.promote[k]
+        known = has(bits[1], block)
+        left_frequent = known and has(bits[0], block)
+        if known:
+            ours, others = sizes[RECENT_GHOST], sizes[FREQUENT_GHOST]
+            if left_frequent:
+                sizes[TARGET] = max(0, sizes[TARGET] - max(1, ours // others))
             else:
-                queue = FREQUENT
-                over = sizes[RECENT] - sizes[TARGET]
-                if over > 0 or (over == 0 and left_frequent):
-                    queue = RECENT
-                victim = _give(now, hbm, own, bits, older, newer, blocks, queue)
-                if victim == NOWHERE:
-                    other = RECENT + FREQUENT - queue
-                    victim = _give(now, hbm, own, bits, older, newer, blocks, other)
-                moves.demote[moves.count[1]] = victim
-                moves.count[1] += 1
-                idle -= 1
-            if known:
-                _take(own, bits, older, newer, block)
-                _put(own, bits, older, newer, blocks, FREQUENT, block)
-            else:
-                _come_in(hbm, own, bits, older, newer, blocks, block)
-            moves.promote[moves.count[0]] = block
-            moves.count[0] += 1
+                sizes[TARGET] = min(hbm.capacity, sizes[TARGET] + max(1, others // ours))
+        if k >= free:
+            queue = FREQUENT
+            over = sizes[RECENT] - sizes[TARGET]
+            if over > 0 or (over == 0 and left_frequent):
+                queue = RECENT
+            victim = _give(now, hbm, own, bits, older, newer, blocks, queue)
+            if victim == NOWHERE:
+                other = RECENT + FREQUENT - queue
+                victim = _give(now, hbm, own, bits, older, newer, blocks, other)
+            moves.demote[moves.count[1]] = victim
+            moves.count[1] += 1
+        if known:
+            _take(own, bits, older, newer, block)
+            _put(own, bits, older, newer, blocks, FREQUENT, block)
+        else:
+            _come_in(hbm, own, bits, older, newer, blocks, block)
 
 
 class Arc(Policy):
@@ -175,8 +166,7 @@ class Arc(Policy):
 
     def own(self, geometry, capacity, rates, resident):
         """The prompt's blocks are recent, by slot, then lane."""
-        there = numbers(resident)
-        there = there[np.lexsort((there // geometry.slots, there % geometry.slots))]
+        there = in_order(resident, geometry.slots)
         head = np.zeros(HEAD, np.int64)
         head[RECENT] = len(there)
         links = queued(geometry.lanes * geometry.slots, QUEUES, there)

@@ -6,8 +6,9 @@ Source of the best share: `unlimited` of arXiv 2508.13231 section 4.
 import numpy as np
 
 from hmsim.placement.policies.api import policy_step
-from hmsim.placement.policies.lru_kernel import demand, promote, use
+from hmsim.placement.policies.lru_kernel import promote, use
 from hmsim.placement.policies.reactive import Reactive
+from hmsim.placement.policies.uses_kernel import demand
 
 SPLIT, SIZE = 0, 1  # in own.floats, see `Balanced`
 

@@ -6,9 +6,11 @@ back, then of the lowest slot.
 
 import numpy as np
 
-from hmsim.bits import add, lowest_bit
+from hmsim.bits import lowest_bit
 from hmsim.jit import kernel
 from hmsim.placement.policies.api import Own, policy_step
+from hmsim.placement.policies.needs_kernel import first_needs
+from hmsim.placement.policies.uses_kernel import note_used
 
 
 @kernel
@@ -53,9 +55,7 @@ def step(now, hbm, own, moves):
     # All blocks of a word at once: what is used now takes the number of this visit.
     own.ints[1 + lane] += 1
     visit = own.ints[1 + lane]
-    idle[:] = read
-    for slot in now.appended:
-        add(idle, slot)
+    note_used(now, idle)
     for plane in range(planes):
         if (visit >> plane) & 1:
             for w in range(words):
@@ -65,17 +65,7 @@ def step(now, hbm, own, moves):
                 last[plane, w] &= ~idle[w]
 
     # first[d]: the blocks that the lane's visit d from here needs, and none before it.
-    wanted[:] = 0
-    known = 0
-    for row in range(now.row + 1, now.rows):
-        if now.lanes_of[row] != lane:
-            continue
-        if known == first.shape[0]:
-            break
-        for w in range(words):
-            first[known, w] = now.bits[row, w] & ~wanted[w]
-            wanted[w] |= now.bits[row, w]
-        known += 1
+    known = first_needs(now, lane, wanted, first)
     for w in range(words):
         idle[w] = resident[w] & ~wanted[w]
 

@@ -28,10 +28,10 @@ from hmsim.placement.policies.queues_kernel import (
     NOWHERE,
     enter,
     leave,
-    note_used,
     queued,
     state_of,
 )
+from hmsim.placement.policies.uses_kernel import note_used
 
 PLACES, BUFFERS, HEAD = range(3)  # places in own.ints, see `HiSparse`
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hmsim.bits import add, has, lowest_bit, numbers, pack, remove
+from hmsim.bits import add, has, lowest_bit, pack, remove
 from hmsim.errors import InputError
 from hmsim.jit import kernel
 from hmsim.placement.policies.api import Own, Policy, policy_step
@@ -32,11 +32,12 @@ from hmsim.placement.policies.queues_kernel import (
     NOWHERE,
     count_idle,
     enter,
+    in_order,
     leave,
-    note_used,
     queued,
     state_of,
 )
+from hmsim.placement.policies.uses_kernel import note_used, promote_misses
 from hmsim.workload.steps import I64, U64
 
 LIMIT, HOTS, NEXT, HEAD = range(4)  # places in own.ints, see `Lirs`
@@ -175,23 +176,13 @@ def step(now, hbm, own, moves):
             busy &= busy - one
     p.ints[NEXT] = p.newer[p.end]
     free = hbm.capacity - hbm.used[0]
-    idle = count_idle(now, hbm, p.used)
-    for w in range(words):
-        misses = now.bits[now.row, w] & ~hbm.resident[now.lane, w]
-        while misses != 0:
-            block = first + w * 64 + lowest_bit(misses)
-            misses &= misses - one
-            if free > 0:
-                free -= 1
-            elif idle > 0:
-                moves.demote[moves.count[1]] = _evict(now, hbm, p)
-                moves.count[1] += 1
-                idle -= 1
-            else:
-                return
-            _come_in(now, hbm, p, block)
-            moves.promote[moves.count[0]] = block
-            moves.count[0] += 1
+    promote_misses(now, hbm, moves, free + count_idle(now, hbm, p.used))
+    for k in range(moves.count[0]):
+        block = moves.promote[k]
+        if k >= free:
+            moves.demote[moves.count[1]] = _evict(now, hbm, p)
+            moves.count[1] += 1
+        _come_in(now, hbm, p, block)
 
 
 class Lirs(Policy):
@@ -226,8 +217,7 @@ class Lirs(Policy):
         """As if the prompt's blocks had come in one by one, by slot, then lane."""
         blocks = geometry.lanes * geometry.slots
         limit = max(0, capacity - max(1, int(self.cold * capacity)))
-        there = numbers(resident)
-        there = there[np.lexsort((there // geometry.slots, there % geometry.slots))]
+        there = in_order(resident, geometry.slots)
         hot = np.zeros(blocks, bool)
         hot[there[:limit]] = True
         head = [limit, min(limit, len(there)), 0]

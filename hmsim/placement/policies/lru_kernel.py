@@ -11,8 +11,9 @@ average. Blocks of the prompt that were never used go before all batches.
 
 import numpy as np
 
-from hmsim.bits import add, lowest_bit, popcount
+from hmsim.bits import lowest_bit
 from hmsim.jit import kernel
+from hmsim.placement.policies.uses_kernel import demand, note_used, promote_misses
 
 PLACE, STEP, HEAD = range(3)  # places in own.ints, see `Reactive`; HEAD is where `visit` begins
 
@@ -33,9 +34,7 @@ def use(now, hbm, own):
     seen, used, batch = own.bits, own.bits[lanes], own.bits[lanes + 1]
     lane = now.lane
     one = np.uint64(1)
-    used[:] = now.bits[now.row]
-    for slot in now.appended:
-        add(used, slot)
+    note_used(now, used)
     for w in range(words):
         leaving = seen[lane, w] & ~used[w] & hbm.resident[lane, w]
         while leaving != 0:
@@ -73,16 +72,6 @@ def _next_batch(now, hbm, own):
             if last[(lane * words + w) * 64 + bit] == step:
                 batch[w] |= one << np.uint64(bit)
     return True
-
-
-@kernel
-def demand(now, hbm):
-    """Blocks that the step reads, and how many of them are in HBM."""
-    reads, hits = 0, 0
-    for w in range(hbm.resident.shape[1]):
-        reads += popcount(now.bits[now.row, w])
-        hits += popcount(now.bits[now.row, w] & hbm.resident[now.lane, w])
-    return reads, hits
 
 
 @kernel
@@ -138,19 +127,7 @@ def evict(now, hbm, own, needed, moves, most):
 @kernel
 def promote(now, hbm, own, moves, most):
     """Promote misses, in ascending order, as long as there is capacity or a victim; `most` of them."""
-    words = hbm.resident.shape[1]
-    one = np.uint64(1)
     reads, hits = demand(now, hbm)
     free = hbm.capacity - hbm.used[0]
     evict(now, hbm, own, own.bits[:0], moves, min(most, reads - hits) - free)
-    most = min(most, free + moves.count[1])
-    count = 0
-    for w in range(words):
-        misses = now.bits[now.row, w] & ~hbm.resident[now.lane, w]
-        while misses != 0:
-            if count == most:
-                break
-            moves.promote[count] = (now.lane * words + w) * 64 + lowest_bit(misses)
-            misses &= misses - one
-            count += 1
-    moves.count[0] = count
+    promote_misses(now, hbm, moves, min(most, free + moves.count[1]))

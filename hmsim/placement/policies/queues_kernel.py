@@ -11,11 +11,17 @@ for another. A block that has died leaves its queue when an eviction comes upon 
 
 import numpy as np
 
-from hmsim.bits import add, has, popcount
+from hmsim.bits import has, numbers, popcount
 from hmsim.jit import kernel
 
 NOWHERE = -1  # `newer` of a block that is in no queue
 IDLE, BUSY, DEAD = range(3)
+
+
+def in_order(resident, slots):
+    """Numbers of the blocks in HBM, `resident` [lanes, words], by slot, then lane: int64 [n]."""
+    there = numbers(resident)
+    return there[np.lexsort((there // slots, there % slots))]
 
 
 def queued(blocks, queues, block, queue=0):
@@ -58,14 +64,6 @@ def leave(older, newer, block):
     newer[older[block]] = newer[block]
     older[newer[block]] = older[block]
     newer[block] = NOWHERE
-
-
-@kernel
-def note_used(now, used):
-    """`used` [words]: what the step reads or appends to."""
-    used[:] = now.bits[now.row]
-    for slot in now.appended:
-        add(used, slot)
 
 
 @kernel

@@ -18,7 +18,7 @@ eviction", SOSP 2023.
 
 import numpy as np
 
-from hmsim.bits import add, has, lowest_bit, numbers, remove
+from hmsim.bits import add, has, remove
 from hmsim.errors import InputError
 from hmsim.jit import kernel
 from hmsim.placement.policies.api import Own, Policy, policy_step
@@ -28,11 +28,12 @@ from hmsim.placement.policies.queues_kernel import (
     NOWHERE,
     count_idle,
     enter,
+    in_order,
     leave,
-    note_used,
     queued,
     state_of,
 )
+from hmsim.placement.policies.uses_kernel import note_used, promote_misses
 
 SHARE, SMALLS, GHOSTS, NEXT_SMALL, NEXT_MAIN, HEAD = range(6)  # places in own.ints, see `S3Fifo`
 SMALL, MAIN, GHOST, QUEUES = range(4)
@@ -157,7 +158,7 @@ def step(now, hbm, own, moves):
     low, high, used = own.bits[now.lane], own.bits[lanes + now.lane], own.bits[3 * lanes]
     flat = own.bits.reshape(-1)
     first = now.lane * words * 64
-    one = np.uint64(1)
+    np.uint64(1)
     note_used(now, used)
     for w in range(words):
         hits = used[w] & hbm.resident[now.lane, w] & ~(low[w] & high[w])
@@ -168,23 +169,13 @@ def step(now, hbm, own, moves):
             _come_in(own, older, newer, flat, blocks, first + slot)
     own.ints[NEXT_SMALL], own.ints[NEXT_MAIN] = newer[blocks + SMALL], newer[blocks + MAIN]
     free = hbm.capacity - hbm.used[0]
-    idle = count_idle(now, hbm, used)
-    for w in range(words):
-        misses = now.bits[now.row, w] & ~hbm.resident[now.lane, w]
-        while misses != 0:
-            block = first + w * 64 + lowest_bit(misses)
-            misses &= misses - one
-            if free > 0:
-                free -= 1
-            elif idle > 0:
-                moves.demote[moves.count[1]] = _evict(now, hbm, own, older, newer, blocks)
-                moves.count[1] += 1
-                idle -= 1
-            else:
-                return
-            _come_in(own, older, newer, flat, blocks, block)
-            moves.promote[moves.count[0]] = block
-            moves.count[0] += 1
+    promote_misses(now, hbm, moves, free + count_idle(now, hbm, used))
+    for k in range(moves.count[0]):
+        block = moves.promote[k]
+        if k >= free:
+            moves.demote[moves.count[1]] = _evict(now, hbm, own, older, newer, blocks)
+            moves.count[1] += 1
+        _come_in(own, older, newer, flat, blocks, block)
 
 
 class S3Fifo(Policy):
@@ -219,8 +210,7 @@ class S3Fifo(Policy):
     def own(self, geometry, capacity, rates, resident):
         """The prompt's blocks are in the small queue, by slot, then lane; no use is counted."""
         blocks = geometry.lanes * geometry.slots
-        there = numbers(resident)
-        there = there[np.lexsort((there // geometry.slots, there % geometry.slots))]
+        there = in_order(resident, geometry.slots)
         head = [int(self.small * capacity), len(there), 0, 0, 0]
         ints = np.concatenate([head, queued(blocks, QUEUES, there)]).astype(np.int64)
         bits = np.zeros((3 * geometry.lanes + 1, geometry.words), np.uint64)

@@ -26,10 +26,11 @@ import math
 
 import numpy as np
 
-from hmsim.bits import add, lowest_bit
+from hmsim.bits import lowest_bit
 from hmsim.errors import InputError
 from hmsim.jit import kernel
 from hmsim.placement.policies.api import Own, Policy, policy_step
+from hmsim.placement.policies.uses_kernel import note_used
 
 FAR = 1e100  # scores are brought near 1 again when uses weigh as much
 
@@ -80,9 +81,7 @@ def _count_uses(now, hbm, own, before):
     seen, used = own.bits, own.bits[lanes]
     lane = now.lane
     one = np.uint64(1)
-    used[:] = now.bits[now.row]
-    for slot in now.appended:
-        add(used, slot)
+    note_used(now, used)
     edge, limit = _edge(own.ints[LEVEL], own), _edge(own.ints[LEVEL] + 1, own)
     for w in range(words):
         word = lane * words + w

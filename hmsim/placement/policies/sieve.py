@@ -13,7 +13,7 @@ Source: Y. Zhang, J. Yang, Y. Yue, Y. Vigfusson, K. V. Rashmi, "SIEVE is Simpler
 
 import numpy as np
 
-from hmsim.bits import has, lowest_bit, numbers, remove
+from hmsim.bits import has, remove
 from hmsim.jit import kernel
 from hmsim.placement.policies.api import Own, Policy, policy_step
 from hmsim.placement.policies.queues_kernel import (
@@ -22,11 +22,12 @@ from hmsim.placement.policies.queues_kernel import (
     NOWHERE,
     count_idle,
     enter,
+    in_order,
     leave,
-    note_used,
     queued,
     state_of,
 )
+from hmsim.placement.policies.uses_kernel import note_used, promote_misses
 
 HAND, HEAD = 0, 1  # places in own.ints, see `Sieve`
 
@@ -63,7 +64,7 @@ def step(now, hbm, own, moves):
     older, newer = own.ints[HEAD : HEAD + nodes], own.ints[HEAD + nodes :]
     marked, used = own.bits[now.lane], own.bits[lanes]
     first = now.lane * words * 64
-    one = np.uint64(1)
+    np.uint64(1)
     note_used(now, used)
     for w in range(words):
         marked[w] |= used[w] & hbm.resident[now.lane, w]
@@ -72,23 +73,13 @@ def step(now, hbm, own, moves):
             enter(older, newer, queue, first + slot)
             remove(marked, slot)
     free = hbm.capacity - hbm.used[0]
-    idle = count_idle(now, hbm, used)
-    for w in range(words):
-        misses = now.bits[now.row, w] & ~hbm.resident[now.lane, w]
-        while misses != 0:
-            slot = w * 64 + lowest_bit(misses)
-            misses &= misses - one
-            if free > 0:
-                free -= 1
-            elif idle > 0:
-                moves.demote[moves.count[1]] = _evict(now, hbm, own, older, newer)
-                moves.count[1] += 1
-                idle -= 1
-            else:
-                return
-            enter(older, newer, queue, first + slot)  # what is in DRAM has no mark
-            moves.promote[moves.count[0]] = first + slot
-            moves.count[0] += 1
+    promote_misses(now, hbm, moves, free + count_idle(now, hbm, used))
+    for k in range(moves.count[0]):
+        block = moves.promote[k]
+        if k >= free:
+            moves.demote[moves.count[1]] = _evict(now, hbm, own, older, newer)
+            moves.count[1] += 1
+        enter(older, newer, queue, block)  # what is in DRAM has no mark
 
 
 class Sieve(Policy):
@@ -110,7 +101,6 @@ class Sieve(Policy):
     def own(self, geometry, capacity, rates, resident):
         """The prompt's blocks queue up by slot, then lane; none is marked."""
         blocks = geometry.lanes * geometry.slots
-        there = numbers(resident)
-        there = there[np.lexsort((there // geometry.slots, there % geometry.slots))]
+        there = in_order(resident, geometry.slots)
         ints = np.concatenate([[blocks], queued(blocks, 1, there)])
         return Own(np.zeros((geometry.lanes + 1, geometry.words), np.uint64), ints, np.zeros(1))

@@ -17,8 +17,9 @@ from hmsim.jit import kernel
 from hmsim.placement.latency import latency_of
 from hmsim.placement.latency_kernel import READ, group_seconds, packed, unpacked
 from hmsim.placement.policies.api import policy_step
-from hmsim.placement.policies.lru_kernel import demand, promote, use
+from hmsim.placement.policies.lru_kernel import promote, use
 from hmsim.placement.policies.reactive import Reactive
+from hmsim.placement.policies.uses_kernel import demand
 
 STRETCH, PAYBACK, BLOCK, MODEL = range(4)  # in own.floats, see `Slack`
 

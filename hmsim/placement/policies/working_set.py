@@ -16,8 +16,8 @@ import numpy as np
 
 from hmsim.bits import lowest_bit
 from hmsim.placement.policies.api import Own, Policy, policy_step
-from hmsim.placement.policies.queues_kernel import note_used
 from hmsim.placement.policies.scope import check_window
+from hmsim.placement.policies.uses_kernel import note_used, promote_misses
 
 WINDOW, VISITS = range(2)  # places in own.ints, see `WorkingSet`
 
@@ -45,13 +45,7 @@ def step(now, hbm, own, moves):
             if last[block] <= visit - own.ints[WINDOW]:
                 moves.demote[moves.count[1]] = block
                 moves.count[1] += 1
-    free = hbm.capacity - hbm.used[0] + moves.count[1]
-    for w in range(words):
-        misses = now.bits[now.row, w] & ~hbm.resident[now.lane, w]
-        while misses != 0 and moves.count[0] < free:
-            moves.promote[moves.count[0]] = first + w * 64 + lowest_bit(misses)
-            moves.count[0] += 1
-            misses &= misses - one
+    promote_misses(now, hbm, moves, hbm.capacity - hbm.used[0] + moves.count[1])
 
 
 class WorkingSet(Policy):
