@@ -4,17 +4,15 @@ A reader yields numbered records: lines, or a gem5 trace's packets. What it does
 no word is taken for a read because it is not known to be a write.
 """
 
-import gzip
 import itertools
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
 from hmsim import files
 from hmsim.errors import InputError, did_you_mean
-from hmsim.exchange import plain
+from hmsim.exchange import plain, text
 
 LONGEST_LINE = 4096  # bytes
 MOST_PACKETS = 1 << 30  # bytes of a gem5 trace, which is read as a whole
@@ -55,21 +53,16 @@ def read_addresses(path: Path, form: str) -> Iterator[Access]:
     reader = READERS[form]
     record = "packet" if reader is _gem5 else "line"
     number = 0
-    with files.reading(path) as file:
-        packed = file.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[attr-defined]
-        source = cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb")) if packed else file
-        try:
-            for number, access in reader(path, source):
-                if access.size < 1 and reader is not _ramulator:
-                    raise InputError(f"{path}: {record} {number}: {access.size} bytes: 1 at least")
-                if access.size > plain.MOST_BYTES or access.address + access.size > plain.END:
-                    raise InputError(
-                        f"{path}: {record} {number}: {access.size:,} bytes at {access.address:#x}: "
-                        f"at most {plain.MOST_BYTES:,} bytes, below 2^62"
-                    )
-                yield access
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise InputError(f"{path}: cannot be read: damaged gzip file") from None
+    with text.unpacked(path) as file:
+        for number, access in reader(path, file):
+            if access.size < 1 and reader is not _ramulator:
+                raise InputError(f"{path}: {record} {number}: {access.size} bytes: 1 at least")
+            if access.size > plain.MOST_BYTES or access.address + access.size > plain.END:
+                raise InputError(
+                    f"{path}: {record} {number}: {access.size:,} bytes at {access.address:#x}: "
+                    f"at most {plain.MOST_BYTES:,} bytes, below 2^62"
+                )
+            yield access
     if not number:
         raise InputError(f"{path}: empty: holds no access")
 

@@ -8,7 +8,6 @@ Numbers are decimal or 0x hexadecimal. Blank lines count for nothing, nor does w
 file may be gzipped. It is read block by block, so that its length costs no memory.
 """
 
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hmsim import files
 from hmsim.errors import InputError
+from hmsim.exchange.text import unpacked
 from hmsim.jit import record_inlined, record_kernel
 
 I64 = NDArray[np.int64]
@@ -81,9 +80,8 @@ def read_trace(path: str | Path) -> Iterator[Accesses]:
         InputError: The file cannot be read, or holds no access, or a line of it, which is named,
             says something else.
     """
-    with files.reading(path) as file:
-        packed = file.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[attr-defined]
-        yield from parse(path, _unpacked(path, file) if packed else blocks(file))
+    with unpacked(path) as file:
+        yield from parse(path, blocks(file))
 
 
 def blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -127,28 +125,6 @@ def _whole_lines(text: Iterable[bytes]) -> Iterator[bytes]:
             yield rest
     if rest:
         yield rest + b"\n"
-
-
-def _unpacked(path: str | Path, file: BinaryIO) -> Iterator[bytes]:
-    """What is in a gzipped file, in pieces of at most BLOCK bytes."""
-    packed, member = b"", None
-    try:
-        while packed or (packed := file.read(BLOCK)):
-            if member is None:
-                packed = packed.lstrip(b"\0")  # padding between members
-                if not packed:
-                    continue
-                member = zlib.decompressobj(wbits=31)
-            yield member.decompress(packed, BLOCK)
-            packed = member.unconsumed_tail
-            if member.eof:
-                packed, member = member.unused_data, None
-        if member is not None:
-            yield member.flush()
-    except zlib.error:
-        member = zlib.decompressobj()
-    if member is not None and not member.eof:
-        raise InputError(f"{path}: cannot be read: damaged gzip file")
 
 
 def _refuse(path: str | Path, number: int, line: bytes) -> None:

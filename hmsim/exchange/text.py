@@ -4,6 +4,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,22 @@ _NANO = 10**9
 _LARGEST = 1e18  # of a whole number: it fits 64 bits, and so do sums of some
 
 
+@contextmanager
+def unpacked(path: str | Path) -> Iterator[BinaryIO]:
+    """The file `path`, open for reading bytes: those that are packed in it, where it is gzipped.
+
+    Raises InputError as `files.reading` does, and for a damaged gzip file.
+    """
+    with files.reading(path) as file:
+        packed = file.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[attr-defined]
+        try:
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb")) if packed else file
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(
+                f"{path}: cannot be read: damaged gzip file ({files.first_line(error)})"
+            ) from None
+
+
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """The number, from 1, and the text of each line of a UTF-8 file, gzipped or not, as a stream.
 
@@ -31,20 +48,10 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
     Raises InputError for a file that cannot be read or is no UTF-8 text, with the line.
     """
-    with files.reading(path) as file:
-        packed = file.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[attr-defined]
-        source = cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb")) if packed else file
+    with unpacked(path) as source:
         number = 0
-        while True:
+        while raw := source.readline(LONGEST_LINE + 1):
             number += 1
-            try:
-                raw = source.readline(LONGEST_LINE + 1)
-            except (EOFError, zlib.error) as error:
-                raise InputError(
-                    f"{path}: cannot be read: damaged gzip file ({files.first_line(error)})"
-                ) from None
-            if not raw:
-                return
             if len(raw) > LONGEST_LINE:
                 raise InputError(f"{path}: line {number}: longer than {LONGEST_LINE:,} bytes")
             try:
