@@ -32,7 +32,7 @@ from hmsim.simulate.ran import Ran, achievable_of, record_of, traits_of
 from hmsim.simulate.sampling import Sampling
 from hmsim.simulate.track import Track
 from hmsim.workload.open import open_workload
-from hmsim.workload.steps import I64, Geometry, Steps, Workload, group_starts
+from hmsim.workload.steps import Geometry, Steps, Workload, group_starts, within
 from hmsim.workload.warmup import Counted, apart
 from hmsim.workload.windows import Window, windows
 
@@ -172,18 +172,12 @@ def _decoded(workload: Workload, steps: Steps) -> int:
     """Tokens decoded: sequences that append in each token step, one where none is known to."""
     rows = group_starts(steps.token, "token")
     first, last = steps.append_offset[rows], steps.append_offset[rows + 1]
-    entry = np.repeat(first, last - first) + _within(last - first)
+    entry = np.repeat(first, last - first) + within(last - first)
     step = np.repeat(np.arange(len(rows)), last - first)
     block = steps.lane[rows][step] * workload.geometry.slots + steps.append_slot[entry]
     _, sequence, _ = workload.locate(block)
     pairs = np.unique(step * workload.geometry.sequences + sequence)
     return len(pairs) + int((first == last).sum())
-
-
-def _within(lengths: I64) -> I64:
-    """0 .. n - 1 for every length n, in a row."""
-    ends = np.cumsum(lengths)
-    return np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
 
 
 def _attributes(spec: RunSpec, workload: Counted) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hmsim.simulate.estimate import ratio_estimate
 from hmsim.simulate.memories import Memories
 from hmsim.simulate.ran import Outcome
 from hmsim.simulate.sampling import Sampling
-from hmsim.workload.steps import I64, Geometry
+from hmsim.workload.steps import I64, Geometry, within
 from hmsim.workload.windows import Window
 
 # What is added up over all steps: seconds, then bytes.
@@ -95,7 +95,7 @@ class Track:
         measured = self._sampling.measured(group[taken])
         first, last = first[measured], last[measured]
         sizes = last - first
-        rows = np.repeat(first - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+        rows = np.repeat(first, sizes) + within(sizes)
         seconds = np.maximum(found.seconds[measured], _sums(groups.compute_s, first, last))
         analytic = _sums(traffic.time_s, first, last)
         self._kernel_s += seconds.tolist()

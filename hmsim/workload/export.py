@@ -21,7 +21,7 @@ from hmsim.bits import numbers
 from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange.memory_formats import FORMATS, Batch, Format, Target
 from hmsim.workload import trace_kernel
-from hmsim.workload.steps import I64, Steps, Workload
+from hmsim.workload.steps import I64, Steps, Workload, within
 
 HBM, DRAM = 0, 1
 
@@ -286,8 +286,7 @@ def _split(address: I64, length: I64, write: I64, granule: int) -> Batch:
     first = address // granule
     count = -(-(address + length) // granule) - first
     each = np.repeat(np.arange(address.size), count)
-    within = np.arange(each.size) - np.repeat(np.cumsum(count) - count, count)
-    lines = (first[each] + within) * granule
+    lines = (first[each] + within(count)) * granule
     return Batch(lines, write[each], lines, np.full(each.size, granule))
 
 

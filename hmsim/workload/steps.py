@@ -279,6 +279,12 @@ def group_starts(token: I64, barrier: str) -> I64:
     return np.flatnonzero(np.diff(token, prepend=token[0] - 1)).astype(np.int64)
 
 
+def within(lengths: I64) -> I64:
+    """0 .. n - 1 for every length n, in a row."""
+    ends = np.cumsum(lengths)
+    return np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
+
+
 def _entries(offset: I64, first: int, last: int) -> tuple[slice, I64]:
     """Where the entries of rows first .. last - 1 are, and the rows' own offsets."""
     rows = offset[first : last + 1]
