@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hmsim.progress import Progress as Progress
-
 
 def help_of(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     """The command of a call that names none: its help, on standard error, and exit code 2."""

@@ -54,13 +54,14 @@ def _changes(options: argparse.Namespace) -> list[str]:
 
 
 def command(options: argparse.Namespace) -> int:
-    from hmsim.cli.common import Progress, print_json
+    from hmsim.cli.common import print_json
     from hmsim.cli.inputs import inputs_of
     from hmsim.config.catalogue import find
     from hmsim.config.run import data_files, load_run
     from hmsim.files import check_outputs
     from hmsim.jit import is_cached
     from hmsim.placement import latency_kernel
+    from hmsim.progress import Progress
     from hmsim.results import summary
 
     config = find(options.config)

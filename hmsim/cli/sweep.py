@@ -49,8 +49,9 @@ def add(commands: Any) -> None:
 
 def command(options: argparse.Namespace) -> int:
     from hmsim import machine
-    from hmsim.cli.common import Progress, print_json
+    from hmsim.cli.common import print_json
     from hmsim.config.sweep import load_sweep
+    from hmsim.progress import Progress
     from hmsim.sweep.coordinator import plan_of, sweep_into
     from hmsim.sweep.executors import pool_for
     from hmsim.sweep.folder import Folder

@@ -93,10 +93,10 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from hmsim.cli.common import Progress
     from hmsim.cli.inputs import inputs_of, open_source
     from hmsim.config.catalogue import find
     from hmsim.files import check_output
+    from hmsim.progress import Progress
     from hmsim.units import show_bytes
     from hmsim.workload.trace import save
 
@@ -114,9 +114,10 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from hmsim.cli.common import Progress, print_json
+    from hmsim.cli.common import print_json
     from hmsim.cli.inputs import open_source
     from hmsim.config.catalogue import find
+    from hmsim.progress import Progress
     from hmsim.workload.statistics import measure
 
     workload = open_source(find(options.source), options.changes)
@@ -145,12 +146,12 @@ def _import(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from hmsim import units
-    from hmsim.cli.common import Progress
     from hmsim.cli.inputs import inputs_of, open_source, spec_of, system_of, table_of
     from hmsim.config.catalogue import find
     from hmsim.config.memory import PROTOCOLS
     from hmsim.exchange.memory_formats import Target
     from hmsim.files import check_output, check_outputs
+    from hmsim.progress import Progress
     from hmsim.simulate.placed import PolicyAddresses, levels
     from hmsim.workload.export import DRAM, HBM, Selected, estimate, export, format_of, sidecar_of
     from hmsim.workload.open import save_requests

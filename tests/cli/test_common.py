@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hmsim import progress as module
-from hmsim.cli.common import Progress, print_json
+from hmsim.cli.common import print_json
+from hmsim.progress import Progress
 
 
 def test_what_is_no_number_becomes_null(capsys):
