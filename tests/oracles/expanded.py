@@ -1,23 +1,14 @@
 """The extents that a step moves, by set operations of NumPy over numbers of blocks."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from hmsim.bits import numbers
 from hmsim.memory.device import Extents
 from hmsim.placement.driver import Sample
 from hmsim.placement.latency import Traffic
+from hmsim.simulate.extents import Placed
+from hmsim.simulate.extents_kernel import WEIGHT_EXTENT
 from hmsim.workload.steps import I64, Geometry, Steps
-
-WEIGHT_EXTENT = 1 << 20  # weights stream in extents of this many bytes
-
-
-class Placed(NamedTuple):
-    """One step's extents for each memory; demand reads come before appends, moves last."""
-
-    hbm: Extents
-    dram: Extents
 
 
 class AddressMap:

@@ -10,32 +10,30 @@ from numpy.typing import NDArray
 from hmsim.memory import burst_kernel
 from hmsim.memory import burst_state as state
 from hmsim.memory.sampling import Survey, cut
+from hmsim.memory.sampling_kernel import (
+    BUDGET,
+    CHANNELS,
+    CHECK,
+    CLASSES,
+    CONTRADICTION,
+    ENOUGH,
+    FORGET,
+    GLANCE,
+    GOLDEN,
+    LEAST,
+    LEAST_PART,
+    PARTS,
+    ROUND,
+    SELDOM,
+    SIGNIFICANT,
+    TARGET,
+)
 from hmsim.memory.timing import Timing
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 Traffic = tuple[I64, I64, I64]  # address, size, write: see device.Extents
 Play = Callable[[I64, int, int, int, bool], I64]  # see Sampler._play
-
-# Chosen by trial on the shipped memories; tests/memory/test_sampling.py holds `run` within 2 % of
-# `burst` with them. All trade time for accuracy.
-EXACT = 1 << 13  # steps of fewer bursts than this are simulated whole
-ROUND = 1 << 12  # bursts of a round: about a refresh interval
-LEAST_PART = 1 << 10  # of a round; where channels have less, several make one
-CHANNELS = 8  # channels sampled for a class, two rounds each in turn
-TARGET = 0.005  # standard error of a step's time, relative
-BUDGET = 1 << 17, 1 << 18  # bursts simulated for a small step and for any, at most
-SELDOM = 1 / 16  # share of the traffic seen after which a class that is known is looked at again
-CHECK = 1 << 25, 1 << 29  # by a round: bursts, at least and at most
-GLANCE = 1 << 26  # by a short step: bursts, at most
-FORGET = 1 / 256  # share of its weight that each observation loses with every later round
-LEAST = 7.5  # observations (their weights' sum) below which no error can be told
-ENOUGH = 128.0  # with so many more add little: FORGET lets none have more than 256
-SIGNIFICANT = 4.0  # ratio of variances between and within channels (F) that means something
-CONTRADICTION = 5.0  # standard deviations off at which a short step makes its class start anew
-CLASSES = 256  # remembered, the latest used
-PARTS = 16  # of a round at most
-GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly
 
 
 class _Sums:
