@@ -117,6 +117,18 @@ def test_rows_stay_open_and_refresh_goes_on_from_step_to_step():
     assert machine.step(one, NOTHING) == first
 
 
+def test_a_step_begins_where_the_one_before_it_ended():
+    machine, by_hand = chip(), chip()._hbm
+    now = 0.0
+    for seed in range(4):
+        traffic = extents(300, seed=seed)
+        start = round(now / by_hand.memory.tick_s)
+        ticks, _ = by_hand.memory.replay_apart(traffic, start, by_hand.window, by_hand.delay)
+        step = machine.step(traffic, NOTHING)
+        assert step.seconds == ticks * by_hand.memory.tick_s + by_hand.latency
+        now += step.seconds
+
+
 def test_the_same_for_any_number_of_threads():
     hbm, dram = extents(400, writes=0.3), extents(150, writes=0.3)
     results = []
