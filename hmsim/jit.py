@@ -30,7 +30,7 @@ import tempfile
 import textwrap
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from pathlib import Path
 from threading import Thread, current_thread, main_thread
@@ -82,14 +82,29 @@ def record_inlined(function: Callable) -> Any:
 
 
 def in_threads(work: Callable[[int], None], count: int) -> None:
-    """Call `work(0)` .. `work(count - 1)`, each in a thread; kernels run side by side there."""
-    if count <= 1:
-        for i in range(count):
-            work(i)
-        return
-    with ThreadPoolExecutor(count) as pool:
-        for done in [pool.submit(work, i) for i in range(count)]:
-            done.result()
+    """Call `work(0)` .. `work(count - 1)`, side by side where they run kernels; all have ended after.
+
+    The threads are kept from call to call: to start one takes longer than many a kernel. What none
+    of them has begun when this thread is free, it does itself, so calls may be made within calls.
+    """
+    others = [_pool().submit(work, i) for i in range(1, count)]
+    try:
+        if count:
+            work(0)
+        for i, other in enumerate(others, 1):
+            if other.cancel():
+                work(i)
+            else:
+                other.result()
+    finally:
+        for other in others:
+            other.cancel()
+        wait(others)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
 def interruptible(work: Callable[[], Result]) -> Result:
