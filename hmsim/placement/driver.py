@@ -63,14 +63,14 @@ class Run(Protocol):
 def capacity_blocks(workload: Workload, capacity: float) -> int:
     """Whole blocks that HBM holds beside the weights; InputError if the weights do not fit."""
     geometry = workload.geometry
-    room = capacity - geometry.resident_bytes
-    if room < 0:
+    kv_bytes = capacity - geometry.resident_bytes
+    if kv_bytes < 0:
         raise InputError(
             f"system.hbm.capacity: {capacity:.0f} bytes is below the {geometry.resident_bytes:.0f} "
             "bytes of weights that stay in HBM"
         )
     every = geometry.lanes * geometry.slots
-    return every if np.isinf(room) else min(every, int(room // geometry.block_bytes))
+    return every if np.isinf(kv_bytes) else min(every, int(kv_bytes // geometry.block_bytes))
 
 
 class Stepping(Protocol):
@@ -100,20 +100,20 @@ class PolicyRun:
         barrier: str,
     ):  # fmt: skip
         geometry = workload.geometry
-        room = capacity_blocks(workload, capacity)
+        most = capacity_blocks(workload, capacity)
         self._policy, self._variant, self._rates = policy, variant, rates
         self._block_bytes = geometry.block_bytes
         alive = workload.prompt.copy()
         policy.variant, policy.barrier = variant, barrier
-        resident = _asked(policy, "prompt", workload, room, rates)
+        resident = _asked(policy, "prompt", workload, most, rates)
         _check_array(f"policy {policy.name}: prompt", resident, alive)
         used = int(np.bitwise_count(resident).sum())
-        if used > room or (resident & ~alive).any():
+        if used > most or (resident & ~alive).any():
             raise InputError(
-                f"policy {policy.name}: places {used} prompt blocks in HBM, which holds {room}, "
+                f"policy {policy.name}: places {used} prompt blocks in HBM, which holds {most}, "
                 "or blocks that are not in the prompt"
             )
-        self._own = _asked(policy, "own", geometry, room, rates, resident)
+        self._own = _asked(policy, "own", geometry, most, rates, resident)
         if not isinstance(self._own, Own):
             raise InputError(f"policy {policy.name}: own: {type(self._own).__name__}, not an Own")
         for name, like in zip(Own._fields, (alive, _INTS, _FLOATS), strict=True):
@@ -121,7 +121,12 @@ class PolicyRun:
             _check_array(f"policy {policy.name}: own: {name}", found, like, any_size=True)
         resident = resident.copy()  # the policy may have kept its own
         self._state = kernel.State(
-            resident, alive, np.zeros_like(alive), np.array([used]), room, np.zeros(3, np.int64)
+            resident,
+            alive,
+            np.zeros_like(alive),
+            np.array([used]),
+            most,
+            np.zeros(3, np.int64),
         )
         blocks = geometry.lanes * geometry.slots
         self._snapshots = Snapshots()

@@ -87,9 +87,9 @@ def step(now, hbm, own, moves):
     use(now, hbm, own)
     note_first_needs(now, window, needed, first)
     wanted = _misses(now, hbm, mine, now.rows)
-    room = hbm.capacity - hbm.used[0]
-    evict(now, hbm, own, needed, moves, wanted - room)
-    most = min(wanted, room + moves.count[1])
+    free = hbm.capacity - hbm.used[0]
+    evict(now, hbm, own, needed, moves, wanted - free)
+    most = min(wanted, free + moves.count[1])
     if most < wanted:
         most = _demote_furthest(now, hbm, first, visits, mine, moves, most)
     _promote_soonest(now, hbm, mine, moves, most)

@@ -69,7 +69,7 @@ def step(now, hbm, own, moves):
     for w in range(words):
         idle[w] = resident[w] & ~wanted[w]
 
-    room = hbm.capacity - hbm.used[0]
+    free = hbm.capacity - hbm.used[0]
     stage = known + 1  # victims: the least recently used of `idle`; needed at visit `stage`
     victim_word = words
     victims = np.uint64(0)
@@ -79,8 +79,8 @@ def step(now, hbm, own, moves):
             while misses != 0:
                 miss = (lane * words + w) * 64 + lowest_bit(misses)
                 misses &= misses - one
-                if room > 0:
-                    room -= 1
+                if free > 0:
+                    free -= 1
                 else:
                     while victims == 0 or stage <= soon + 1:
                         if victim_word == words:

@@ -21,10 +21,10 @@ def step(now, hbm, own, moves):
     use(now, hbm, own)
     note_needs(now, window, needed)
     visits, wanted = count_reads(now, hbm, window, planes, carry, missing, read)
-    room = hbm.capacity - hbm.used[0]
+    free = hbm.capacity - hbm.used[0]
     most = np.int64(np.ceil(own.floats[0] * wanted))
-    evict(now, hbm, own, needed, moves, most - room)
-    promote_ranked(now, visits, planes, missing, ranked, moves, min(most, room + moves.count[1]))
+    evict(now, hbm, own, needed, moves, most - free)
+    promote_ranked(now, visits, planes, missing, ranked, moves, min(most, free + moves.count[1]))
 
 
 def memory(geometry, capacity, rates, resident, window, share):

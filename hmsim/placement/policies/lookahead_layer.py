@@ -17,16 +17,16 @@ def step(now, hbm, own, moves):
     planes = own.bits[:-4]
     carry, missing, read, ranked = own.bits[-4:]
     visits, wanted = count_reads(now, hbm, window, planes, carry, missing, read)
-    room = hbm.capacity - hbm.used[0]
+    free = hbm.capacity - hbm.used[0]
     most = np.int64(np.ceil(own.floats[0] * wanted))
     one = np.uint64(1)
     for w in range(words):
         victims = hbm.resident[lane, w] & ~read[w]
-        while victims != 0 and room + moves.count[1] < most:
+        while victims != 0 and free + moves.count[1] < most:
             moves.demote[moves.count[1]] = (lane * words + w) * 64 + lowest_bit(victims)
             moves.count[1] += 1
             victims &= victims - one
-    promote_ranked(now, visits, planes, missing, ranked, moves, min(most, room + moves.count[1]))
+    promote_ranked(now, visits, planes, missing, ranked, moves, min(most, free + moves.count[1]))
 
 
 def memory(geometry, window, share):

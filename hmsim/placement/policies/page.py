@@ -85,7 +85,7 @@ def step(now, hbm, own, moves):
             victim_count = count
             _rank(entries, count, False, span, start, victims)
 
-    room = hbm.capacity - hbm.used[0]
+    free = hbm.capacity - hbm.used[0]
     base = lane * words * 64
     taken = 0  # victims so far
     dearest = -1  # worth of the last of them
@@ -96,7 +96,7 @@ def step(now, hbm, own, moves):
         w, bit = slot >> 6, np.uint64(slot & 63)
         missing = (alive[w] & ~resident[w]) & (page << bit)
         upto = taken
-        freed = room
+        freed = free
         while freed < popcount(missing) and upto < victim_count:
             if victims[upto] % (span + 1) >= worth:
                 break
@@ -114,7 +114,7 @@ def step(now, hbm, own, moves):
                 moves.count[1] += 1
                 going &= going - one
         taken = upto
-        room = freed - popcount(missing)
+        free = freed - popcount(missing)
         while missing != 0:
             moves.promote[moves.count[0]] = base + w * 64 + lowest_bit(missing)
             moves.count[0] += 1

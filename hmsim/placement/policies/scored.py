@@ -184,18 +184,18 @@ def step(now, hbm, own, moves):
         before, upto = growth**before, growth**upto
     _count_uses(now, hbm, own, before)
 
-    room = hbm.capacity - hbm.used[0]
+    free = hbm.capacity - hbm.used[0]
     victims = np.uint64(0)
     limit = 0.0
     for w in range(words):
         misses = now.bits[now.row, w] & ~hbm.resident[lane, w]
-        if room <= 0:
+        if free <= 0:
             misses = _above(misses, score[(lane * words + w) * 64 :], limit - upto)
         while misses != 0:
             miss = (lane * words + w) * 64 + lowest_bit(misses)
             misses &= misses - one
-            if room > 0:
-                room -= 1
+            if free > 0:
+                free -= 1
             else:
                 if victims == 0:
                     victims = _next_victims(hbm, own)
