@@ -1,10 +1,12 @@
 """The memory kernels, compiled in a process of their own."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from hmsim.jit import cache_environment
 from hmsim.memory import warm
 
 
@@ -37,17 +39,37 @@ def test_nothing_is_started_in_vain(cold, monkeypatch, why):
         warm_up.wait()
 
 
-@pytest.mark.slow
-def test_it_leaves_nothing_for_a_replay_to_compile(tmp_path, monkeypatch):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
-    code = """
+def test_it_leaves_nothing_for_a_replay_to_compile():
+    """What one process leaves in the cache is what another's replays call, types and all."""
+    shared = os.environ | {"NUMBA_NUM_THREADS": "2"} | cache_environment()
+    found = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", COUNT], env=shared, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout.split("\n"))
+    missed, before, after = found[1][:3]
+    assert missed == "0"
+    assert before == after != "0 0"
+
+
+COUNT = """
+import numpy as np
 from hmsim.memory import burst_kernel, sampling_kernel, warm
-with warm.WarmUp(True) as warm_up:
-    assert warm_up._process is not None
-    warm_up.wait()
+kernels = burst_kernel.replay, sampling_kernel.count
+
+def compiled():
+    return [len(each.overloads) for each in kernels]
+
 warm.compile_kernels()
-print([sum(each.stats.cache_misses.values()) for each in (burst_kernel.replay, sampling_kernel.count)])
+print(sum(sum(each.stats.cache_misses.values()) for each in kernels))
+print(*compiled())
+from hmsim.config.memory import load_memory
+from hmsim.memory.device import Extents, Memory, MemoryConfig
+memory = Memory(MemoryConfig(load_memory("lpddr5x-8533"), 3), 16)
+extents = Extents(np.arange(32) * 512, np.full(32, 512), np.arange(32) % 2)
+memory.replay_apart(extents, 0, 16, 0, True)
+memory.replay_apart(extents, 0, 16, 0, False)
+print(*compiled())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout == "[0, 0]\n", done.stderr
