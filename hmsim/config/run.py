@@ -68,7 +68,12 @@ class ReplaySpec(Strict):
     fidelity: Fidelity = "run"
     """Memories not modelled, learned from samples of bursts, or burst by burst."""
     sample: int = Field(default=0, ge=0, json_schema_extra={"unit": "barrier groups"})
-    """Every so many groups one is replayed; 1: all; 0: about 16 groups in all."""
+    """Of every so many groups one is replayed; 1: all; 0: as many in all as `error` needs."""
+    error: float = Field(default=0.005, ge=0, lt=1)
+    """Half of the 95 % interval of the time of every policy, as a share of that time, that a sample
+    of 0 aims at; 0: every group."""
+    seed: int = Field(default=1, ge=0, lt=2**63)
+    """The same seed draws the same groups."""
     outstanding: Bytes | None = None
     """Bytes that the GPU keeps in flight; the system's unless given."""
 

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from hmsim.config.model import resolve_model
-from hmsim.config.run import RunSpec, data_files
+from hmsim.config.run import ReplaySpec, RunSpec, data_files
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError, PolicyError
 from hmsim.memory.timing import tick_seconds
@@ -29,7 +29,7 @@ from hmsim.simulate.certify import Certifier
 from hmsim.simulate.memories import Memories
 from hmsim.simulate.policies import check_memories, make_policy
 from hmsim.simulate.ran import Ran, achievable_of, record_of, traits_of
-from hmsim.simulate.sampling import Sampling
+from hmsim.simulate.sampling import LEAST, Sampling
 from hmsim.simulate.track import Track
 from hmsim.workload.open import open_workload
 from hmsim.workload.steps import Geometry, Steps, Workload, group_starts, within
@@ -37,6 +37,7 @@ from hmsim.workload.warmup import Counted, apart
 from hmsim.workload.windows import Window, windows
 
 SAMPLE_BYTES = 128e6  # of sampled placements that a policy holds at once
+WINDOWS = 16  # of a run, at least, where the sample follows from what it tells
 
 Progress = Callable[[int], None]  # more steps done
 
@@ -75,21 +76,20 @@ def _execute(
     variant, barrier = spec.latency.variant, spec.latency.barrier
     rates, capacity = analytic_rates(spec.system), spec.system.hbm.capacity
     barriers = geometry.steps if barrier == "layer" else geometry.steps // geometry.lanes
-    sampling = Sampling(spec.replay.sample, barriers)
     tracks = []
     for policy in chosen:
         with _blaming(policy.name):
             run = policy.start(whole, capacity, rates, variant, barrier)
         memories = _memories(spec, workload, warm_up)
-        tracks.append(Track(policy, run, geometry, sampling, memories))
+        tracks.append(Track(policy, run, geometry, _sampling(spec, geometry, barriers), memories))
     ahead = max((track.policy.ahead_tokens for track in tracks), default=0)
     certifier = Certifier(
         spec.bound, workload, capacity, rates, pin_rates(spec.system), spec.latency,
         spec.replay.fidelity != "analytic", tell,
     )  # fmt: skip
     most_rows = np.inf
-    if spec.replay.fidelity != "analytic" and spec.replay.sample > 0:
-        most_rows = _most_rows(spec.replay.sample, geometry)
+    if spec.replay.fidelity != "analytic":
+        most_rows = _most_rows(spec.replay, geometry)
 
     attributes = _attributes(spec, workload)
     token_steps = tokens = 0
@@ -162,10 +162,25 @@ def _memories(spec: RunSpec, workload: Workload, warm_up: WarmUp) -> Memories | 
     return Memories(spec.system, outstanding, spec.replay.fidelity, workload, warm_up)
 
 
-def _most_rows(period: int, geometry: Geometry) -> float:
-    """Rows of a window whose samples fit in memory: two placements each, of two in `period`."""
-    sample_bytes = 2 * 8 * geometry.lanes * geometry.words
-    return SAMPLE_BYTES / sample_bytes * max(1.0, period / 2)
+def _sampling(spec: RunSpec, geometry: Geometry, groups: int) -> Sampling:
+    """The draws of a policy's sample; all policies' alike."""
+    rows = geometry.steps // groups
+    most = max(1, int(SAMPLE_BYTES / (2 * rows * _sample_bytes(geometry))))  # each after another
+    replay = spec.replay
+    return Sampling(groups, replay.sample, replay.error, replay.seed, most)
+
+
+def _most_rows(replay: ReplaySpec, geometry: Geometry) -> float:
+    """Rows of a window: so few that its sample fits in memory, or that what they tell comes early
+    enough for the sample to follow."""
+    if replay.sample > 0 or replay.error == 0:
+        return SAMPLE_BYTES / _sample_bytes(geometry) * max(1, replay.sample / 2)
+    return max(geometry.steps // WINDOWS, LEAST)
+
+
+def _sample_bytes(geometry: Geometry) -> int:
+    """Of the two placements of a step that is replayed."""
+    return 2 * 8 * geometry.lanes * geometry.words
 
 
 def _decoded(workload: Workload, steps: Steps) -> int:

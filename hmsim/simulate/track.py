@@ -1,17 +1,22 @@
 """One policy's way through a run: its traffic step by step, and what that adds up to."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from hmsim.placement.driver import Run, Samples
+from hmsim.placement.driver import Run
 from hmsim.placement.latency import HITS, READS, RESIDENT, Groups, Traffic
 from hmsim.placement.policies.api import BasePolicy
 from hmsim.results.schema import REASONS
-from hmsim.simulate.estimate import ratio_estimate
+from hmsim.simulate.estimate import F64
 from hmsim.simulate.memories import Memories
 from hmsim.simulate.ran import Outcome
 from hmsim.simulate.sampling import Sampling
 from hmsim.workload.steps import I64, Geometry, within
 from hmsim.workload.windows import Window
+
+if TYPE_CHECKING:
+    from hmsim.simulate.replay_kernel import Replayed
 
 # What is added up over all steps: seconds, then bytes.
 SUMS = ("time_s", "demand_bytes", "hbm_bytes", "kv_bytes", "kv_hbm_bytes", "migrated_bytes")
@@ -35,9 +40,7 @@ class Track:
         self._second = geometry.steps // 2  # steps before the second half
         self._late = np.zeros(2)  # seconds and demand bytes of the second half
         self._counted = self._reads = self._hits = 0  # steps, blocks, blocks
-        self._kernel_s: list[float] = []  # of the measured groups
-        self._analytic_s: list[float] = []
-        self._steps = 0  # in the measured groups
+        self._steps = 0  # in the groups measured
         self._groups = 0
 
     def warm_up(self, window: Window) -> None:
@@ -46,19 +49,26 @@ class Track:
 
     def window(self, window: Window, groups: Groups) -> dict[str, np.ndarray]:
         """Take the policy through a window; its variables for the result file."""
-        group = self._groups + np.arange(len(groups.start))
-        taken = (
-            np.zeros(len(group), bool) if self._memories is None else self._sampling.taken(group)
-        )
-        rows = np.repeat(taken, np.diff(groups.start, append=window.rows))
-        wanted = np.where(rows, np.cumsum(rows) - 1, -1)
+        taken, measured = np.zeros(0, np.int64), np.zeros(0, bool)
+        if self._memories is not None:
+            taken, measured = self._sampling.draw(len(groups.start))
+        ends = np.append(groups.start[1:], window.rows)
+        first, last = groups.start[taken], ends[taken]
+        wanted = np.full(window.rows, -1)
+        rows = np.repeat(first, last - first) + within(last - first)
+        wanted[rows] = np.arange(len(rows))
         counts, samples = self._run.advance(window, wanted)
         traffic = self._run.traffic(counts, groups)
         self._add(counts, traffic)
         variables = _variables(traffic, counts[:, RESIDENT] * self._size)
-        if taken.any():
-            self._replay(window, group, taken, wanted, samples, traffic, groups, variables)
-        self._groups += len(group)
+        if self._memories is not None:
+            seconds = np.zeros(0)
+            if len(taken):
+                found = self._memories.groups(window.steps, first, last, wanted, samples, traffic)
+                first, last = first[measured], last[measured]
+                seconds = self._note(found, measured, first, last, traffic, groups, variables)
+            self._sampling.add(_known(traffic, groups.start), taken[measured], seconds)
+        self._groups += len(groups.start)
         return variables
 
     def _add(self, counts: I64, traffic: Traffic) -> None:
@@ -76,30 +86,16 @@ class Track:
         self._reads += int(counts[:, READS].sum())
         self._hits += int(counts[:, HITS].sum())
 
-    def _replay(
-        self,
-        window: Window,
-        group: I64,
-        taken: np.ndarray,
-        wanted: I64,
-        samples: Samples,
-        traffic: Traffic,
-        groups: Groups,
-        variables: dict[str, np.ndarray],
-    ) -> None:
-        """Put the groups taken through the memory kernels; note what the measured ones took."""
-        assert self._memories is not None
-        ends = np.append(groups.start[1:], window.rows)
-        first, last = groups.start[taken], ends[taken]
-        found = self._memories.groups(window.steps, first, last, wanted, samples, traffic)
-        measured = self._sampling.measured(group[taken])
-        first, last = first[measured], last[measured]
+    def _note(
+        self, found: "Replayed", measured: np.ndarray, first: I64, last: I64, traffic: Traffic,
+        groups: Groups, variables: dict[str, np.ndarray],
+    ) -> F64:  # fmt: skip
+        """Note what the measured ones of the groups replayed took, rows `first` to `last` each; the
+        seconds of each."""
         sizes = last - first
         rows = np.repeat(first, sizes) + within(sizes)
         seconds = np.maximum(found.seconds[measured], _sums(groups.compute_s, first, last))
         analytic = _sums(traffic.time_s, first, last)
-        self._kernel_s += seconds.tolist()
-        self._analytic_s += analytic.tolist()
         self._steps += len(rows)
         # A group that moves nothing takes no time by the formulas: its steps share alike.
         whole = np.repeat(analytic, sizes)
@@ -110,15 +106,11 @@ class Track:
         for name in ("row_hits", "activations", "bus_ticks"):
             variables[name][rows] = 0
             variables[name][last - 1] = getattr(found, name)[measured]
+        return seconds
 
     def outcome(self) -> Outcome:
         """The totals over all windows so far."""
         sums = dict(zip(SUMS, map(float, self._sums), strict=True))
-        replay = None
-        if self._kernel_s:
-            replay = ratio_estimate(
-                np.array(self._kernel_s), np.array(self._analytic_s), sums["time_s"], self._groups
-            )
         return Outcome(
             name=self.policy.name,
             is_schedule=self.policy.is_schedule,
@@ -130,8 +122,8 @@ class Track:
             late_s=float(self._late[0]),
             late_bytes=float(self._late[1]),
             sampled_steps=self._steps,
-            replay=replay,
-            replay_is_whole=len(self._kernel_s) == self._groups,
+            replay=self._sampling.estimate(),
+            replay_is_whole=self._sampling.measured == self._groups,
         )
 
 
@@ -140,6 +132,17 @@ def _sums(values: np.ndarray, first: I64, last: I64) -> np.ndarray:
     if (last - first == 1).all():
         return values[first]
     return np.array([values[a:b].sum() for a, b in zip(first, last, strict=True)])
+
+
+def _known(traffic: Traffic, start: I64) -> F64:
+    """What the seconds of every group may depend on, see `hmsim.simulate.estimate`: the analytic
+    ones, 1, bytes moved between the memories, all bytes of HBM, and all of DRAM; [groups, 5]."""
+    moved = traffic.promotion_hbm + traffic.demotion_hbm
+    dram = traffic.link_to_gpu + traffic.link_to_dram
+    columns = traffic.time_s, np.ones_like(moved), moved, traffic.hbm, dram
+    known = np.add.reduceat(np.stack(columns, axis=1), start)
+    known[:, 1] = 1
+    return known
 
 
 def _variables(traffic: Traffic, resident: I64) -> dict[str, np.ndarray]:

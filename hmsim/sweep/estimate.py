@@ -12,7 +12,7 @@ from hmsim.workload.open import open_workload
 RUN_SECONDS, STEP_SECONDS, WORD_SECONDS = 4e-3, 2e-6, 2.5e-9
 BOUND_SECONDS, PAIR_SECONDS, MOST_PAIRS = 0.03, 1e-7, 1e7  # of a dual bound; pair: block x step
 REPLAY_BYTES_PER_SECOND = {"analytic": np.inf, "run": 150e9, "burst": 0.5e9}
-SAMPLED_GROUPS = 32  # replayed where the configuration does not say, warm-up included
+SAMPLED_GROUPS = 256  # replayed where as many are as the error needs, each after another one
 POINT_BYTES, POLICY_BYTES = 900, 800  # of the journal, the dataset and the table
 
 

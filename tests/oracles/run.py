@@ -32,6 +32,7 @@ class Case(NamedTuple):
     barrier: str = "layer"
     fidelity: str = "analytic"
     sample: int = 0
+    seed: int = 1  # of the sample
     method: str = "split"
 
 
@@ -42,7 +43,7 @@ def config(case: Case, workload: dict[str, Any]) -> dict[str, Any]:
         "workload": workload,
         "policies": {"names": list(case.policies), "options": case.policies},
         "latency": {"variant": case.variant, "barrier": case.barrier},
-        "replay": {"fidelity": case.fidelity, "sample": case.sample},
+        "replay": {"fidelity": case.fidelity, "sample": case.sample, "seed": case.seed},
         "bound": {"method": case.method},
     }
 
@@ -195,7 +196,7 @@ class Replayed(NamedTuple):
 def replay(
     job: Job, played: Played, system, capacity: float, case: Case, reasons
 ) -> Replayed | None:
-    """Every `sample`-th group, after one before it as a warm-up; None where there is none."""
+    """One of every `sample` groups, by a draw, and the one before it; None where there is none."""
     copies = case.variant in times.INCLUSIVE
     chip = Superchip(
         MemoryConfig.of(system.hbm), system.link, MemoryConfig.of(system.dram),
@@ -203,8 +204,7 @@ def replay(
     )  # fmt: skip
     places = extents.Places(job, job.capacity_blocks(capacity))
     groups = job.groups(case.barrier)
-    tokens = len(job.groups("token"))
-    period = case.sample or max(1, (len(job.steps) if case.barrier == "layer" else tokens) // 16)
+    stretches = stretches_of(len(groups), case.sample, case.seed)
     steps = len(job.steps)
     found = {
         "replay_time_s": np.full(steps, np.nan),
@@ -212,11 +212,9 @@ def replay(
         "activations": np.full((steps, 2), -1),
         "bus_ticks": np.full((steps, 2, len(reasons)), -1),
     }
-    sampled, known = [], []
+    sampled, weight, known = [], [], []
     for number, group in enumerate(groups):
-        measured = number % period == period // 2
-        warm_up = (number + 1) % period == period // 2
-        if not (measured or warm_up):
+        if number not in stretches and number + 1 not in stretches:
             continue
         asked: tuple[list, list] = ([], [])
         for t in group:
@@ -232,12 +230,12 @@ def replay(
         timing = chip.step(
             *(Extents(*np.array(each, np.int64).reshape(-1, 3).T.copy()) for each in asked)
         )
-        if not measured:
+        if number not in stretches:  # it opened the rows for the next one
             continue
         seconds = max(timing.seconds, sum(job.steps[t].compute_s for t in group))
         analytic = sum(played.time_s[t] for t in group)
         sampled.append(seconds)
-        known.append(analytic)
+        weight.append(stretches[number])
         for t in group:
             share = played.time_s[t] / analytic if analytic else 1 / len(group)
             found["replay_time_s"][t] = seconds * share
@@ -253,24 +251,62 @@ def replay(
     if not sampled:
         return None
     count = sum(np.isfinite(found["replay_time_s"]))
-    return Replayed(found, *estimate(sampled, known, sum(played.time_s), len(groups)), int(count))
+    known = [what_is_known(played, group) for group in groups]
+    chosen = [known[number] for number in sorted(stretches)]
+    return Replayed(found, *estimate(sampled, weight, chosen, known), int(count))
+
+
+def stretches_of(groups: int, period: int, seed: int) -> dict[int, int]:
+    """The groups measured, and how many each stands for."""
+    assert period or groups < 128, "how long stretches are would follow from their times"
+    rng = np.random.default_rng(seed)
+    found = {}
+    for first in range(0, groups, period or 1):
+        length = min(period or 1, groups - first)
+        found[first + int(rng.integers(length))] = length
+    return found
+
+
+def what_is_known(played: Played, group: range) -> list[float]:
+    """Of any group: analytic seconds, 1, bytes that change sides, bytes of HBM, of DRAM."""
+    moved = [played.moved[t] for t in group]
+    return [
+        sum(played.time_s[t] for t in group),
+        1.0,
+        sum(m.promotion_hbm + m.demotion_hbm for m in moved),
+        sum(m.everything - m.to_gpu - m.to_dram for m in moved),
+        sum(m.to_gpu + m.to_dram for m in moved),
+    ]
 
 
 def estimate(
-    sampled: list[float], known: list[float], total: float, groups: int
+    sampled: list[float], weight: list[int], chosen: list[list[float]], known: list[list[float]]
 ) -> tuple[float, float]:
-    """The ratio estimator with its finite population correction; Cochran, chapter 6."""
+    """The regression estimator, as a sum over samples with calibrated weights: Särndal, Swensson,
+    Wretman, chapter 6. One column for every eight samples counts."""
     from scipy.stats import t
 
-    n = len(sampled)
-    if n == groups:
+    y, n = np.array(sampled), len(sampled)
+    if n == len(known):
         return sum(sampled), 0.0
-    ratio = sum(sampled) / sum(known)
-    if n == 1:
-        return ratio * total, math.nan
-    spread = sum((s - ratio * k) ** 2 for s, k in zip(sampled, known, strict=True)) / (n - 1)
-    error = math.sqrt((1 - n / groups) * spread / n) / (sum(known) / n)
-    return ratio * total, float(t.ppf(0.975, n - 1)) * error * total
+    columns = min(5, max(1, n // 8))
+    every = np.array(known)[:, :columns]
+    if not np.array(chosen)[:, 0].any():
+        return math.nan, math.nan
+    mean = np.where(every.any(axis=0), every.mean(axis=0), 1 / len(known))
+    x, w = np.array(chosen)[:, :columns] / mean, np.array(weight, float)
+    scatter = np.array([max(row[0], 1e-3) for row in x])
+    root = np.sqrt(w / scatter)[:, None]
+    solve = np.linalg.pinv(x * root, rcond=1e-5)
+    residual = y - x @ (solve @ (y * root[:, 0]))
+    lacks = (every / mean).sum(axis=0) - w @ x
+    calibrated = 1 + x @ solve @ solve.T @ lacks / scatter
+    time_s = float(w * calibrated @ y)
+    freedom = n - np.linalg.matrix_rank(x * root, rtol=1e-5)
+    if freedom < 1:
+        return time_s, math.nan
+    variance = float((w * (w - 1)) @ (calibrated * residual) ** 2) * n / freedom
+    return time_s, float(t.ppf(0.975, freedom)) * math.sqrt(variance)
 
 
 def variables(job: Job, played: Played) -> dict[str, np.ndarray]:

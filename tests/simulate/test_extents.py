@@ -11,7 +11,6 @@ from hmsim.placement.latency import VARIANTS, Groups, Rates
 from hmsim.simulate import extents
 from hmsim.simulate.extents import AddressMap
 from hmsim.simulate.policies import make_policy
-from hmsim.simulate.sampling import Sampling
 from hmsim.workload import open_workload
 from hmsim.workload.windows import windows
 from tests.oracles import expanded
@@ -102,18 +101,3 @@ def same_extents(workload, policy, capacity, variant, room):
             expected = sets.step(window.steps, k, sample, traffic)
             for got, wanted in zip(found, expected, strict=True):
                 assert [each.tolist() for each in got] == [each.tolist() for each in wanted]
-
-
-@given(groups=st.integers(1, 3000), period=st.integers(0, 400))
-def test_samples_are_systematic_and_warmed(groups, period):
-    sampling = Sampling(period, groups)
-    group = np.arange(groups)
-    measured = np.flatnonzero(sampling.measured(group))
-    assert (np.diff(measured) == sampling.period).all()
-    warmed = sampling.taken(group)
-    assert warmed[measured].all()
-    assert warmed[measured[measured > 0] - 1].all()
-    if period == 1:
-        assert len(measured) == groups
-    if groups >= 16 and period == 0:
-        assert 16 <= len(measured) <= 32
