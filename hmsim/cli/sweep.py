@@ -5,6 +5,7 @@ import json
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from hmsim.errors import InputError
 
 if TYPE_CHECKING:
     from hmsim.sweep.coordinator import Swept
+    from hmsim.sweep.executors import Pool
     from hmsim.sweep.points import Plan
 
 MANY = 10**6
@@ -34,7 +36,10 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler to run on")
     parser.add_argument("--resume", action="store_true", help="go on with the sweep in DIR")
-    parser.add_argument("--dry-run", action="store_true", help="list the points and run nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="list the points with what each takes, as first steps of a few of them tell",
+    )  # fmt: skip
     parser.add_argument("--yes", action="store_true", help=f"more than {MANY:,} points are meant")
     parser.add_argument(
         "--parquet", action="store_true", help="the table as sweep.parquet too (needs pyarrow)"
@@ -62,7 +67,8 @@ def command(options: argparse.Namespace) -> int:
     plan = plan_of(sweep, options.sweep, most, options.allow_plugins)
     pool = pool_for(options.scheduler, options.jobs, plan.size)
     if options.dry_run:
-        return _dry_run(plan, options.jobs or machine.cores())
+        jobs = options.jobs or machine.cores()
+        return _dry_run(plan, pool_for(None, jobs, plan.size), jobs, options.allow_plugins)
     if options.output is None:
         raise InputError("-o DIR: missing; where shall the results go?")
     if options.parquet:
@@ -83,28 +89,31 @@ def command(options: argparse.Namespace) -> int:
     return 1 if swept.failures else 0
 
 
-def _dry_run(plan: "Plan", jobs: int) -> int:
-    """A line a point: its name, its values, seconds on one core; then the totals."""
-    from hmsim.sweep.estimate import Estimate, estimate
+def _dry_run(plan: "Plan", pool: Callable[[], "Pool"], jobs: int, allow_plugins: bool) -> int:
+    """A line a point: its name, its values, its share of a run's seconds; then the totals."""
+    from hmsim.progress import Progress
+    from hmsim.sweep.estimate import PROBES
+    from hmsim.sweep.forecast import forecast
     from hmsim.units import show_bytes, show_seconds
 
-    total = Estimate(0.0, 0.0)
-    seen: set[str] = set()
+    with Progress(PROBES, " probes", "estimate") as progress:
+        found = forecast(plan, pool, jobs, progress, allow_plugins)
+    shown: set[str] = set()
     for point in plan.points():
         values = "  ".join(f"{key}={_shown(value)}" for key, value in point.changes.items())
-        if point.spec is None:
-            print(f"{point.hash}  {values}  {point.error}")
-            continue
-        if point.hash in seen:
-            print(f"{point.hash}  {values}  as before")
-            continue
-        seen.add(point.hash)
-        each = estimate(point.spec)
-        total = Estimate(total.seconds + each.seconds, total.bytes + each.bytes)
-        print(f"{point.hash}  {values}  about {show_seconds(each.seconds)}")
+        if point.hash in shown:
+            what = "as before"
+        elif point.hash in found.errors:
+            what = found.errors[point.hash]
+        else:
+            what = f"about {show_seconds(found.seconds[point.hash])}"
+        shown.add(point.hash)
+        print(f"{point.hash}  {values}  {what}")
+    for line in found.notes:
+        print(line)
     print(
-        f"{plan.size:,} points, {len(seen):,} different runs: about "
-        f"{show_seconds(total.seconds / jobs)} with {jobs} jobs, {show_bytes(total.bytes)} on disk"
+        f"{plan.size:,} points, {len(found.seconds):,} different runs: about "
+        f"{show_seconds(found.wall_s)} with {jobs} jobs, {show_bytes(found.bytes)} on disk"
     )
     return 0
 

@@ -45,22 +45,24 @@ Progress = Callable[[int], None]  # more steps done
 def execute(
     spec: RunSpec, path: Path | None, progress: Progress = nothing, allow_plugins: Allow = False,
     begin: Progress = nothing, tell: Callable[[str], None] = nothing,
+    workload: Workload | None = None,
 ) -> Ran:  # fmt: skip
     """Run `spec`, writing the result file `path` (if any) as it goes.
 
     `begin` is told how many steps there are, and `tell` a line on the search for a bound now and
-    then. `allow_plugins`: which policies of users' own may be imported. Raises InputError before
-    anything is written where the input is wrong, ProgramError where a result contradicts itself;
+    then. `allow_plugins`: which policies of users' own may be imported. `workload`: to run in place
+    of the one that `spec` describes. Raises InputError before anything is written where the input is
+    wrong, ProgramError where a result contradicts itself;
     KeyboardInterrupt leaves the finished steps in the file.
     """
     kernels = "hmsim.simulate.replay_kernel"
     with WarmUp(spec.replay.fidelity != "analytic", kernels) as warm_up:
-        return _execute(spec, path, progress, allow_plugins, begin, tell, warm_up)
+        return _execute(spec, path, progress, allow_plugins, begin, tell, workload, warm_up)
 
 
 def _execute(
     spec: RunSpec, path: Path | None, progress: Progress, allow_plugins: Allow, begin: Progress,
-    tell: Callable[[str], None], warm_up: WarmUp,
+    tell: Callable[[str], None], given: Workload | None, warm_up: WarmUp,
 ) -> Ran:  # fmt: skip
     began = time.perf_counter()
     options = spec.policies.options
@@ -69,7 +71,7 @@ def _execute(
         with _blaming(name):
             chosen.append(make_policy(name, options.get(name), allow_plugins))
     check_memories(spec.system)
-    whole = open_workload(spec.workload)
+    whole = given if given is not None else open_workload(spec.workload)
     workload = Counted(whole, spec.workload.warmup)
     geometry = workload.geometry
     begin(whole.geometry.steps)

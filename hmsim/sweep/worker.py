@@ -4,8 +4,9 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hmsim.config.run import RunSpec
 from hmsim.errors import InputError, PolicyError
@@ -13,6 +14,19 @@ from hmsim.errors import InputError, PolicyError
 # {"report": ...}, with {"failed": {policy: one line}} where some of the policies failed; or
 # {"error": one line}, with {"traceback": ...} of what nobody expected.
 Answer = dict[str, Any]
+
+if TYPE_CHECKING:
+    from hmsim.sweep.probe import Probe
+
+
+class Probed(NamedTuple):
+    """What a run will take, or what went wrong; and how long it took to find out, in seconds and in
+    those of a processor."""
+
+    probe: "Probe | None"
+    error: str
+    wall_s: float
+    processor_s: float
 
 
 def prepare() -> None:
@@ -26,8 +40,7 @@ def run(spec: RunSpec, allow_plugins: bool = False) -> Answer:
 
     A policy that fails fails alone: the others run again without it.
     """
-    if "numba" not in sys.modules:
-        os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # workers are the parallelism
+    _one_thread()
     from hmsim.results import summary
     from hmsim.simulate.run import execute
 
@@ -48,6 +61,25 @@ def run(spec: RunSpec, allow_plugins: bool = False) -> Answer:
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             return {"error": text, "traceback": traceback.format_exc()}
+
+
+def probe(spec: RunSpec, allow_plugins: bool = False) -> Probed:
+    """How long the run will take here, by short runs of its first steps."""
+    _one_thread()
+    from hmsim.sweep.probe import probe
+
+    began, busy = time.perf_counter(), time.process_time()
+    found, error = None, ""
+    try:
+        found = probe(spec, allow_plugins)
+    except Exception as caught:  # what the run itself will say
+        error = str(caught) or type(caught).__name__
+    return Probed(found, error, time.perf_counter() - began, time.process_time() - busy)
+
+
+def _one_thread() -> None:
+    if "numba" not in sys.modules:
+        os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # workers are the parallelism
 
 
 def _follow_parent() -> None:

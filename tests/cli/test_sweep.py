@@ -3,16 +3,19 @@
 import pytest
 
 from hmsim.cli import main
+from hmsim.sweep import executors
 from tests.cli.calls import done, refused
-from tests.sweep.toy_sweep import TEXT, write
+from tests.sweep.toy_sweep import TEXT, Here, write
 
 GOOD = TEXT.replace('["8 GB", "16.001 GB"]', '["16.001 GB"]')
 
 
-def test_a_dry_run_lists_the_points(tmp_path, capsys):
+def test_a_dry_run_lists_the_points(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(executors, "LocalPool", lambda jobs: Here())
     shown = done(capsys, "sweep", write(tmp_path, GOOD), "--dry-run", "--jobs", "1")
     assert "3 points, 2 different runs" in shown
     assert "as before" in shown
+    assert shown.count("  about ") == 2
 
 
 def test_a_sweep_whose_points_all_work(tmp_path, capsys):

@@ -258,6 +258,44 @@ def test_a_key_that_decides_sizes_and_is_not_understood_is_named(tmp_path):
     assert read(tmp_path, LLAMA | harmless).warnings == {}
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_key_value_heads": 7}, "num_key_value_heads: 7 do not share 32 heads evenly"),
+        ({"hidden_size": 4100}, "head_dim: missing, and 32 heads do not divide 4100"),
+        (
+            {"model_type": "deepseek_v3", "kv_lora_rank": None},
+            "kv_lora_rank: missing: these models keep KV compressed",
+        ),
+        ({"quantization": {"bits": 4, "group_size": 64, "lm_head": {"bits": 8}}}, "lm_head"),
+        ({"quantization": {"bits": 4, "group_size": 32, "mode": "mxfp4"}}, "quantization.mode"),
+        ({"model_type": "own", "sliding_window": 4096}, "sliding_window: 4096: not known of"),
+    ],
+)
+def test_sizes_that_do_not_fit_each_other_are_refused(tmp_path, changes, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        read(tmp_path, LLAMA | changes)
+
+
+def test_a_window_of_a_family_without_windows_is_warned_of(tmp_path):
+    assert list(read(tmp_path, LLAMA | {"sliding_window": 4096}).warnings) == ["sliding_window"]
+    off = {"sliding_window": 4096, "use_sliding_window": False}
+    assert read(tmp_path, LLAMA | off).warnings == {}
+
+
+def test_quantisation_stands_in_more_than_one_place(tmp_path):
+    plain = read(tmp_path, LLAMA).model
+    # MLX: 4 bits, a scale and a bias of 16 bits each for 64 weights, embeddings too.
+    mlx = read(tmp_path, LLAMA | {"quantization": {"bits": 4, "group_size": 64}})
+    assert mlx.warnings == {}
+    assert mlx.model.resident == pytest.approx(plain.resident * 4.5 / 16)
+    inner = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}
+    nested = read(tmp_path, LLAMA | {"quantization_config": {"quantization": inner}})
+    assert nested.warnings == {}
+    assert nested.model.describe()["kv_bytes_per_token"] == 65536
+    assert nested.model.resident == pytest.approx((8.030e9 + 2 * 4096 * 128256), rel=1e-3)
+
+
 def test_every_family_has_a_source_and_is_read_or_says_what_is_missing(tmp_path):
     for name, family in families().items():
         assert family.source

@@ -203,14 +203,20 @@ def attention(keys: Keys, family: Family, hidden: int, kinds: list[str]) -> list
     heads = keys.counts(layers, *HEADS)
     if heads is None:
         raise InputError(f"{keys.where}: {' or '.join(HEADS[:4])} is missing")
-    if keys.count("kv_lora_rank", least=0):
+    latent = keys.count("kv_lora_rank", least=0)
+    if not latent and family.defaults.get("kv_lora_rank"):
+        raise InputError(f"{keys.where}: kv_lora_rank: missing: these models keep KV compressed")
+    if latent:
         plain: Any = _latent(keys, family, hidden, heads[0])
         if len(set(heads)) > 1:
             raise keys.wrong(keys.name_of(*HEADS), heads, "one number with kv_lora_rank")
         full = [plain] * layers
     else:
         full = _grouped(keys, family, hidden, heads, kinds)
-    keys.get("sliding_window", "attention_chunk_size")
+    # Of no effect where layers say what they are, or a switch is off; else it is warned of, or refused.
+    ruled = family.windows != "none" or family.layout is not None
+    if ruled or keys.get(*LAYER_TYPES) or keys.flag("use_sliding_window") is False:
+        keys.get(*WINDOWS, "attention_chunk_size")
     return [
         None
         if kind in (MIXER, NOTHING)
@@ -243,8 +249,15 @@ def _grouped(
         h, kv = of[0] or heads[i], of[1] or kv_heads[i]
         d = of[2] or width or hidden // h
         v = of[3] or (value if of[2] is None else None) or d
+        name = keys.name_of(*KV_HEADS)
         if kv > h:
-            raise InputError(f"{keys.where}: {keys.name_of(*KV_HEADS)}: {kv} is above {h} heads")
+            raise InputError(f"{keys.where}: {name}: {kv} is above {h} heads")
+        if h % kv:
+            raise InputError(f"{keys.where}: {name}: {kv} do not share {h} heads evenly")
+        if not (of[2] or width) and hidden % h:
+            raise InputError(
+                f"{keys.where}: head_dim: missing, and {h} heads do not divide {hidden}"
+            )
         query = hidden * h * d if low_rank is None else low_rank * (hidden + h * d)
         matrices = {
             "q_proj": query * (2 if gate else 1),

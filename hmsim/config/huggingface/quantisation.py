@@ -14,6 +14,7 @@ TYPES = {
 }  # fmt: skip
 SCALE_BITS = 16  # of a group of integers, in the formats that keep it as a half
 
+TABLES = ("quantization_config", "quantization")
 # Keys that hold the names of modules which stay as they are.
 EXCLUDED = ("modules_to_not_convert", "llm_int8_skip_modules", "ignore", "ignored_layers",
             "exclude_modules", "exclude", "skip_modules")  # fmt: skip
@@ -53,21 +54,25 @@ def scheme(config: Keys, outer: Keys) -> Scheme:
     Raises InputError for a method, or a key of one, that is not known.
     """
     plain = _type(config, outer)
-    where = next((k for k in (config, outer) if k.data.get("quantization_config")), None)
-    config.get("quantization_config", "compression_config")
-    if where is None:
+    found = [(k, name) for name in TABLES for k in (config, outer) if k.data.get(name)]
+    config.get(*TABLES, "compression_config")
+    if not found:
         if outer.data.get("compression_config") or config.data.get("compression_config"):
             raise InputError(f"{config.where}: compression_config: not supported")
         return Scheme(plain, None, lambda names, expert: plain)
-    table = where.table("quantization_config")
+    where, name = found[0]
+    table = where.table(name)
     method = table.text("quant_method")
     if method is None and table.get("quant_algo", "quantization") is not None:
         method = "modelopt"
+    if method is None and {"bits", "group_size"} <= table.data.keys():
+        method = "mlx"
     if method is None or method not in METHODS:
         raise table.wrong("quantization_config.quant_method", method, ", ".join(sorted(METHODS)))
     table.get(*HARMLESS)
-    excluded = _excluded(table)
-    kv = _kv(table)
+    inner = table.table("quantization")  # one more level, in files beside a config
+    excluded = _excluded(table) + _excluded(inner)
+    kv = _kv(table) or _kv(inner)
     bytes_in = METHODS[method](table)
 
     def bytes_of(names: tuple[str, ...], expert: bool) -> float:
@@ -189,6 +194,17 @@ def _auto_round(table: Keys) -> Method:
     return _grouped(table, table.get("sym") is not True)
 
 
+def _mlx(table: Keys) -> Method:
+    """Integers with a scale and a bias a group, both halves; embeddings too."""
+    if table.text("mode") not in (None, "affine"):
+        raise table.wrong("quantization.mode", table.get("mode"), "'affine'")
+    own = [name for name, value in table.data.items() if isinstance(value, (dict, bool))]
+    if own:
+        raise InputError(f"{table.where}: quantization.{own[0]}: bits of its own: not supported")
+    size = (table.need("bits") + 2 * SCALE_BITS / table.need("group_size")) / 8
+    return lambda names, expert: size
+
+
 def _fp8(table: Keys) -> Method:
     """A byte a weight, and a 4-byte scale a block."""
     block = table.get("weight_block_size")
@@ -307,6 +323,7 @@ METHODS: dict[str, Callable[[Keys], Method]] = {
     "gptq_marlin": _gptq,
     "auto-round": _auto_round,
     "intel/auto-round": _auto_round,
+    "mlx": _mlx,
     "hqq": lambda table: _grouped(table, True),
     "fp8": _fp8,
     "fbgemm_fp8": _fp8,
