@@ -82,6 +82,7 @@ CHAPTERS = [
             ("organization", "Organization"),
             ("timing", "Timing"),
             ("refresh", "Refresh"),
+            ("energy", "EnergySpec"),
         ],
     ),
     (
