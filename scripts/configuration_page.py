@@ -49,6 +49,7 @@ RUN_TABLES = [
     ("latency", "LatencySpec"),
     ("replay", "ReplaySpec"),
     ("bound", "BoundSpec"),
+    ("energy", "JoulesSpec"),
     ("output", "OutputSpec"),
 ]
 CHAPTERS = [

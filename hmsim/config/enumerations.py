@@ -14,3 +14,6 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)
 BARRIERS: tuple[Barrier, ...] = get_args(Barrier)
 DATA: tuple[Data, ...] = get_args(Data)
 METHODS: tuple[BoundMethod, ...] = get_args(BoundMethod)
+# What energy is taken by, and the cases of every energy: the middle of a range, and its ends.
+CAUSES = ("activation", "read", "write", "io", "refresh", "background", "link")
+CASES = ("nominal", "low", "high")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hmsim.config.enumerations import DATA
+from hmsim.config.enumerations import CASES, CAUSES, DATA
 from hmsim.config.memory import EnergySpec, LinkSpec, MemorySpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.memory import mapping as maps
@@ -22,8 +22,6 @@ from hmsim.memory.device import MemoryConfig
 
 F64 = NDArray[np.float64]
 
-CASES = ("nominal", "low", "high")  # of every energy: the middle of a range, and its ends
-CAUSES = ("activation", "read", "write", "io", "refresh", "background", "link")
 ACTIVATION, READ, WRITE, IO, REFRESH, BACKGROUND, LINK = range(len(CAUSES))
 _MOST_BURSTS = 1 << 19  # of an extent whose rows are counted: longer ones are alike
 _LINES = 1 << 16  # bursts of extents that follow one another, over which rows are averaged, about

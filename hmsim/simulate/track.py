@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from hmsim.config.enumerations import CAUSES
+from hmsim.memory.energy import ACTIVATION
 from hmsim.placement.driver import Run, Samples
+from hmsim.placement.joules import SHAPE, Joules
 from hmsim.placement.latency import HITS, READS, RESIDENT, Groups, Traffic
 from hmsim.placement.policies.api import BasePolicy
 from hmsim.results.schema import REASONS
@@ -27,6 +30,7 @@ class Track:
         geometry: Geometry,
         sampling: Sampling,
         memories: Memories | None,
+        joules: Joules | None = None,
     ):
         self.policy = policy
         self._run, self._size = run, geometry.block_bytes
@@ -38,6 +42,9 @@ class Track:
         self._kernel_s: list[float] = []  # of the measured groups
         self._analytic_s: list[float] = []
         self._steps = 0  # in the measured groups
+        self._joules = joules
+        self._energy = np.zeros(SHAPE)
+        self._sampled_J = np.zeros(2)  # of the measured groups: replayed, and analytic
         self._groups = 0
 
     def warm_up(self, window: Window) -> None:
@@ -56,6 +63,9 @@ class Track:
         traffic = self._run.traffic(counts, groups)
         self._add(counts, traffic)
         variables = _variables(traffic, counts[:, RESIDENT] * self._size)
+        if self._joules is not None:
+            variables["energy_J"] = self._joules.of_steps(traffic)
+            self._energy += self._joules.total(traffic)
         if taken.any():
             self._replay(window, group, taken, wanted, samples, traffic, groups, variables)
         self._groups += len(group)
@@ -110,6 +120,21 @@ class Track:
         for name in ("row_hits", "activations", "bus_ticks"):
             variables[name][rows] = 0
             variables[name][last - 1] = getattr(found, name)[measured]
+        if self._joules is not None:
+            self._replay_energy(self._joules, rows, last, traffic, variables)
+
+    def _replay_energy(
+        self, joules: Joules, rows: I64, last: I64, traffic: Traffic,
+        variables: dict[str, np.ndarray],
+    ) -> None:  # fmt: skip
+        """Joules of replayed rows: bytes as they are, the rows that the memories opened (at a group's
+        last row, as their count is), and their time."""
+        analytic = variables["energy_J"][rows]
+        longer = variables["replay_time_s"][rows] - traffic.time_s[rows]
+        replayed = analytic + longer[:, None, None] * joules.power[0]
+        replayed[:, :, ACTIVATION] = variables["activations"][rows] * joules.activation_J[0]
+        variables["replay_energy_J"][rows] = replayed
+        self._sampled_J += replayed.sum(), analytic.sum()
 
     def outcome(self) -> Outcome:
         """The totals over all windows so far."""
@@ -132,7 +157,14 @@ class Track:
             sampled_steps=self._steps,
             replay=replay,
             replay_is_whole=len(self._kernel_s) == self._groups,
+            energy=None if self._joules is None else self._energy.copy(),
+            replay_energy_J=self._replay_energy_J(),
         )
+
+    def _replay_energy_J(self) -> float:
+        """Of all steps, from the sample by the ratio to the analytic ones; NaN without a sample."""
+        replayed, analytic = self._sampled_J
+        return float(replayed / analytic * self._energy[0].sum()) if analytic else np.nan
 
 
 def _sums(values: np.ndarray, first: I64, last: I64) -> np.ndarray:
@@ -176,4 +208,6 @@ def _variables(traffic: Traffic, resident: I64) -> dict[str, np.ndarray]:
         "row_hits": np.full((rows, 2), -1),
         "activations": np.full((rows, 2), -1),
         "bus_ticks": np.full((rows, 2, len(REASONS)), -1),
+        "energy_J": np.full((rows, 2, len(CAUSES)), np.nan),
+        "replay_energy_J": np.full((rows, 2, len(CAUSES)), np.nan),
     }

@@ -45,6 +45,7 @@ WHERE = {
     "Timing": ["memory/timing.py"],
     "Refresh": ["memory/timing.py"],
     "EnergySpec": ["memory/energy.py"],
+    "JoulesSpec": ["simulate"],
     "CalibrationSpec": ["workload/calibrate.py"],
     "FitSpec": ["workload/calibrate.py"],
 }

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from hmsim.config.base import load, preset, preset_names
+from hmsim.config.enumerations import CASES, CAUSES
 from hmsim.config.memory import MemorySpec, load_memory
 from hmsim.config.system import load_system
 from hmsim.errors import InputError
 from hmsim.memory import energy
 from hmsim.memory.device import MemoryConfig
-from hmsim.memory.energy import CASES, CAUSES
 
 # An H200's memory rail: bytes/s read and written, whether data are random, watts of the rail while
 # nothing is moved, and meanwhile.
