@@ -1,7 +1,7 @@
 """Quantities as people write them ("24 GB", "450 GB/s", "18.75 ns") to base units and back.
 
-Base units: bytes, bytes per second, seconds, hertz. A bare number is already in base units.
-Decimal prefixes are powers of 1000 (GB), binary ones powers of 1024 (GiB).
+Base units: bytes, bytes per second, seconds, hertz, volts, amperes, watts, joules per bit. A bare
+number is already in base units. Decimal prefixes are powers of 1000 (GB), binary ones of 1024 (GiB).
 """
 
 import math
@@ -24,8 +24,15 @@ UNITS: dict[str, dict[str, float]] = {
     "bytes/s": {f"{u}/s": f for u, f in _BYTES.items()},
     "seconds": {"s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "ps": 1e-12},
     "hertz": {f"{p}Hz": f for p, f in _DECIMAL.items()},
+    "volts": {"V": 1, "mV": 1e-3},
+    "amperes": {"A": 1, "mA": 1e-3, "uA": 1e-6, "µA": 1e-6},
+    "watts": {"W": 1, "mW": 1e-3, "uW": 1e-6, "µW": 1e-6},
+    "joules/bit": {"J/bit": 1, "nJ/bit": 1e-9, "pJ/bit": 1e-12, "fJ/bit": 1e-15},
 }
-_EXAMPLE = {"bytes": "24 GB", "bytes/s": "450 GB/s", "seconds": "18.75 ns", "hertz": "1.6 GHz"}
+_EXAMPLE = {
+    "bytes": "24 GB", "bytes/s": "450 GB/s", "seconds": "18.75 ns", "hertz": "1.6 GHz",
+    "volts": "1.1 V", "amperes": "70.5 mA", "watts": "140 mW", "joules/bit": "1.3 pJ/bit",
+}  # fmt: skip
 _NUMBER = r"[-+]?(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?inf"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*(\S*)\s*")
 
@@ -81,6 +88,14 @@ def show_seconds(t: float) -> str:
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
         if abs(t) >= scale or unit == "ns":
             return f"{t / scale:.5g} {unit}"
+    raise AssertionError
+
+
+def show_joules(energy: float) -> str:
+    """Joules for people, four significant digits: '24.59 J', '75.06 µJ'."""
+    for unit, scale in (("kJ", 1e3), ("J", 1.0), ("mJ", 1e-3), ("µJ", 1e-6), ("nJ", 1e-9)):
+        if abs(energy) >= scale or unit == "nJ":
+            return f"{energy / scale:.4g} {unit}"
     raise AssertionError
 
 

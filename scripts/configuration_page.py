@@ -49,6 +49,7 @@ RUN_TABLES = [
     ("latency", "LatencySpec"),
     ("replay", "ReplaySpec"),
     ("bound", "BoundSpec"),
+    ("energy", "JoulesSpec"),
     ("output", "OutputSpec"),
 ]
 CHAPTERS = [
@@ -82,6 +83,7 @@ CHAPTERS = [
             ("organization", "Organization"),
             ("timing", "Timing"),
             ("refresh", "Refresh"),
+            ("energy", "EnergySpec"),
         ],
     ),
     (

@@ -3,8 +3,10 @@
 from hmsim.bound.solve import (
     METHODS,
     BoundResult,
+    EnergyBound,
     Sample,
     bound,
+    energy_bound,
     format_table,
     quick_bound,
     quick_prices,
@@ -14,8 +16,10 @@ from hmsim.bound.solve import (
 __all__ = [
     "METHODS",
     "BoundResult",
+    "EnergyBound",
     "Sample",
     "bound",
+    "energy_bound",
     "format_table",
     "quick_bound",
     "quick_prices",

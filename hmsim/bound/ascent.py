@@ -20,8 +20,10 @@ class Ascent(NamedTuple):
 
 
 def capacity_unit(setting: Setting) -> float:
-    """What a step's capacity for one block can be worth: one read from DRAM, in seconds."""
-    return setting.block_bytes / setting.rates.off_package
+    """What a step's capacity for one block can be worth: one read from DRAM, in seconds or joules."""
+    cost = setting.objective
+    spared = max(0.0, cost.attention_dram - cost.attention_hbm)
+    return setting.block_bytes * (cost.power / setting.rates.off_package + spared)
 
 
 def coarse_start(lagrangian: Lagrangian) -> Ascent:

@@ -3,7 +3,8 @@
 Each barrier group splits one second's worth of price over the terms of its time (HBM, the terms of
 t_e, the compute floor); each step prices a block's share of HBM's capacity. Whatever the prices,
 each block's cheapest path alone, less what all the capacity costs, cannot exceed the time of any
-schedule.
+schedule. Where the objective is energy, a second costs `power` joules and bytes have prices of their
+own beside: the same paths, and the same inequality, in joules.
 """
 
 import time
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from hmsim.bound.objective import TIME, Objective
 from hmsim.bound.paths.runs import Timeline
 from hmsim.bound.paths.tables_kernel import Prices, new_tables
 from hmsim.bound.paths.words import Grid
@@ -26,7 +28,7 @@ THREAD_WORDS = 20_000  # of a pass that is worth more than one thread
 
 class Dual(NamedTuple):
     """Prices, all >= 0: of terms [G, terms + floor], rows that sum to 1; of capacity [T], seconds
-    a block."""
+    (of energy: joules) a block."""
 
     term: F64
     capacity: F64
@@ -52,6 +54,7 @@ class Setting:
         barrier: str,
         block_bytes: int,
         capacity: int,
+        objective: Objective = TIME,
     ) -> None:
         self.timeline, self.rates, self.block_bytes, self.capacity = (
             timeline,
@@ -59,6 +62,7 @@ class Setting:
             block_bytes,
             capacity,
         )
+        self.objective = objective
         self.variant, self.barrier = variant, barrier
         self.latency = latency_of(variant, rates)
         self.start: I64 = group_starts(timeline.table.token, barrier)
@@ -74,6 +78,11 @@ class Setting:
         columns.append(steps.compute_s)
         self.all_in_dram: F64 = np.stack([self.by_group(column) for column in columns], axis=1)
         self.demand = Demand(*map(self.by_group, (steps.hbm_bytes, reads, grown, steps.compute_s)))
+        self.fixed = float(  # what bytes cost beside the time, if every block stays in DRAM
+            objective.weights_hbm * steps.hbm_bytes.sum()
+            + objective.attention_dram * reads.sum()
+            + objective.append_dram * grown.sum()
+        )
 
     def by_group(self, values: np.ndarray) -> F64:
         """Sums over each group's steps."""
@@ -82,27 +91,39 @@ class Setting:
 
     def prices(self, dual: Dual) -> Prices:
         """What the prices of terms and capacity make a block's deeds cost."""
-        size = float(self.block_bytes)
-        term = np.ascontiguousarray(dual.term.T)
+        size, cost = float(self.block_bytes), self.objective
+        term = cost.power * np.ascontiguousarray(dual.term.T)
         hbm = term[0] / self.rates.hbm
         er, ew, mi, mo = self.latency.term.T @ term[1:-1]
         copies = self.latency.copies
-        read = hbm - er
+        read = self._read_price(hbm, er)
         if copies.either_side:
             read = np.minimum(read, 0.0)
+        grown = cost.append_hbm - (1 - copies.append) * cost.append_dram
+        into, fetched = cost.promotion_hbm, cost.promotion_dram
         columns = (
-            size * read, hbm - (1 - copies.append) * ew, size * (hbm + mi),
-            size * (hbm + copies.fill * mi), copies.demote * size * (hbm + mo),
-        )  # fmt: skip
+            size * read,
+            hbm - (1 - copies.append) * ew + grown,
+            size * (hbm + mi + (into + fetched)),
+            size * (hbm + copies.fill * mi + (into + copies.fill * fetched)),
+            copies.demote * size * (hbm + mo + (cost.demotion_hbm + cost.demotion_dram)),
+        )
         read, append, promote, fill, demote = (column[self.group] for column in columns)
         return Prices(read, append, dual.capacity, promote, fill, demote)
 
     def constant(self, dual: Dual) -> float:
         """The Lagrangian without its blocks."""
-        return float((dual.term * self.all_in_dram).sum() - self.capacity * dual.capacity.sum())
+        seconds = (dual.term * self.all_in_dram).sum()
+        held = self.capacity * dual.capacity.sum()
+        return float(self.objective.power * seconds - held + self.fixed)
+
+    def _read_price(self, hbm: F64, er: F64) -> F64:
+        """Of a byte read from HBM, less that of one from DRAM, at these prices of their seconds."""
+        return hbm - er + (self.objective.attention_hbm - self.objective.attention_dram)
 
     def gradient(self, dual: Dual, use: Use, weight: float) -> Dual:
-        """Seconds of each term, and occupancy less capacity, where blocks do `weight` times `use`."""
+        """Seconds of each term (of energy: times the power), and occupancy less capacity, where blocks
+        do `weight` times `use`."""
         size = self.block_bytes * weight
         steps = self.timeline.steps
         hits, promoted, filled, demoted = (
@@ -113,16 +134,17 @@ class Setting:
         term = self.all_in_dram.copy()
         copies, dram = self.latency.copies, self.latency.term
         if copies.either_side:
-            hbm = dual.term[:, 0] / self.rates.hbm
-            er = dual.term[:, 1:-1] @ dram[:, READ]
-            hits = np.where(hbm < er, hits, np.where(hbm > er, 0.0, hits / 2))
+            power = self.objective.power
+            hbm = power * dual.term[:, 0] / self.rates.hbm
+            read = self._read_price(hbm, power * dual.term[:, 1:-1] @ dram[:, READ])
+            hits = np.where(read < 0, hits, np.where(read > 0, 0.0, hits / 2))
         fetched, demoted = promoted + copies.fill * filled, copies.demote * demoted
         term[:, 0] += (hits + promoted + filled + demoted + grown) / self.rates.hbm
         spared = (1 - copies.append) * grown  # of DRAM: appends that it does not get
         for k, (er, ew, mi, mo) in enumerate(dram):
             term[:, 1 + k] += mi * fetched + mo * demoted - er * hits - ew * spared
         occupied = use.occupied().astype(np.float64)
-        return Dual(term, weight * occupied - float(self.capacity))
+        return Dual(self.objective.power * term, weight * occupied - float(self.capacity))
 
 
 class Lagrangian:

@@ -137,8 +137,8 @@ class _Rounding:
         in_threads(work, self._threads)
 
 
-def time_of(setting: Setting, use: Use) -> float:
-    """Seconds of a schedule, from what it moves and reads at every step."""
+def cost_of(setting: Setting, use: Use) -> float:
+    """Seconds or joules of a schedule, from what it moves and reads at every step."""
     timeline, steps = setting.timeline, setting.timeline.steps
     occupied = use.occupied()
     assert occupied.min() >= 0, "a schedule takes out of HBM what is not there"
@@ -151,7 +151,7 @@ def time_of(setting: Setting, use: Use) -> float:
     counts[:, RESIDENT] = occupied
     groups = Groups(timeline.table.hbm_bytes, timeline.table.compute_s, setting.start)
     traffic = variant_traffic(counts, groups, setting.block_bytes, setting.rates, setting.variant)
-    return float(traffic.time_s.sum())
+    return setting.objective.of(traffic)
 
 
 def _batches(grid: Grid, blocks: int, least: int, most: int) -> list[tuple[I64, U64]]:

@@ -19,12 +19,14 @@ from hmsim.bound.ascent import Ascent, ascend, coarse_start
 from hmsim.bound.certificate import Certificate
 from hmsim.bound.exact import anneal, lp
 from hmsim.bound.exact.problem import Problem, capacity_in_blocks, check_setting, collect
+from hmsim.bound.objective import TIME, Objective, energy
 from hmsim.bound.paths.runs import Timeline
 from hmsim.bound.paths.words import Grid, gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
-from hmsim.bound.rounding import rounded, time_of
+from hmsim.bound.rounding import cost_of, rounded
 from hmsim.config.enumerations import METHODS
 from hmsim.errors import InputError
+from hmsim.placement.joules import Joules
 from hmsim.placement.latency import Groups, Rates
 from hmsim.progress import nothing
 from hmsim.workload.steps import F64, Workload, group_starts
@@ -102,6 +104,39 @@ class BoundResult(NamedTuple):
         return _history(self.convergence, self.seconds)
 
 
+class EnergyBound(NamedTuple):
+    """As `BoundResult`, in joules: no schedule takes less than `bound_J`, and one takes `achievable_J`.
+
+    Attributes:
+        bound_J: Joules that every schedule takes at least, by the nominal coefficients. Proven.
+        achievable_J: Joules of the best schedule found.
+        gap: (achievable - bound) / achievable, as a share.
+        method: As asked for.
+        variant: The latency model, by which the time that standby flows is reckoned.
+        barrier: Where memories wait for each other.
+        iterations: Passes over the (sampled) blocks; 0 where HiGHS did it all.
+        wall_s: Seconds that it took.
+        convergence: The best value after each pass in joules, of the sample where there is one.
+        seconds: When each pass ended, in seconds from the start.
+        prices: The prices that prove the bound; None for `milp`.
+        policy: The policy whose schedule takes `achievable_J`, where that is less than what follows
+            the prices; None where it is not.
+    """
+
+    bound_J: float
+    achievable_J: float | None
+    gap: float | None
+    method: str
+    variant: str
+    barrier: str
+    iterations: int
+    wall_s: float
+    convergence: list[float]
+    seconds: list[float]
+    prices: Dual | None
+    policy: str | None = None
+
+
 class Sample(NamedTuple):
     """Some of a workload's blocks, and its whole time line.
 
@@ -154,6 +189,56 @@ def bound(
         InputError: An argument is out of range, or the instance is too large for the method.
         SolverError: HiGHS gave an answer that fails its check.
     """
+    return _found(workload, rates, capacity, TIME, variant, barrier, method, gap, time_s, progress)
+
+
+def energy_bound(
+    workload: Workload,
+    rates: Rates,
+    capacity: float,
+    joules: Joules,
+    variant: str = "text",
+    barrier: str = "layer",
+    method: str = "dual",
+    gap: float = 0.01,
+    time_s: float | None = None,
+    progress: Callable[[str], None] = nothing,
+) -> EnergyBound:
+    """Prove a lower bound on the joules of every schedule, and find a schedule.
+
+    A schedule's energy is what its bytes take, and standby and refresh over its time: the bound is on
+    their sum, with one set of prices for both.
+
+    Args:
+        workload: What is read at which step (`hmsim.open_workload`).
+        rates: Bandwidths in bytes per second, such as `analytic_rates(system)`.
+        capacity: All of HBM in bytes, the weights included.
+        joules: Of a byte and of a second, as `hmsim.simulate.joules.joules_of(system, ...)` makes
+            them.
+        variant: The latency model: `text`, `code`, `exclusive` or `inclusive`.
+        barrier: Where memories wait for each other: `layer` or `token`.
+        method: As for `bound`.
+        gap: The share of the schedule's energy at which the gap is small enough; from 0, below 1.
+        time_s: Seconds to spend, about; None for no limit.
+        progress: Called with a line of text now and then.
+
+    Returns:
+        The bound, the schedule's energy, and how they were found.
+
+    Raises:
+        InputError: An argument is out of range, or the instance is too large for the method.
+        SolverError: HiGHS gave an answer that fails its check.
+    """
+    return EnergyBound(*_found(
+        workload, rates, capacity, energy(joules), variant, barrier, method, gap, time_s, progress
+    ))  # fmt: skip
+
+
+def _found(
+    workload: Workload, rates: Rates, capacity: float, objective: Objective, variant: str,
+    barrier: str, method: str, gap: float, time_s: float | None, progress: Callable[[str], None],
+) -> BoundResult:  # fmt: skip
+    """The bound of an objective; its unit is that of the result's numbers."""
     check_setting(variant, barrier, rates)
     if method not in METHODS:
         raise InputError(f"method: {method!r} is not one of {', '.join(METHODS)}")
@@ -161,7 +246,7 @@ def bound(
         raise InputError(f"gap: {gap!r} must be at least 0 and below 1")
     if time_s is not None and not time_s > 0:
         raise InputError(f"time: {time_s!r} seconds must be above zero")
-    search = _Search(workload, rates, capacity, variant, barrier, gap, time_s, progress)
+    search = _Search(workload, rates, capacity, variant, barrier, gap, time_s, progress, objective)
     if method in ("lp", "milp"):
         return search.exact(method)
     geometry = workload.geometry
@@ -245,24 +330,29 @@ def quick_prices(
     return setting, dual, _history(values, search.seconds())
 
 
-def format_table(result: BoundResult) -> str:
+def format_table(result: BoundResult | EnergyBound) -> str:
     """The result for people.
 
     Args:
-        result: Of `bound` or `quick_bound`.
+        result: Of `bound`, `energy_bound` or `quick_bound`.
 
     Returns:
         A few lines of text.
     """
+    shown: Callable[[float], str]
+    if isinstance(result, EnergyBound):
+        bound, achievable, shown = result.bound_J, result.achievable_J, units.show_joules
+    else:
+        bound, achievable, shown = result.bound_s, result.achievable_s, units.show_seconds
     rows = [
-        ("bound", units.show_seconds(result.bound_s)),
+        ("bound", shown(bound)),
         ("method", f"{result.method}, {result.iterations} passes"),
         ("variant", f"{result.variant}, barrier a {result.barrier}"),
         ("wall time", units.show_seconds(result.wall_s)),
     ]
-    if result.achievable_s is not None and result.gap is not None:
+    if achievable is not None and result.gap is not None:
         by = "" if result.policy is None else f", by {result.policy}: prices are no guide here"
-        rows.insert(1, ("achievable", units.show_seconds(result.achievable_s) + by))
+        rows.insert(1, ("achievable", shown(achievable) + by))
         rows.insert(2, ("certified gap", f"{100 * result.gap:.3g} %"))
     return "\n".join(f"{name:<14}{value}" for name, value in rows)
 
@@ -280,7 +370,9 @@ class _Search:
         gap: float,
         time_s: float | None,
         progress: Callable[[str], None],
+        objective: Objective = TIME,
     ) -> None:
+        self.objective, self.unit = objective, "s" if objective == TIME else "J"
         self.began = time.perf_counter()
         self.workload, self.rates, self.capacity = workload, rates, capacity
         self.variant, self.barrier, self.gap = variant, barrier, gap
@@ -304,7 +396,7 @@ class _Search:
         if now >= self._told + TOLD_SECONDS:
             self._told = now
             passes = sum(map(len, self._clocks))
-            self.progress(f"pass {passes:,}: {value:.6g} s")
+            self.progress(f"pass {passes:,}: {value:.6g} {self.unit}")
         return self.late(share)
 
     def late(self, share: float = 1.0) -> bool:
@@ -348,10 +440,12 @@ class _Search:
             else:
                 cut = self.late if stage else lambda: False  # the first is a schedule at least
                 use, _ = rounded(lagrangian.setting, lagrangian.grid, best.dual, cut)
-                achievable = self._shorter(achievable, time_of(lagrangian.setting, use))
+                achievable = self._shorter(achievable, cost_of(lagrangian.setting, use))
             if stage == 0:
                 achievable = self._policies_where_misled(best.value, achievable)
-            self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
+            self.progress(
+                f"bound {best.value:.6g} {self.unit}, achievable {achievable:.6g} {self.unit}"
+            )
             met = _gap(best.value, achievable) <= self.gap
             if met or self.late() or (stage > 0 and np.isinf(self.time_s)):
                 break
@@ -367,13 +461,13 @@ class _Search:
         """Prices of a sample of blocks, then a few passes over all of them, and a schedule."""
         lagrangian = self._lagrangian(_thinning(self.workload, SAMPLE_PAIRS))
         found = self._few_passes(lagrangian, SAMPLED_PASSES)
-        self.progress(f"sample: {found.value:.6g} s after {lagrangian.passes} passes")
+        self.progress(f"sample: {found.value:.6g} {self.unit} after {lagrangian.passes} passes")
         setting, geometry = lagrangian.setting, self.workload.geometry
         passes = lagrangian.passes
         del lagrangian
         if geometry.slots * geometry.steps > GRID_PAIRS:
             value = self._certified(setting, found.dual)
-            self.progress(f"bound {value:.6g} s; looking for a schedule")
+            self.progress(f"bound {value:.6g} {self.unit}; looking for a schedule")
             achievable = self._policies_time(np.inf)
             return self.result("dual", value, achievable, passes, found.history, found.dual)
 
@@ -388,10 +482,12 @@ class _Search:
             use, followed = rounded(
                 setting, everything.grid, followed, self.late if k else lambda: False
             )
-            achievable = self._shorter(achievable, time_of(setting, use))
+            achievable = self._shorter(achievable, cost_of(setting, use))
             if k == 0:
                 achievable = self._policies_where_misled(best.value, achievable)
-            self.progress(f"bound {best.value:.6g} s, achievable {achievable:.6g} s")
+            self.progress(
+                f"bound {best.value:.6g} {self.unit}, achievable {achievable:.6g} {self.unit}"
+            )
             if _gap(best.value, achievable) <= self.gap or self.late():
                 break
             if k > 0 and achievable > before * (1 - 1e-3):
@@ -452,7 +548,10 @@ class _Search:
 
     def _setting(self, timeline: Timeline) -> Setting:
         size = self.workload.geometry.block_bytes
-        return Setting(timeline, self.rates, self.variant, self.barrier, size, self.capacity_blocks)
+        return Setting(
+            timeline, self.rates, self.variant, self.barrier, size, self.capacity_blocks,
+            self.objective,
+        )  # fmt: skip
 
     def _kept(self, lagrangian: Lagrangian) -> Lagrangian:
         """The same, and its clock will be read."""
@@ -524,7 +623,7 @@ class _Search:
             groups = Groups.of(window.own, self.barrier)
             for k, run in enumerate(taken):
                 counts, _ = run.advance(window)
-                total[k] += run.traffic(counts, groups).time_s.sum()
+                total[k] += self.objective.of(run.traffic(counts, groups))
         if total.min() < achievable:
             self._policy = chosen[int(total.argmin())].name
         return min(achievable, float(total.min()))

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from hmsim.config.enumerations import BARRIERS, METHODS, VARIANTS
+from hmsim.errors import InputError
 
 GAP = 0.01  # where neither the call nor the run says
 
@@ -13,9 +14,9 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "bound",
         help="the certified bound of a trace",
-        description="A time that no placement of the trace's blocks undercuts, and the time of a "
-        "schedule that was found. A run's TOML gives the latency model, gap and time as well, "
-        "where no option does. A warm-up is left out, as in the run.",
+        description="A time (or, with --objective energy, joules) that no placement of the trace's "
+        "blocks undercuts, and that of a schedule that was found. A run's TOML gives the latency "
+        "model, gap and time as well, where no option does. A warm-up is left out, as in the run.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -27,6 +28,10 @@ def add(commands: Any) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
         help="change the system, such as system.hbm.capacity=24GB; repeatable",
     )  # fmt: skip
+    parser.add_argument(
+        "--objective", default="time", choices=("time", "energy"),
+        help="what no schedule undercuts: its time, or its joules",
+    )  # fmt: skip
     parser.add_argument("--variant", choices=VARIANTS, help="of the latency model; text")
     parser.add_argument("--barrier", choices=BARRIERS, help="where groups of steps end; layer")
     parser.add_argument("--method", default="dual", choices=METHODS)
@@ -37,23 +42,32 @@ def add(commands: Any) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    from hmsim.bound import bound, format_table
+    from hmsim.bound import bound, energy_bound, format_table
     from hmsim.cli.common import nothing_printed, print_json
-    from hmsim.cli.inputs import counted_source, latency_and_goal, system_of, table_of
+    from hmsim.cli.inputs import counted_source, system_of, table_of, tables_of_bound
     from hmsim.config.catalogue import find
     from hmsim.placement.latency import analytic_rates
+    from hmsim.simulate.joules import joules_of
 
     options.source = find(options.source)
     of_system = [change for change in options.changes if table_of(change) == "system"]
     rest = [change for change in options.changes if change not in of_system]
     system = system_of(options.system, of_system, options.source)
     workload = counted_source(options.source, rest)
-    latency, goal = latency_and_goal(options.source, rest)
+    latency, goal, reckoned = tables_of_bound(options.source, rest)
+    proven: Any = bound
+    coefficients: dict[str, Any] = {}
+    if options.objective == "energy":
+        joules = joules_of(system, workload.geometry.block_bytes, reckoned.data)
+        if joules is None:
+            raise InputError("--objective energy: a memory of the system has no table [energy]")
+        proven, coefficients = energy_bound, {"joules": joules}
     with nothing_printed():  # HiGHS prints
-        result = bound(
+        result = proven(
             workload,
             analytic_rates(system),
             system.hbm.capacity,
+            **coefficients,
             variant=options.variant or latency.variant,
             barrier=options.barrier or latency.barrier,
             method=options.method,
@@ -62,8 +76,9 @@ def command(options: argparse.Namespace) -> int:
             progress=lambda message: print(message, file=sys.stderr),
         )
     if options.json:
-        shown = ("bound_s", "achievable_s", "gap", "method", "variant", "barrier", "iterations",
-                 "wall_s")  # fmt: skip
+        unit = "s" if options.objective == "time" else "J"
+        shown = (f"bound_{unit}", f"achievable_{unit}", "gap", "method", "variant", "barrier",
+                 "iterations", "wall_s")  # fmt: skip
         print_json({name: getattr(result, name) for name in shown})
     else:
         print(format_table(result))

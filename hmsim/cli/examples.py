@@ -48,6 +48,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "hmsim bound": (
         "hmsim bound my.h5 --system gh200-96gb --gap 0.01",
         "hmsim bound my.toml --variant inclusive --barrier token --time 60 --json",
+        "hmsim bound my.toml --objective energy",
         "hmsim bound small.h5 --system gh200-96gb --set system.hbm.capacity=24GB --method lp",
     ),
     "hmsim sweep": (

@@ -38,8 +38,9 @@ def spec_of(path: str, changes: list[str]) -> Any:
     return load_spec(data, path)
 
 
-def latency_and_goal(path: str, changes: list[str]) -> tuple[Any, Any]:
-    """The `[latency]` and `[bound]` tables of a run's TOML; their defaults for any other source."""
+def tables_of_bound(path: str, changes: list[str]) -> tuple[Any, Any, Any]:
+    """The `[latency]`, `[bound]` and `[energy]` tables of a run's TOML; their defaults for any other
+    source."""
     from hmsim.config.run import bound_tables, changed, read_run
 
     data: dict[str, Any] = read_run(path) if path.endswith(".toml") else {}

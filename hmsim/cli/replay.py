@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from hmsim.config.enumerations import DATA
 from hmsim.errors import InputError
 
 
@@ -11,7 +12,8 @@ def add(commands: Any) -> None:
         "replay",
         help="put an address trace through one memory",
         description="Replay a trace of `LD ADDRESS` and `ST ADDRESS` lines (decimal or 0x, gzipped or "
-        "not) through the channels of one memory; print bandwidth, latency and why it is below peak.",
+        "not) through the channels of one memory; print bandwidth, latency, why it is below peak, and "
+        "joules by cause.",
         allow_abbrev=False,
     )
     parser.add_argument("trace", metavar="TRACE")
@@ -27,6 +29,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--load", type=float, metavar="F", help="arrivals, as a share of peak")
     parser.add_argument("--poisson", action="store_true", help="exponential gaps, not fixed ones")
     parser.add_argument("--fidelity", default="burst", choices=("burst", "run"))
+    parser.add_argument(
+        "--data", default="random", choices=DATA, help="what is read and written, for the energy"
+    )
     parser.add_argument("--commands", metavar="CSV", help="write every DRAM command here")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=command)
@@ -66,6 +71,7 @@ def command(options: argparse.Namespace) -> int:
         fidelity=options.fidelity,
         commands=options.commands,
         wrap=options.wrap,
+        data=options.data,
     )
     if options.json:
         print_json(result.to_json())

@@ -135,6 +135,38 @@ ClockPeriod = Annotated[
 SecondsOrZero = Annotated[float, _quantity("seconds"), _FROM, _Written("seconds", minimum=0)]
 
 
+class _WrittenRange(_Written):
+    """The same, or the two ends of a range of such."""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        one = super().__get_pydantic_json_schema__(core, handler)
+        unit = one.pop("unit")
+        two = {"type": "array", "items": one, "minItems": 2, "maxItems": 2}
+        return {"anyOf": [one, two], "unit": unit}
+
+
+def _ends(kind: str) -> BeforeValidator:
+    def read(value: Any) -> tuple[float, float]:
+        ends = value if isinstance(value, list | tuple) else [value, value]
+        if len(ends) != 2:
+            raise ValueError(f"{len(ends)} numbers; write one, or a range [low, high]")
+        low, high = (_not_negative(units.parse(each, kind)) for each in ends)
+        if low > high:
+            raise ValueError("a range is [low, high], and low is above high")
+        return low, high
+
+    return BeforeValidator(read)
+
+
+# Quantities from 0 up that may be doubtful: one number, or `[low, high]`. Both ends are kept, alike
+# where nothing is in doubt; what is reckoned with is their middle.
+Range = tuple[float, float]
+Amperes = Annotated[Range, _ends("amperes"), _WrittenRange("amperes", minimum=0)]
+Watts = Annotated[Range, _ends("watts"), _WrittenRange("watts", minimum=0)]
+JoulesPerBit = Annotated[Range, _ends("joules/bit"), _WrittenRange("joules/bit", minimum=0)]
+Volts = Annotated[float, _quantity("volts"), _ABOVE, _Written("volts", exclusiveMinimum=0)]
+
+
 def counted(unit: str, least: int = 1, most: int | None = None) -> Any:
     """What `Annotated[int, ...]` takes to count in `unit` from `least` (to `most`)."""
     return Field(ge=least, le=most, json_schema_extra={"unit": unit})

@@ -5,10 +5,15 @@ from typing import Literal, get_args
 Variant = Literal["text", "code", "exclusive", "inclusive"]
 Barrier = Literal["layer", "token"]
 BoundMethod = Literal["lp", "milp", "dual", "anneal"]  # of `hmsim bound`
+Data = Literal["random", "static"]  # what is read and written, as far as energy goes
 RequestFormat = Literal[
     "mooncake", "bailian", "dynamo", "llmservingsim", "azure", "burstgpt", "vidur"
 ]
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 BARRIERS: tuple[Barrier, ...] = get_args(Barrier)
+DATA: tuple[Data, ...] = get_args(Data)
 METHODS: tuple[BoundMethod, ...] = get_args(BoundMethod)
+# What energy is taken by, and the cases of every energy: the middle of a range, and its ends.
+CAUSES = ("activation", "read", "write", "io", "refresh", "background", "link")
+CASES = ("nominal", "low", "high")

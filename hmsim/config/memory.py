@@ -11,11 +11,15 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from hmsim.config.base import (
+    Amperes,
     Bandwidth,
     BytesOrZero,
     ClockPeriod,
+    JoulesPerBit,
     SecondsOrZero,
     Strict,
+    Volts,
+    Watts,
     counted,
     load,
     preset,
@@ -181,6 +185,55 @@ class Refresh(Strict):
         return self
 
 
+class EnergySpec(Strict):
+    """Currents of one data bus (HBM: a pseudo channel; LPDDR: a rank of a channel), named as in data
+    sheets.
+
+    What is doubtful is a range, `[low, high]`: the middle counts, and the ends reach the figures.
+    """
+
+    source: str
+    """Where these numbers come from, and which of them are inferred."""
+    VDD: Volts
+    """Supply that the currents are of."""
+    IDD0: Amperes
+    """Activations and precharges of one bank, one each row cycle (nRC)."""
+    IDD2N: Amperes
+    """Standby, all banks closed."""
+    IDD3N: Amperes
+    """Standby, one bank open."""
+    IDD3N_all: Amperes | None = None
+    """Standby, all banks open; as `IDD3N` unless given."""
+    IDD4R: Amperes
+    """Reads without a gap."""
+    IDD4W: Amperes
+    """Writes without a gap."""
+    IDD5: Amperes
+    """Refreshes of all banks, back to back."""
+    standby: Watts = (0.0, 0.0)
+    """Power of the host's side at all times, where the same supply feeds it."""
+    io: JoulesPerBit = (0.0, 0.0)
+    """Energy of a bit between memory and host that the currents leave out, whatever its value."""
+    random_data: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Energy of reads and writes of random data, relative to what IDD4R and IDD4W say."""
+    static_data: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """The same of data that never change from beat to beat, such as zeros."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "EnergySpec":
+        everywhere = self.IDD3N_all or self.IDD3N
+        for low, high in (
+            ("IDD2N", "IDD3N"), ("IDD3N", "IDD4R"), ("IDD3N", "IDD4W"), ("IDD3N", "IDD0"),
+        ):  # fmt: skip
+            for end in range(2):
+                if getattr(self, low)[end] > getattr(self, high)[end]:
+                    raise ValueError(f"the current {low} is above {high}, which includes it")
+        for end in range(2):
+            if not self.IDD3N[end] <= everywhere[end] <= self.IDD5[end]:
+                raise ValueError("the current IDD3N_all must be from IDD3N to IDD5")
+        return self
+
+
 class MemorySpec(Strict):
     """A memory standard at one speed grade, as one channel sees it."""
 
@@ -202,6 +255,8 @@ class MemorySpec(Strict):
     """Minimum distances between commands."""
     refresh: Refresh
     """Refresh intervals and durations."""
+    energy: EnergySpec | None = None
+    """Currents of one data bus; without them no energy is told."""
 
     @model_validator(mode="after")
     def _protocol_keys(self) -> "MemorySpec":
@@ -246,6 +301,9 @@ class LinkSpec(Strict):
     """Round trip without the memory behind the link."""
     credits: BytesOrZero = 0.0
     """Bytes in flight at most; 0: the requester's limit alone counts."""
+    energy: JoulesPerBit = (1.3e-12, 1.3e-12)
+    """Energy of a bit that it carries, headers too; that of NVLink-C2C (NVIDIA's white paper, and ISSCC
+    2023) unless given. One number, or a range `[low, high]`."""
 
 
 @cache

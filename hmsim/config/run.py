@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import Field, create_model, model_validator
 
 from hmsim.config.base import Bytes, Seconds, Strict, load, read_toml
-from hmsim.config.enumerations import Barrier, Variant
+from hmsim.config.enumerations import Barrier, Data, Variant
 from hmsim.config.model import is_path
 from hmsim.config.system import SystemSpec, with_preset
 from hmsim.config.workload import WorkloadSpec
@@ -78,6 +78,13 @@ class ReplaySpec(Strict):
     """Bytes that the GPU keeps in flight; the system's unless given."""
 
 
+class JoulesSpec(Strict):
+    """How energy is reckoned; the coefficients are the memories' and the link's own."""
+
+    data: Data = "random"
+    """What is read and written: random data, or such as never change from beat to beat."""
+
+
 class BoundSpec(Strict):
     """How the bound is found, and how tight it shall be.
 
@@ -120,6 +127,8 @@ class RunSpec(Strict):
     """How steps go through the memories."""
     bound: BoundSpec = BoundSpec()
     """How tight the bound shall be."""
+    energy: JoulesSpec = JoulesSpec()
+    """How energy is reckoned."""
     output: OutputSpec = OutputSpec()
     """Files to write."""
 
@@ -242,15 +251,18 @@ def _names(data: dict[str, Any]) -> list[str]:
 class _BoundTables(Strict):
     latency: LatencySpec = LatencySpec()
     bound: BoundSpec = BoundSpec()
+    energy: JoulesSpec = JoulesSpec()
 
 
-def bound_tables(data: dict[str, Any], source: str) -> tuple[LatencySpec, BoundSpec]:
+def bound_tables(data: dict[str, Any], source: str) -> tuple[LatencySpec, BoundSpec, JoulesSpec]:
     """The tables of a run's plain data that a bound needs beside its system and workload."""
     _refuse_moved(data, source)
     tables = load(
-        _BoundTables, {key: data[key] for key in ("latency", "bound") if key in data}, source
+        _BoundTables,
+        {key: data[key] for key in _BoundTables.model_fields if key in data},
+        source,
     )
-    return tables.latency, tables.bound
+    return tables.latency, tables.bound, tables.energy
 
 
 def _refuse_moved(data: dict[str, Any], source: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmsim import files, machine
+from hmsim.config.enumerations import CAUSES, DATA
 from hmsim.config.memory import PROTOCOLS, MemorySpec, load_memory
 from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange.plain import END, Accesses, read_trace
@@ -19,8 +20,9 @@ from hmsim.jit import interruptible
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
 from hmsim.memory.device import Extents, Memory, MemoryConfig
+from hmsim.memory.energy import LINK, energy
 from hmsim.memory.sampling import cut
-from hmsim.units import show_bytes, show_seconds
+from hmsim.units import show_bytes, show_joules, show_seconds
 
 I64 = NDArray[np.int64]
 FIDELITIES = ("burst", "run")
@@ -74,6 +76,11 @@ class ReplayResult:
         refreshes: Refresh commands.
         bus_ticks: What the time of the data buses went into, in ticks by name; `REASONS` has the
             names.
+        energy_J: Joules by cause (`hmsim.memory.energy.CAUSES`, without the link), and their `total`;
+            None where the memory has no table `[energy]`.
+        energy_low_J: The total with every doubtful current at its low end, joules; or None.
+        energy_high_J: The same at the high ends, joules; or None.
+        pJ_per_bit: The total over the bits that went over the data buses, picojoules; or None.
     """
 
     requests: int
@@ -96,6 +103,10 @@ class ReplayResult:
     activations: int
     refreshes: int
     bus_ticks: dict[str, int]
+    energy_J: dict[str, float] | None
+    energy_low_J: float | None
+    energy_high_J: float | None
+    pJ_per_bit: float | None
 
     @property
     def limiter(self) -> str:
@@ -123,6 +134,7 @@ def replay_trace(
     commands: str | Path | None = None,
     seed: int = 7,
     wrap: bool = False,
+    data: str = "random",
 ) -> ReplayResult:
     """Replay a plain address trace through one memory, in order.
 
@@ -152,9 +164,11 @@ def replay_trace(
         commands: A CSV file to write every DRAM command to.
         seed: Of the exponential gaps.
         wrap: Addresses beyond the memory begin anew at 0 instead of being an error.
+        data: What is read and written, for the energy: `random`, or `static` for data that never
+            change from beat to beat.
 
     Returns:
-        Totals: bandwidth, latencies, rows, and what the data buses' time went into.
+        Totals: bandwidth, latencies, rows, what the data buses' time went into, and joules.
 
     Raises:
         InputError: An argument is out of range, the trace is empty or malformed, an address is
@@ -162,6 +176,8 @@ def replay_trace(
     """
     if fidelity not in FIDELITIES:
         raise InputError(f"fidelity: {fidelity!r}{did_you_mean(fidelity, FIDELITIES)}")
+    if data not in DATA:
+        raise InputError(f"data: {data!r}{did_you_mean(data, DATA)}")
     spec = load_memory(memory) if isinstance(memory, str) else memory
     config = MemoryConfig(
         spec,
@@ -185,7 +201,7 @@ def replay_trace(
     started = time.perf_counter()
     if fidelity == "burst" and not commands:
         requests = simulated = _stream(device, parts, arrivals)
-        return _result(device, requests, simulated, time.perf_counter() - started)
+        return _result(device, requests, simulated, time.perf_counter() - started, data)
     if not isinstance(trace, tuple):
         _need_memory(trace)
     whole = Extents(*map(np.concatenate, zip(*parts, strict=True)))
@@ -203,7 +219,7 @@ def replay_trace(
     wall = time.perf_counter() - started
     if commands:
         write_commands(device, commands, inputs)
-    return _result(device, requests, simulated, wall)
+    return _result(device, requests, simulated, wall, data)
 
 
 def _parts_of(address: I64, write: I64) -> Iterator[Accesses]:
@@ -324,7 +340,7 @@ class _Arrivals:
         return np.floor(moments).astype(np.int64)
 
 
-def _result(device: Memory, requests: int, simulated: int, wall: float) -> ReplayResult:
+def _result(device: Memory, requests: int, simulated: int, wall: float, data: str) -> ReplayResult:
     scale = requests / simulated
     counts = device.statistics()
     moved = counts["reads"] + counts["writes"]
@@ -350,6 +366,10 @@ def _result(device: Memory, requests: int, simulated: int, wall: float) -> Repla
         return ticks / reads * ns if reads else None
 
     bus_ticks = device.bus_ticks(counts, whole)
+    joules = None
+    if device.config.spec.energy is not None:
+        joules = scale * energy(device.config, counts, ticks * device.tick_s, data)
+    low, high = (None, None) if joules is None else joules[1:].sum(axis=1).tolist()
     return ReplayResult(
         requests=requests,
         bytes=total,
@@ -371,7 +391,17 @@ def _result(device: Memory, requests: int, simulated: int, wall: float) -> Repla
         activations=round(counts["activations"] * scale),
         refreshes=round(counts["refreshes"] * scale),
         bus_ticks={name: round(ticks * scale) for name, ticks in bus_ticks.items()},
+        energy_J=None if joules is None else _by_cause(joules[0]),
+        energy_low_J=low,
+        energy_high_J=high,
+        pJ_per_bit=None if joules is None or not total else joules[0].sum() / (8e-12 * total),
     )
+
+
+def _by_cause(joules: NDArray[np.float64]) -> dict[str, float]:
+    """Of a memory alone: without a link."""
+    named = dict(zip(CAUSES[:LINK], joules.tolist(), strict=False))
+    return named | {"total": float(joules.sum())}
 
 
 def _by_octave(latencies: I64, ns: float, scale: float) -> list[tuple[float, int]]:
@@ -453,4 +483,21 @@ def format_table(result: ReplayResult) -> str:
         for name, ticks in lost
         if ticks
     ]
+    if result.energy_J is not None:
+        rows += _energy_rows(result.energy_J, result)
     return "\n".join(f"{name:<13} {value}" for name, value in rows)
+
+
+def _energy_rows(joules: dict[str, float], result: ReplayResult) -> list[tuple[str, str]]:
+    """Joules, and which causes take them."""
+    total, low, high = joules["total"], result.energy_low_J, result.energy_high_J
+    text = show_joules(total)
+    if low is not None and high is not None and low < high:
+        text += f" ({show_joules(low)} to {show_joules(high)})"
+    if result.pJ_per_bit is not None:
+        text += f", {result.pJ_per_bit:.4g} pJ/bit"
+    causes = sorted(list(joules.items())[:-1], key=lambda item: -item[1])
+    return [
+        ("energy", f"{text}, {total / result.seconds:.4g} W"),
+        *(("  taken by", f"{100 * each / total:5.1f} %  {name}") for name, each in causes if each),
+    ]

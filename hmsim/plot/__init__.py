@@ -44,6 +44,7 @@ KINDS = {
     "timeline": Kind("run", "timelines", "bandwidth by memory and cause, residents, migrations"),
     "split": Kind("run", "runs", "HBM's share of the reads against the best split"),
     "roofline": Kind("run", "runs", "aggregate bandwidth against HBM's share of the reads"),
+    "energy": Kind("run", "runs", "joules a token by cause, per policy, and what is doubtful"),
     "gap": Kind("run", "runs", "how far each policy's time is above the bound"),
     "speedup": Kind("runs", "runs", "tokens per second relative to static"),
     "sweep-line": Kind("sweep", "sweeps", "a number along an axis, a line for each policy"),

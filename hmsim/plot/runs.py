@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from hmsim.config.enumerations import CAUSES
 from hmsim.plot import style
 
 
@@ -101,6 +102,72 @@ def split(data: Any, ax: Any) -> Any:
     style.title(ax, _title(data))
     style.legend_below(ax, columns=3)
     return ax
+
+
+@style.kind(height=lambda data: 1.65 + 0.34 * _rows(data))
+def energy(data: Any, ax: Any) -> Any:
+    """Joules a token of every policy, HBM, DRAM and link together, stacked by cause.
+
+    The line at a bar's end reaches from all doubtful coefficients at their low ends to all at their
+    high ends.
+
+    Args:
+        data: A `hmsim.Result`, or what `hmsim run --json` prints of one.
+        ax: Axes to draw into; a figure of its own unless given.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: A memory of the run has no currents, so that no energy is known.
+    """
+    policies = _report(data)["policies"]
+    found = {name: policy["energy"] for name, policy in policies.items()}
+    if any(_missing(each["total_J"]) for each in found.values()):
+        from hmsim.errors import InputError
+
+        raise InputError("energy: a memory of the system has no table [energy]")
+    rows, left = range(len(found)), np.zeros(len(found))
+    # Of a token, with what NaN and null stand for where nothing is decoded: all of it.
+    scale = np.array([
+        1.0 if _missing(each["per_token_J"]) or not each["total_J"]
+        else each["per_token_J"] / each["total_J"]
+        for each in found.values()
+    ])  # fmt: skip
+    for cause, color in zip(CAUSES, (style.BLUE, *style.LOSSES), strict=False):
+        parts = [
+            [each.get(f"{memory}_{cause}_J", 0.0) for memory in ("hbm", "dram")]
+            if cause != "link" else [0.0, each["link_J"]]
+            for each in found.values()
+        ]  # fmt: skip
+        joules = scale * np.sum(parts, axis=1)
+        bars = ax.barh(rows, joules, 0.62, left=left, color=color, label=cause)
+        style.tip(bars, [
+            f"{name}: {cause} {value:.4g} J a token" + (
+                f", HBM {factor * near:.4g}, DRAM {factor * far:.4g}" if cause != "link" else ""
+            )
+            for name, value, factor, (near, far) in zip(found, joules, scale, parts, strict=True)
+        ])  # fmt: skip
+        left += joules
+    low, high = (
+        scale * [each[end] for each in found.values()] for end in ("low_J", "high_J")
+    )  # fmt: skip
+    ax.errorbar(left, rows, xerr=[left - low, high - left], fmt="none", ecolor=style.INK,
+                elinewidth=0.9, capsize=2.5, label="doubtful coefficients")  # fmt: skip
+    for row, (value, end) in enumerate(zip(left, high, strict=True)):
+        ax.annotate(f"{value:.4g}", (end, row), (5, 0), textcoords="offset points",
+                    fontsize="small", va="center")  # fmt: skip
+    _policy_rows(ax, list(found))
+    ax.set_xlim(0, 1.12 * max(1e-30, *high))
+    style.x_label(ax, "joules a token: HBM, DRAM and link")
+    style.title(ax, _title(data))
+    style.legend_below(ax, columns=4)
+    return ax
+
+
+def _missing(value: float | None) -> bool:
+    """NaN, or null in a JSON file."""
+    return value is None or bool(np.isnan(value))
 
 
 @style.kind(height=3.2)

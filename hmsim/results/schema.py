@@ -1,8 +1,8 @@
 """Result files: per-step traffic and times of every policy, as HDF5 that xarray opens as it is.
 
-Dimensions `policy`, `step`, `memory` (hbm, dram), `reason` (what data buses did); units stand on
-every variable. A file is written step block by step block and is readable at any time; its
-attribute `complete` is 1 once everything is in it.
+Dimensions `policy`, `step`, `memory` (hbm, dram), `reason` (what data buses did), `cause` (what takes
+energy); units stand on every variable. A file is written step block by step block and is readable at
+any time; its attribute `complete` is 1 once everything is in it.
 
 **Names.** A quantity has one name and one unit, which the name ends in (`_s`, `_bytes`, `_GBps`),
 in result files, sweeps (`sweep.h5`, `sweep.csv`), tables and JSON. In files it is the path in the
@@ -28,6 +28,7 @@ import h5py
 import numpy as np
 
 from hmsim import __version__, files, hdf5
+from hmsim.config.enumerations import CAUSES
 from hmsim.errors import InputError
 
 FORMAT, VERSION = "hmsim-result", 1
@@ -37,7 +38,7 @@ REASONS = (
     "data", "no_request", "queue_full", "in_flight_limit", "row_cycle", "activation_rate",
     "refresh", "turnaround", "spacing", "command_bus", "link",
 )  # fmt: skip
-SIZES = {"memory": 2, "reason": len(REASONS)}
+SIZES = {"memory": 2, "reason": len(REASONS), "cause": len(CAUSES)}
 
 # Per policy and step: name -> (further dimensions, type, unit, meaning)
 STEP_VARIABLES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
@@ -61,9 +62,19 @@ STEP_VARIABLES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
         "ticks of all data buses of a memory, by reason, in a replayed step (summed over a barrier "
         "group, at its last step); missing: not replayed",
     ),
+    "energy_J": (
+        ("memory", "cause"), "f4", "J",
+        "energy of the step by its bytes and its analytic time; the link's is DRAM's",
+    ),
+    "replay_energy_J": (
+        ("memory", "cause"), "f4", "J",
+        "the same by the rows that memory kernels opened (a barrier group's at its last step) and the "
+        "replayed time; NaN where not replayed",
+    ),
 }  # fmt: skip
 COUNTED = ("row_hits", "activations", "bus_ticks")  # -1 is "not replayed"
-SPARSE = {"bus_ticks": 256}  # few steps have it: only those are written, in chunks of so many
+# Few steps have these: only those are written, in chunks of so many.
+SPARSE = {"bus_ticks": 256, "replay_energy_J": 256}
 
 # Per policy: name -> (path in a policy's JSON, unit, meaning)
 TOTALS: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -87,6 +98,20 @@ TOTALS: dict[str, tuple[tuple[str, ...], str, str]] = {
         "1 - seconds per byte read of the second half of the steps over those of all: what of the "
         "time the start is to blame for",
     ),
+    "total_energy_J": (("energy", "total_J"), "J", "energy of the decode, analytic"),
+    "energy_per_token_J": (("energy", "per_token_J"), "J", "the same a token"),
+    "energy_low_J": (
+        ("energy", "low_J"), "J", "the total with every doubtful coefficient at its low end"
+    ),
+    "energy_high_J": (("energy", "high_J"), "J", "the same at the high ends"),
+    **{
+        f"energy_{memory}_{cause}_J": (
+            ("energy", f"{memory}_{cause}_J"), "J", f"{cause} of {memory.upper()}"
+        )
+        for memory in ("hbm", "dram")
+        for cause in CAUSES[:-1]
+    },
+    "energy_link_J": (("energy", "link_J"), "J", "the link"),
     "bound_s": (("bound_s",), "s", "no placement takes less"),
     "gap": (("gap",), "1", "(time - bound) / time"),
     "replay_sampled_steps": (("replay", "sampled_steps"), "1", "steps that were replayed"),
@@ -97,6 +122,10 @@ TOTALS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "replay_aggregate_bandwidth_GBps": (
         ("replay", "aggregate_bandwidth_GBps"), "GB/s", "the same reads over that time"
     ),
+    "replay_total_energy_J": (
+        ("replay", "energy_J"), "J", "energy by the memory kernels, from the sample"
+    ),
+    "replay_energy_per_token_J": (("replay", "energy_per_token_J"), "J", "the same a token"),
     "replay_bound_s": (("replay", "bound_s"), "s", "no replay of any placement takes less"),
     "replay_gap": (("replay", "gap"), "1", "(replayed time - bound) / replayed time"),
 }  # fmt: skip
@@ -110,7 +139,8 @@ TRAITS: dict[str, tuple[str, str]] = {
 # What the root says of every result, finished or not.
 REQUIRED: dict[str, type] = {
     "complete": int, "steps_done": int, "created_by": str, "title": str, "config": str, "seed": int,
-    "fidelity": str, "peak_bandwidth_GBps": float, "system": str, "workload_title": str,
+    "fidelity": str, "energy_data": str, "peak_bandwidth_GBps": float, "system": str,
+    "workload_title": str,
     "workload_steps": int, "workload_warmup_steps": int, "workload_layers": int,
     "workload_sequences": int,
     "workload_block_bytes": int, "workload_tokens_per_block": int, "workload_seed": int,
@@ -207,6 +237,7 @@ class ResultWriter:
             "step": attributes["workload_warmup_steps"] + np.arange(self._steps),
             "memory": np.array(["hbm", "dram"], dtype=object),
             "reason": np.array(REASONS, dtype=object),
+            "cause": np.array(CAUSES, dtype=object),
         }
         for name, values in axes.items():
             kind = text if values.dtype == object else values.dtype
@@ -295,7 +326,8 @@ class ResultWriter:
         if name not in SPARSE:
             dataset[policy, start : start + len(values)] = values
             return
-        filled = np.flatnonzero((values != -1).reshape(len(values), -1).any(axis=1))
+        known = ~np.isnan(values) if values.dtype.kind == "f" else values != -1
+        filled = np.flatnonzero(known.reshape(len(values), -1).any(axis=1))
         for run in np.split(filled, np.flatnonzero(np.diff(filled) > 1) + 1):
             if len(run):
                 rows = slice(start + run[0], start + run[-1] + 1)

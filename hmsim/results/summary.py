@@ -47,8 +47,10 @@ def _policy(record: Record, row: int) -> dict[str, Any]:
     replayed = not math.isnan(record.totals["replay_sampled_steps"][row])
     for name, (path, _, _) in TOTALS.items():
         value = float(record.totals[name][row])
-        if path[0] != "replay":
+        if len(path) == 1:
             policy[path[0]] = value
+        elif path[0] == "energy":
+            policy.setdefault("energy", {})[path[1]] = value
         elif replayed:
             replay = policy.setdefault("replay", {"fidelity": record.attributes["fidelity"]})
             replay[path[1]] = int(value) if path[1] == "sampled_steps" else value
@@ -99,6 +101,7 @@ COLUMNS = (
     Column("HBM share", "hbm_read_share", lambda of: _fixed(of("hbm_read_share"), 3)),
     Column("KV hits", "kv_hit_rate", lambda of: _fixed(of("kv_hit_rate"), 3)),
     Column("migrated GB", "migrated_bytes", lambda of: _digits(of("migrated_bytes") / 1e9)),
+    Column("J/token", "energy_per_token_J", lambda of: _digits(of("energy_per_token_J"))),
     Column("gap %", "gap", lambda of: _fixed(100 * of("gap"), 2)),
     Column(
         "replay s",
@@ -177,6 +180,7 @@ def notes(record: Record) -> list[str]:
             f"memory kernels at {attributes['fidelity']} fidelity; its gap is to the bound at pin "
             f"bandwidth, {' or '.join(sorted(rigorous))}"
         )
+    lines += _energy(record)
     busy = [
         name
         for k, name in enumerate(record.policies)
@@ -199,6 +203,26 @@ def notes(record: Record) -> list[str]:
     if "wall_s" in attributes:
         lines.append(f"the whole run took {show_seconds(attributes['wall_s'])} of wall time")
     return lines
+
+
+def _energy(record: Record) -> list[str]:
+    """How far doubtful coefficients reach, at most over the policies."""
+    totals = [
+        each
+        for each in zip(
+            *(record.totals[f"{name}_J"] for name in ("total_energy", "energy_low", "energy_high")),
+            strict=True,
+        )
+        if each[0] > 0
+    ]
+    if not totals:
+        return []
+    less = max(1 - low / nominal for nominal, low, _ in totals)
+    more = max(high / nominal - 1 for nominal, _, high in totals)
+    return [
+        f"energy: HBM, DRAM and link, of {record.attributes['energy_data']} data; doubtful coefficients "
+        f"make it up to {100 * less:.0f} % less or {100 * more:.0f} % more"
+    ]
 
 
 def _too_short(record: Record) -> list[str]:

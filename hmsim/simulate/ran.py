@@ -7,11 +7,12 @@ error of the program, and no record is made of it.
 import math
 from typing import Any, NamedTuple
 
+from hmsim.config.enumerations import CAUSES
 from hmsim.errors import ProgramError
 from hmsim.results.schema import TOTALS, Record
 from hmsim.simulate.certify import Bounds
 from hmsim.simulate.estimate import Estimate
-from hmsim.workload.steps import Workload
+from hmsim.workload.steps import F64, Workload
 
 NEGATIVE_GAP = -1e-9  # below this no rounding of sums explains a time below its bound
 
@@ -36,6 +37,8 @@ class Outcome(NamedTuple):
     sampled_steps: int
     replay: Estimate | None
     replay_is_whole: bool  # every group was replayed
+    energy: F64 | None = None  # J by case, memory and cause, see placement.joules; None: unknown
+    replay_energy_J: float = math.nan
 
 
 class Ran(NamedTuple):
@@ -97,6 +100,7 @@ def totals_of(outcome: Outcome, bounds: Bounds, token_steps: int, tokens: int) -
         "cold_share": _cold_share(outcome, token_steps),
         "bound_s": bound_s,
         "gap": gap(f"policy {outcome.name}", time_s, bound_s),
+        **_energy_of(outcome, tokens),
     }
     if outcome.replay is not None:
         replay_s, ci95_s = outcome.replay
@@ -112,6 +116,26 @@ def totals_of(outcome: Outcome, bounds: Bounds, token_steps: int, tokens: int) -
         if math.isfinite(replay_s):  # else no step of the sample reads anything
             totals["replay_gap"] = gap(f"replay of policy {outcome.name}", replay_s, rigorous_s)
     return totals
+
+
+def _energy_of(outcome: Outcome, tokens: int) -> dict[str, float]:
+    """The totals of energy; none where a memory has no currents."""
+    if outcome.energy is None:
+        return {}
+    nominal, low, high = outcome.energy.sum(axis=(1, 2)).tolist()
+    hbm, dram = outcome.energy[0]
+    named = {f"energy_hbm_{cause}_J": joules for cause, joules in zip(CAUSES, hbm, strict=True)}
+    named |= {f"energy_dram_{cause}_J": joules for cause, joules in zip(CAUSES, dram, strict=True)}
+    named["energy_link_J"] = named.pop("energy_dram_link_J")
+    del named["energy_hbm_link_J"]
+    return {name: float(joules) for name, joules in named.items()} | {
+        "total_energy_J": nominal,
+        "energy_low_J": low,
+        "energy_high_J": high,
+        "energy_per_token_J": _over(nominal, tokens),
+        "replay_total_energy_J": outcome.replay_energy_J,
+        "replay_energy_per_token_J": _over(outcome.replay_energy_J, tokens),
+    }
 
 
 def _cold_share(outcome: Outcome, token_steps: int) -> float:

@@ -26,6 +26,7 @@ from hmsim.progress import nothing
 from hmsim.results.schema import ResultWriter
 from hmsim.simulate import overlap
 from hmsim.simulate.certify import Certifier
+from hmsim.simulate.joules import joules_of
 from hmsim.simulate.memories import Memories
 from hmsim.simulate.policies import check_memories, make_policy
 from hmsim.simulate.ran import Ran, achievable_of, record_of, traits_of
@@ -78,12 +79,14 @@ def _execute(
     variant, barrier = spec.latency.variant, spec.latency.barrier
     rates, capacity = analytic_rates(spec.system), spec.system.hbm.capacity
     barriers = geometry.steps if barrier == "layer" else geometry.steps // geometry.lanes
+    joules = joules_of(spec.system, geometry.block_bytes, spec.energy.data)
     tracks = []
     for policy in chosen:
         with _blaming(policy.name):
             run = policy.start(whole, capacity, rates, variant, barrier)
         memories = _memories(spec, workload, warm_up)
-        tracks.append(Track(policy, run, geometry, _sampling(spec, geometry, barriers), memories))
+        sampling = _sampling(spec, geometry, barriers)
+        tracks.append(Track(policy, run, geometry, sampling, memories, joules))
     ahead = max((track.policy.ahead_tokens for track in tracks), default=0)
     certifier = Certifier(
         spec.bound, workload, capacity, rates, pin_rates(spec.system), spec.latency,
@@ -206,6 +209,7 @@ def _attributes(spec: RunSpec, workload: Counted) -> dict[str, Any]:
         "seed": spec.workload.seed,
         "system": spec.system.describe(),
         "fidelity": spec.replay.fidelity,
+        "energy_data": spec.energy.data,
         "workload_title": workload.title,
         "workload_steps": geometry.steps,
         "workload_warmup_steps": workload.warmup,

@@ -4,7 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hmsim.config.enumerations import CAUSES
+from hmsim.memory.energy import ACTIVATION
 from hmsim.placement.driver import Run
+from hmsim.placement.joules import SHAPE, Joules
 from hmsim.placement.latency import HITS, READS, RESIDENT, Groups, Traffic
 from hmsim.placement.policies.api import BasePolicy
 from hmsim.results.schema import REASONS
@@ -32,6 +35,7 @@ class Track:
         geometry: Geometry,
         sampling: Sampling,
         memories: Memories | None,
+        joules: Joules | None = None,
     ):
         self.policy = policy
         self._run, self._size = run, geometry.block_bytes
@@ -41,6 +45,9 @@ class Track:
         self._late = np.zeros(2)  # seconds and demand bytes of the second half
         self._counted = self._reads = self._hits = 0  # steps, blocks, blocks
         self._steps = 0  # in the groups measured
+        self._joules = joules
+        self._energy = np.zeros(SHAPE)
+        self._sampled_J = np.zeros(2)  # of the measured groups: replayed, and analytic
         self._groups = 0
 
     def warm_up(self, window: Window) -> None:
@@ -61,6 +68,9 @@ class Track:
         traffic = self._run.traffic(counts, groups)
         self._add(counts, traffic)
         variables = _variables(traffic, counts[:, RESIDENT] * self._size)
+        if self._joules is not None:
+            variables["energy_J"] = self._joules.of_steps(traffic)
+            self._energy += self._joules.total(traffic)
         if self._memories is not None:
             seconds = np.zeros(0)
             if len(taken):
@@ -106,7 +116,22 @@ class Track:
         for name in ("row_hits", "activations", "bus_ticks"):
             variables[name][rows] = 0
             variables[name][last - 1] = getattr(found, name)[measured]
+        if self._joules is not None:
+            self._replay_energy(self._joules, rows, last, traffic, variables)
         return seconds
+
+    def _replay_energy(
+        self, joules: Joules, rows: I64, last: I64, traffic: Traffic,
+        variables: dict[str, np.ndarray],
+    ) -> None:  # fmt: skip
+        """Joules of replayed rows: bytes as they are, the rows that the memories opened (at a group's
+        last row, as their count is), and their time."""
+        analytic = variables["energy_J"][rows]
+        longer = variables["replay_time_s"][rows] - traffic.time_s[rows]
+        replayed = analytic + longer[:, None, None] * joules.power[0]
+        replayed[:, :, ACTIVATION] = variables["activations"][rows] * joules.activation_J[0]
+        variables["replay_energy_J"][rows] = replayed
+        self._sampled_J += replayed.sum(), analytic.sum()
 
     def outcome(self) -> Outcome:
         """The totals over all windows so far."""
@@ -124,7 +149,14 @@ class Track:
             sampled_steps=self._steps,
             replay=self._sampling.estimate(),
             replay_is_whole=self._sampling.measured == self._groups,
+            energy=None if self._joules is None else self._energy.copy(),
+            replay_energy_J=self._replay_energy_J(),
         )
+
+    def _replay_energy_J(self) -> float:
+        """Of all steps, from the sample by the ratio to the analytic ones; NaN without a sample."""
+        replayed, analytic = self._sampled_J
+        return float(replayed / analytic * self._energy[0].sum()) if analytic else np.nan
 
 
 def _sums(values: np.ndarray, first: I64, last: I64) -> np.ndarray:
@@ -179,4 +211,6 @@ def _variables(traffic: Traffic, resident: I64) -> dict[str, np.ndarray]:
         "row_hits": np.full((rows, 2), -1),
         "activations": np.full((rows, 2), -1),
         "bus_ticks": np.full((rows, 2, len(REASONS)), -1),
+        "energy_J": np.full((rows, 2, len(CAUSES)), np.nan),
+        "replay_energy_J": np.full((rows, 2, len(CAUSES)), np.nan),
     }

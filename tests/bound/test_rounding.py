@@ -60,7 +60,7 @@ def test_the_evaluator_finds_the_same_time(seed, variant, barrier):
     assert ((schedule == 0) | (schedule == 1)).all()
     # `schedule_time` also refuses what is over capacity or not alive.
     slow = schedule_time(problem, schedule, rates, variant, barrier)
-    assert rounding.time_of(setting, use) == pytest.approx(slow, rel=1e-9, abs=1e-12)
+    assert rounding.cost_of(setting, use) == pytest.approx(slow, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -72,7 +72,7 @@ def test_no_schedule_beats_the_milp(variant, barrier):
         least = solve_milp(problem, Lagrangian(setting, grid), 0.0, None).bound_s
         for _ in range(5):
             use, _ = rounding.rounded(setting, grid, random_prices(rng, setting))
-            assert rounding.time_of(setting, use) >= least * (1 - 1e-6)
+            assert rounding.cost_of(setting, use) >= least * (1 - 1e-6)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -89,10 +89,10 @@ def test_good_prices_make_good_schedules_of_many_blocks(variant, barrier):
     lagrangian = Lagrangian(setting, grid)
     found = ascend(lagrangian, coarse_start(lagrangian).dual, 600)
     use, mean = rounding.rounded(setting, grid, found.dual)
-    assert lagrangian(mean)[0] <= rounding.time_of(setting, use)
-    assert found.value <= rounding.time_of(setting, use) <= 1.1 * found.value
+    assert lagrangian(mean)[0] <= rounding.cost_of(setting, use)
+    assert found.value <= rounding.cost_of(setting, use) <= 1.1 * found.value
     everything_far, _ = rounding.rounded(setting, grid, Dual(found.dual.term, np.full(60, np.inf)))
-    assert rounding.time_of(setting, use) < rounding.time_of(setting, everything_far)
+    assert rounding.cost_of(setting, use) < rounding.cost_of(setting, everything_far)
     assert capacity / blocks.block_bytes >= use.occupied().max()
 
 

@@ -159,9 +159,9 @@ def test_policies_that_reckon_do_the_same_at_every_scale(
 def test_an_answer_that_fails_its_check_is_not_printed(monkeypatch):
     blocks = random_blocks(np.random.default_rng(1), steps=6, blocks=4)
     problem, lagrangian = posed(blocks, Rates(4, 2, 2, 2), 2, "text", "layer")
-    true_time = lp.placement_time
+    true_time = lp.placement_cost
     with monkeypatch.context() as patch:
-        patch.setattr(lp, "placement_time", lambda *call: 1.001 * true_time(*call))
+        patch.setattr(lp, "placement_cost", lambda *call: 1.001 * true_time(*call))
         with pytest.raises(SolverError, match=r"method lp: .* disagree"):
             solve_lp(problem, lagrangian)
 
@@ -170,6 +170,6 @@ def test_an_answer_that_fails_its_check_is_not_printed(monkeypatch):
 
     relaxed = solve_lp(problem, lagrangian)
     monkeypatch.setattr(lp, "solve_lp", lambda *call: relaxed)
-    monkeypatch.setattr(lp, "placement_time", wrong_time)
+    monkeypatch.setattr(lp, "placement_cost", wrong_time)
     with pytest.raises(SolverError, match=r"method milp: .* nothing is proven"):
         solve_milp(problem, lagrangian, 0.0, None)

@@ -52,6 +52,19 @@ def test_it_prints_what_the_library_finds(trace, capsys, method):
     assert (found["method"], found["variant"], found["barrier"]) == (method, "text", "layer")
 
 
+def test_the_least_energy(trace, spec, capsys):
+    call = ("bound", trace, "--system", "gh200-paper", *SET, "--objective", "energy")
+    found = told(capsys, *call)
+    assert set(found) >= {"bound_J", "achievable_J", "gap"}
+    assert "bound_s" not in found
+    assert 0 < found["bound_J"] <= found["achievable_J"]
+    assert "J\n" in done(capsys, *call)
+    static = spec.with_name("static.toml")
+    static.write_text(SPEC + '[energy]\ndata = "static"\n')
+    less = told(capsys, "bound", static, *SET, "--objective", "energy")
+    assert less["achievable_J"] < found["bound_J"]
+
+
 def test_a_runs_file_names_its_system(spec, trace, capsys):
     own = told(capsys, "bound", spec, *SET, "--method", "lp")
     other = told(capsys, "bound", trace, "--system", "gh200-paper", *SET, "--method", "lp")

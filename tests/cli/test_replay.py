@@ -24,6 +24,31 @@ def test_what_is_achieved(trace, capsys):
     assert "GB/s" in shown
 
 
+def test_joules_by_cause_and_a_bit(trace, capsys):
+    report = told(capsys, "replay", trace, "--memory", "hbm3-6400")
+    joules = report["energy_J"]
+    assert sum(joules.values()) == pytest.approx(2 * joules["total"])
+    assert report["energy_low_J"] < joules["total"] < report["energy_high_J"]
+    assert report["pJ_per_bit"] == pytest.approx(joules["total"] * 1e12 / (8 * 96))
+    assert joules["read"] == pytest.approx(2 * 4.26e-12 * 256, rel=0.01)
+    static = told(capsys, "replay", trace, "--memory", "hbm3-6400", "--data", "static")
+    assert joules["read"] / static["energy_J"]["read"] == pytest.approx(1.62)
+    assert "pJ/bit" in done(capsys, "replay", trace, "--memory", "hbm3-6400")
+    assert "--data" in refused(
+        capsys, "replay", trace, "--memory", "hbm3-6400", "--data", "interesting"
+    )
+
+
+def test_a_memory_without_currents_has_no_joules(trace, tmp_path, capsys):
+    spec = tmp_path / "m.toml"
+    text = done(capsys, "presets", "hbm3-6400")
+    spec.write_text(text[: text.index("[energy]")])
+    report = told(capsys, "replay", trace, "--memory", spec)
+    assert report["energy_J"] is None
+    assert report["pJ_per_bit"] is None
+    assert "pJ/bit" not in done(capsys, "replay", trace, "--memory", spec)
+
+
 def test_options_reach_the_memory(trace, tmp_path, capsys):
     commands = tmp_path / "c.csv"
     report = told(

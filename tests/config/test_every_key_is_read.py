@@ -20,7 +20,7 @@ WHERE = {
     "RunSpec": ["simulate", "results", "cli/run.py"],
     "SystemSpec": ["simulate", "placement/latency.py", "config/system.py"],
     "MemorySide": ["memory/device.py", "simulate", "placement", "config/system.py"],
-    "LinkSpec": ["memory/superchip.py", "placement/latency.py"],
+    "LinkSpec": ["memory/superchip.py", "placement/latency.py", "memory/energy.py"],
     "WorkloadSpec": ["workload/open.py", "simulate/run.py"],
     "RequestsSpec": ["workload/open.py"],
     "SyntheticRequests": ["workload/requests.py"],
@@ -44,6 +44,8 @@ WHERE = {
     "Organization": ["memory", "config/memory.py"],
     "Timing": ["memory/timing.py"],
     "Refresh": ["memory/timing.py"],
+    "EnergySpec": ["memory/energy.py"],
+    "JoulesSpec": ["simulate"],
     "CalibrationSpec": ["workload/calibrate.py"],
     "FitSpec": ["workload/calibrate.py"],
 }

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hmsim.config.enumerations import CAUSES
 from hmsim.config.run import resolve
+from hmsim.memory import energy as memory_energy
 from hmsim.memory.device import Extents, MemoryConfig
 from hmsim.memory.superchip import Superchip
 from tests.oracles import extents, rules, times
@@ -336,6 +338,42 @@ def variables(job: Job, played: Played) -> dict[str, np.ndarray]:
     if played.kind != "authors":
         found["resident_bytes"] = np.array(played.resident) * job.block_bytes
     return found
+
+
+def energy(played: Played, system, block_bytes: int, data: str = "random") -> np.ndarray:
+    """Joules of each step, [steps, HBM or DRAM, causes], byte by byte of what is moved."""
+    configs = [MemoryConfig.of(getattr(system, name)) for name in MEMORIES]
+    of_blocks = [memory_energy.of_bytes(config, block_bytes, data) for config in configs]
+    of_weights = [memory_energy.of_bytes(config, 1 << 22, data) for config in configs]
+    wire = [each[0] for each in memory_energy.link_of_bytes(system.link)]
+    found = np.zeros((len(played.moved), 2, len(CAUSES)))
+    for row, m, seconds in zip(found, played.moved, played.time_s, strict=True):
+        for k, name in enumerate(MEMORIES):
+            blocks, weights = of_blocks[k], of_weights[k]
+            # A promotion is a DRAM read and an HBM write, a demotion the reverse.
+            out, into = ("demotion", "promotion") if name == "hbm" else ("promotion", "demotion")
+            read = getattr(m, f"attention_{name}") + getattr(m, f"{out}_{name}")
+            written = getattr(m, f"append_{name}") + getattr(m, f"{into}_{name}")
+            streamed = getattr(m, f"weights_{name}")
+            row[k] = read * blocks.read[0] + written * blocks.write[0] + streamed * weights.read[0]
+            row[k] += seconds * blocks.power[0]
+            if name == "dram":
+                row[k, CAUSES.index("link")] = (read + streamed) * wire[0] + written * wire[1]
+    return found
+
+
+def replayed_energy(joules: np.ndarray, played: Played, found: dict, system) -> np.ndarray:
+    """The same with the rows that memories opened, and the time that they took; NaN elsewhere."""
+    out = np.full_like(joules, np.nan)
+    for t in np.flatnonzero(np.isfinite(found["replay_time_s"])):
+        out[t] = joules[t]
+        for k, name in enumerate(MEMORIES):
+            config = MemoryConfig.of(getattr(system, name))
+            power = memory_energy.of_bytes(config, 64).power[0]
+            out[t, k] += (found["replay_time_s"][t] - played.time_s[t]) * power
+            opened = memory_energy.commands(config.spec).activation_J[0]
+            out[t, k, CAUSES.index("activation")] = opened * found["activations"][t, k]
+    return out
 
 
 def totals(job: Job, played: Played, replayed: Replayed | None, bounds: dict) -> dict[str, float]:

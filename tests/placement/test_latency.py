@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hmsim.bound.exact.anneal import Schedule
 from hmsim.bound.exact.lp import solve_lp
-from hmsim.bound.exact.problem import alive_mask, placement_time
+from hmsim.bound.exact.problem import alive_mask, placement_cost
 from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.errors import InputError
 from hmsim.placement import latency
@@ -44,7 +44,7 @@ def test_the_one_formula_gives_the_times_of_the_definition(seed, variant, barrie
     problem, _ = posed(blocks, rates, int(rng.integers(0, 5)), variant, barrier)
     x = random_schedule(rng, problem)
     expected = schedule_time(problem, x, rates, variant, barrier)
-    assert placement_time(problem, x, rates, variant, barrier) == pytest.approx(
+    assert placement_cost(problem, x, rates, variant, barrier) == pytest.approx(
         expected, rel=1e-9, abs=1e-12
     )
 
@@ -89,7 +89,7 @@ def test_a_variant_is_one_row(monkeypatch):
         least = solve_lp(problem, lagrangian).bound_s
         schedule = Schedule(problem, lagrangian.setting)
         schedule.anneal(2000, 0.1 * schedule.time_s, 1e-4 * schedule.time_s, 1)
-        taken = placement_time(problem, schedule.x, rates, "half", "layer")
+        taken = placement_cost(problem, schedule.x, rates, "half", "layer")
         assert schedule.time_s == pytest.approx(taken, rel=1e-9)
         assert least <= taken * (1 + 1e-9)
 

@@ -64,8 +64,8 @@ def test_files_are_byte_stable_and_say_what_made_them(data, tmp_path, kind, suff
 @pytest.mark.parametrize(
     ("kind", "texts"),
     [
-        ("bandwidth", 3), ("split", 6), ("roofline", 3), ("speedup", 4), ("sweep-line", 2),
-        ("lost-cycles", 2), ("reuse", 1),
+        ("bandwidth", 3), ("split", 6), ("energy", 21), ("roofline", 3), ("speedup", 4),
+        ("sweep-line", 2), ("lost-cycles", 2), ("reuse", 1),
     ],
 )  # fmt: skip
 def test_svg_shows_values_to_a_pointer(data, tmp_path, kind, texts):

@@ -27,7 +27,8 @@ def variables(rows, scale=1):
 
 
 ATTRIBUTES = {
-    "config": "x = 1", "fidelity": "analytic", "peak_bandwidth_GBps": 1.0, "system": "a system",
+    "config": "x = 1", "fidelity": "analytic", "energy_data": "random", "peak_bandwidth_GBps": 1.0,
+    "system": "a system",
     "workload_title": "a workload", "title": "", "seed": 1, "workload_steps": 9,
     "workload_warmup_steps": 0,
     "workload_layers": 1, "workload_sequences": 1, "workload_block_bytes": 1,
@@ -70,7 +71,7 @@ def test_xarray_opens_it_with_named_dimensions_and_units(tmp_path):
     xarray = pytest.importorskip("xarray")
     write(tmp_path / "r.h5")
     with xarray.open_dataset(tmp_path / "r.h5", engine="h5netcdf") as data:
-        assert data.sizes == {"policy": 2, "step": 9, "memory": 2, "reason": 11}
+        assert data.sizes == {"policy": 2, "step": 9, "memory": 2, "reason": 11, "cause": 7}
         assert list(data.policy.values) == ["static", "reactive"]
         assert list(data.memory.values) == ["hbm", "dram"]
         for name in (*STEP_VARIABLES, *TOTALS, *TRAITS):
@@ -94,10 +95,13 @@ def test_only_replayed_steps_of_a_sparse_variable_are_written(tmp_path):
     values = variables(9)
     values["bus_ticks"][:] = -1
     values["bus_ticks"][[2, 3, 7]] = 5
+    values["replay_energy_J"][:] = np.nan
+    values["replay_energy_J"][[2, 7]] = 0.0
     with writer_of(tmp_path / "r.h5", ["static"], 9) as writer:
         writer.append(0, values)
     with h5py.File(tmp_path / "r.h5") as file:
-        assert np.array_equal(file["bus_ticks"][0], values["bus_ticks"])
+        for name in ("bus_ticks", "replay_energy_J"):
+            assert np.array_equal(file[name][0], values[name], equal_nan=name != "bus_ticks")
 
 
 def test_interruption_keeps_what_is_done_and_says_so(tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hmsim
+from hmsim.config.enumerations import CAUSES
 from hmsim.config.workload import WorkloadSpec
 from hmsim.simulate import run as engine
 from hmsim.simulate.policies import POLICIES as SHIPPED
@@ -49,7 +50,7 @@ STORED = (
     "step", "token", "layer", "reason", "time_s", "attention_read_bytes", "weight_read_bytes",
     "read_bandwidth_GBps", "append_write_bytes", "promotion_bytes", "demotion_bytes",
     "link_to_gpu_bytes", "link_to_dram_bytes", "resident_bytes", "replay_time_s", "row_hits",
-    "activations", "bus_ticks",
+    "activations", "bus_ticks", "energy_J", "replay_energy_J",
 )  # fmt: skip
 FEW = {"unlimited": {}, "reactive": {}, "belady": {}}  # to replay
 
@@ -95,18 +96,26 @@ def check(case: naive.Case, workload: dict, job, capacity: float) -> hmsim.Resul
         if case.fidelity != "analytic":
             replayed = naive.replay(job, played, resolved, capacity, case, reasons)
         expected = naive.variables(job, played)
+        joules = naive.energy(played, resolved, job.block_bytes)
+        expected["energy_J"] = joules
         if replayed is not None:
             expected |= replayed.variables
+            expected["replay_energy_J"] = naive.replayed_energy(
+                joules, played, replayed.variables, resolved
+            )
         for key, values in expected.items():
             got = stored[key][p]
             if key == "read_bandwidth_GBps":  # of whole bytes, which may differ by one
                 assert got == pytest.approx(values, rel=1e-6, abs=1e-6)
+            elif key.endswith("_J"):  # stored as float32
+                assert got == pytest.approx(values, rel=1e-6, abs=1e-16, nan_ok=True), (name, key)
             elif key.endswith("_s"):
                 assert got == pytest.approx(values, rel=1e-9, abs=1e-18, nan_ok=True), (name, key)
             else:
                 # A share of the reads is rounded, and may end just on the other side of a half.
                 most = 1 if case.variant in ("code", "inclusive") or name == "unlimited" else 0
                 assert np.abs(got - values).max() <= most * (key in SPLIT), (name, key)
+        check_energy(result, report["policies"][name], name, joules, job.decoded)
         check_totals(
             result, report["policies"][name], name, naive.totals(job, played, replayed, bounds)
         )
@@ -119,6 +128,20 @@ def check(case: naive.Case, workload: dict, job, capacity: float) -> hmsim.Resul
 
 
 SPLIT = ("attention_read_bytes", "link_to_gpu_bytes")
+
+
+def check_energy(result, report, name, joules, tokens) -> None:
+    """Of the file, and of the JSON, from the joules of each step."""
+    whole = joules.sum()
+    found = report["energy"]
+    assert found["total_J"] == pytest.approx(whole, rel=1e-9)
+    assert found["per_token_J"] == pytest.approx(whole / tokens, rel=1e-9)
+    assert found["low_J"] <= found["total_J"] <= found["high_J"]
+    for k, memory in enumerate(("hbm", "dram")):
+        for cause, each in zip(CAUSES[:-1], joules.sum(axis=0)[k], strict=False):
+            assert found[f"{memory}_{cause}_J"] == pytest.approx(each, rel=1e-9), (name, cause)
+    assert found["link_J"] == pytest.approx(joules[:, 1, -1].sum(), rel=1e-9)
+    assert result.total(name, "total_energy_J") == found["total_J"]
 
 
 def check_totals(result, report, name, expected) -> None:

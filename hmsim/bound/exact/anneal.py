@@ -1,4 +1,4 @@
-"""A schedule that exists, as short as can be found: what the bound is compared with."""
+"""A schedule that exists, as cheap as can be found: what the bound is compared with."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ ROUNDS = 4  # of annealing, each warm again. By trial
 
 
 class Schedule:
-    """A 0/1 schedule of a problem, always within capacity: `x` uint8 [N, T] and its time.
+    """A 0/1 schedule of a problem, always within capacity: `x` uint8 [N, T] and its cost.
 
     It begins with every block in DRAM.
     """
@@ -42,8 +42,9 @@ class Schedule:
         self._settle()
 
     @property
-    def time_s(self) -> float:
-        return float(self._times.sum())
+    def cost(self) -> float:
+        """Seconds, or joules."""
+        return float(self._costs.sum())
 
     def follow(self, dual: Dual, order: I64) -> None:
         """Every block in `order` takes its cheapest path at these prices while there is room."""
@@ -54,12 +55,14 @@ class Schedule:
         self._settle()
 
     def anneal(self, moves: int, warm: float, cold: float, seed: int) -> int:
-        """Try `moves` flips at falling temperatures, in seconds; returns how many were accepted."""
+        """Try `moves` flips at falling temperatures, in seconds or joules; returns how many were
+        accepted."""
         if not len(self.x):
             return 0
         return kernel.anneal(
             moves, warm, cold, seed, self._instance, self._setting.demand, self._setting.latency,
-            self._used, self._tallies, self._times, self.x,
+            self._setting.objective,
+            self._used, self._tallies, self._costs, self.x,
         )  # fmt: skip
 
     def take(self, x: np.ndarray) -> None:
@@ -68,14 +71,16 @@ class Schedule:
         self._settle()
 
     def _settle(self) -> None:
-        """Tallies, occupancy and times from `x` alone."""
+        """Tallies, occupancy and costs from `x` alone."""
         groups = len(self._setting.start)
         self._used: I64 = self.x.sum(axis=0, dtype=np.int64)
         self._tallies = np.zeros((groups, kernel.KINDS), np.int64)
         kernel.tally(self._instance, self._setting.latency.copies, self.x, self._tallies)
-        self._times: F64 = np.empty(groups)
+        self._costs: F64 = np.empty(groups)
         setting, size = self._setting, self._instance.block_bytes
-        kernel.group_times(self._tallies, size, setting.demand, setting.latency, self._times)
+        kernel.group_costs(
+            self._tallies, size, setting.demand, setting.latency, setting.objective, self._costs
+        )
 
 
 def improve(
@@ -83,32 +88,32 @@ def improve(
     duals: list[Dual],
     seed: int,
     moves: int,
-    stop: Callable[[float], bool] = lambda time_s: False,
+    stop: Callable[[float], bool] = lambda cost: False,
 ) -> float:
-    """Round each of the prices, anneal the best of these schedules, and return its time.
+    """Round each of the prices, anneal the best of these schedules, and return its cost.
 
     At most ROUNDS rounds of `moves` flips, each starting warm again but half as warm, until one
-    gains less than 1 part in 10,000 or `stop(time)`.
+    gains less than 1 part in 10,000 or `stop(cost)`.
     """
     rng = np.random.default_rng(seed)
-    best_s, best = schedule.time_s, schedule.x.copy()
+    best_cost, best = schedule.cost, schedule.x.copy()
     for dual in duals:
         for _ in range(2):
             schedule.follow(dual, rng.permutation(len(schedule.x)))
-            if schedule.time_s < best_s:
-                best_s, best = schedule.time_s, schedule.x.copy()
-    warm = 0.1 * best_s / max(1, schedule.x.shape[1])
+            if schedule.cost < best_cost:
+                best_cost, best = schedule.cost, schedule.x.copy()
+    warm = 0.1 * best_cost / max(1, schedule.x.shape[1])
     schedule.take(best)
     for _ in range(ROUNDS):
-        if stop(best_s):
+        if stop(best_cost):
             break
         schedule.anneal(moves, warm, warm / 1000, int(rng.integers(2**62)))
-        gained = schedule.time_s < best_s * (1 - 1e-4)
-        if schedule.time_s < best_s:
-            best_s, best = schedule.time_s, schedule.x.copy()
+        gained = schedule.cost < best_cost * (1 - 1e-4)
+        if schedule.cost < best_cost:
+            best_cost, best = schedule.cost, schedule.x.copy()
         if not gained:
             break
         schedule.take(best)
         warm /= 2
     schedule.take(best)
-    return best_s
+    return best_cost

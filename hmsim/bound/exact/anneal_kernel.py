@@ -1,18 +1,19 @@
 """Schedules that exist: blocks that follow prices while there is room, and annealing on real moves.
 
 A *flip* takes one block out of HBM, or into it, over an interval of steps; where HBM is full,
-another block that is there throughout the interval takes the opposite flip. Times of the groups
-that a flip touches are evaluated exactly, the others not at all.
+another block that is there throughout the interval takes the opposite flip. Costs (times, or joules)
+of the groups that a flip touches are evaluated exactly, the others not at all.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from hmsim.bound.objective import Objective
 from hmsim.bound.paths.tables_kernel import Prices
 from hmsim.bound.prices import Demand
 from hmsim.jit import inlined, kernel
-from hmsim.placement.latency_kernel import Copies, Latency, group_seconds
+from hmsim.placement.latency_kernel import Copies, Latency, group_seconds, served_by_hbm
 from hmsim.random import GOLDEN, mix
 from hmsim.workload.steps import F64, I64
 
@@ -45,23 +46,39 @@ def moved(g, reads, grown, promoted, fetched, demoted, size, demand, copies):
 
 
 @inlined
-def group_time(g, reads, grown, promoted, fetched, demoted, size, demand, latency):
-    """Seconds of a group by a row of tallies; blocks of `size` bytes."""
+def group_cost(g, reads, grown, promoted, fetched, demoted, size, demand, latency, cost):
+    """Seconds or joules of a group by a row of tallies; blocks of `size` bytes."""
     other, hits, appended, fetches, demotions = moved(
         g, reads, grown, promoted, fetched, demoted, size, demand, latency.copies
     )
-    return group_seconds(
+    seconds = group_seconds(
         other, demand.reads[g], hits, appended, fetches, demotions, demand.floor_s[g], latency
     )
+    found = cost.power * seconds
+    if cost.attention_dram != 0.0:  # energy
+        near = served_by_hbm(other, demand.reads[g], hits, appended, fetches, demotions, latency)
+        found += (
+            cost.attention_hbm * near
+            + cost.attention_dram * (demand.reads[g] - near)
+            + cost.weights_hbm * demand.hbm_bytes[g]
+            + cost.append_hbm * grown
+            + cost.append_dram * appended
+            + cost.promotion_hbm * size * promoted
+            + cost.promotion_dram * fetches
+            + (cost.demotion_hbm + cost.demotion_dram) * demotions
+        )
+    return found
 
 
 @kernel
-def group_times(tallies: I64, size: int, demand: Demand, latency: Latency, times: F64) -> None:
-    """Fill `times` [G]."""
-    for g in range(len(times)):
+def group_costs(
+    tallies: I64, size: int, demand: Demand, latency: Latency, cost: Objective, costs: F64
+) -> None:
+    """Fill `costs` [G]."""
+    for g in range(len(costs)):
         row = tallies[g]
-        times[g] = group_time(
-            g, row[0], row[1], row[2], row[3], row[4], float(size), demand, latency
+        costs[g] = group_cost(
+            g, row[0], row[1], row[2], row[3], row[4], float(size), demand, latency, cost
         )
 
 
@@ -120,14 +137,15 @@ def anneal(
     instance: Instance,
     demand: Demand,
     latency: Latency,
+    cost: Objective,
     used: I64,
     tallies: I64,
-    times: F64,
+    costs: F64,
     x: np.ndarray,
 ) -> int:
-    """Try `moves` flips, at temperatures (seconds) that fall from `warm` to `cold`.
+    """Try `moves` flips, at temperatures (seconds or joules) that fall from `warm` to `cold`.
 
-    Changes `x`, `used`, `tallies` and `times` [G] together; returns how many flips were accepted.
+    Changes `x`, `used`, `tallies` and `costs` [G] together; returns how many flips were accepted.
     """
     # Locals, and helpers that are inlined: handing bundles of arrays to calls would cost more than
     # the moves themselves.
@@ -211,7 +229,7 @@ def anneal(
                 _edge(1 - now, side, 1, read[m, u], copies, g, delta)
         change = 0.0
         for g in range(g0, g1 + 1):
-            fresh[g - g0] = group_time(
+            fresh[g - g0] = group_cost(
                 g,
                 tallies[g, NEAR_READS] + delta[g - g0, NEAR_READS],
                 tallies[g, NEAR_BYTES] + delta[g - g0, NEAR_BYTES],
@@ -221,8 +239,9 @@ def anneal(
                 size,
                 demand,
                 latency,
+                cost,
             )
-            change += fresh[g - g0] - times[g]
+            change += fresh[g - g0] - costs[g]
         if change > 0.0:
             if change > 30.0 * heat:
                 continue
@@ -237,7 +256,7 @@ def anneal(
             for u in range(first, last):
                 used[u] += 1 - 2 * np.int64(here)
         for g in range(g0, g1 + 1):
-            times[g] = fresh[g - g0]
+            costs[g] = fresh[g - g0]
             for kind in range(KINDS):
                 tallies[g, kind] += delta[g - g0, kind]
     return accepted

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hmsim.bound.exact.problem import Problem, placement_time
+from hmsim.bound.exact.problem import Problem, placement_cost
+from hmsim.bound.objective import TIME
 from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.errors import InputError, SolverError
 from hmsim.workload.steps import F64, I64
@@ -49,7 +50,7 @@ class _Model(NamedTuple):
     first_term_row: int
     first_capacity_row: int
     column: I64  # [N, T] of x, -1 where not alive
-    unit: float  # seconds
+    unit: float  # seconds or joules
 
 
 def check_size(problem: Problem, method: str) -> None:
@@ -68,7 +69,8 @@ def solve_lp(problem: Problem, lagrangian: Lagrangian) -> Solution:
     SolverError where HiGHS' answers disagree with the Lagrangian or with the placement's time.
     """
     setting = lagrangian.setting
-    seconds = float(setting.all_in_dram.max(axis=1).sum())
+    power = setting.objective.power
+    seconds = power * float(setting.all_in_dram.max(axis=1).sum()) + setting.fixed
     worst = np.inf
     for method in ATTEMPTS:
         found = _attempt_lp(problem, lagrangian, seconds, method)
@@ -111,7 +113,8 @@ def _attempt_lp(
     row_dual[at_most] = -result.ineqlin.marginals
     prices = _prices(model, row_dual, lagrangian.setting)
     x = np.clip(_placement(model, result.x), 0.0, 1.0)
-    return Solution(_time(problem, x, lagrangian.setting), lagrangian(prices)[0], x, prices)
+    cost = _cost(problem, x, model, result.x, lagrangian.setting)
+    return Solution(cost, lagrangian(prices)[0], x, prices)
 
 
 def solve_milp(
@@ -141,9 +144,11 @@ def solve_milp(
             f"method milp: HiGHS found no schedule ({result.message}); use method dual"
         )
     x = np.rint(_placement(model, result.x))
-    taken = _time(problem, x, lagrangian.setting)
-    claimed = float(result.fun) * unit
-    proven = claimed if result.mip_dual_bound is None else float(result.mip_dual_bound) * unit
+    setting = lagrangian.setting
+    taken = _cost(problem, x, model, result.x, setting)
+    claimed = float(result.fun) * unit + setting.fixed
+    bound = result.fun if result.mip_dual_bound is None else result.mip_dual_bound
+    proven = float(bound) * unit + setting.fixed
     for what, wrong in (
         ("its schedule takes another time", abs(claimed - taken) > AGREEMENT * taken),
         ("its bound is above its schedule's time", proven > taken * (1 + AGREEMENT)),
@@ -154,17 +159,28 @@ def solve_milp(
                 f"method milp: HiGHS says {claimed:.9g} s, at least {proven:.9g} s, but {what} "
                 f"({taken:.9g} s; LP {relaxed.bound_s:.9g} s); nothing is proven; use method dual"
             )
-    return Solution(taken, min(max(proven, relaxed.bound_s), taken), x, relaxed.prices)
+    bound_s = min(max(proven, relaxed.bound_s), taken)
+    return Solution(_placement_cost(problem, x, setting), bound_s, x, relaxed.prices)
 
 
-def _time(problem: Problem, x: F64, setting: Setting) -> float:
-    return placement_time(problem, x, setting.rates, setting.variant, setting.barrier)
+def _placement_cost(problem: Problem, x: F64, setting: Setting) -> float:
+    return placement_cost(
+        problem, x, setting.rates, setting.variant, setting.barrier, setting.objective
+    )
+
+
+def _cost(problem: Problem, x: F64, model: _Model, solution: F64, setting: Setting) -> float:
+    """Of a solver's placement. Where either side may serve a read, replays split reads for time
+    alone, and the solver for the objective: then its own split counts."""
+    if setting.latency.copies.either_side and setting.objective != TIME:
+        return float(model.cost @ solution) * model.unit + setting.fixed
+    return _placement_cost(problem, x, setting)
 
 
 def _build(problem: Problem, setting: Setting, unit: float) -> _Model:
     """Columns: x, p, q, then y of reads (where either side may serve them), then tau.
 
-    Times are in units of `unit` seconds.
+    Times are in units of `unit` seconds; of energy, times its power, in units of `unit` joules.
     """
     from scipy.sparse import coo_array
 
@@ -232,7 +248,9 @@ def _build(problem: Problem, setting: Setting, unit: float) -> _Model:
     read_bytes = np.bincount(read_group, minlength=groups) * size
     append_bytes = np.bincount(append_group, problem.append_bytes, groups)
     unit = unit or 1.0  # where nothing takes any time
-    hbm = 1 / (setting.rates.hbm * unit)
+    cost = setting.objective
+    power = cost.power / unit
+    hbm = power / setting.rates.hbm
     move_group = group[move_step]
     add(read_group, near, size * hbm)
     add(append_group, x_of_append, problem.append_bytes * hbm)
@@ -242,7 +260,7 @@ def _build(problem: Problem, setting: Setting, unit: float) -> _Model:
     add(np.arange(groups), tau + np.arange(groups), -1.0)
     close(np.full(groups, -np.inf), -fixed * hbm)
     fetched = ~is_read[x_of_move] | (copies.fill == 1)
-    for er, ew, mi, mo in setting.latency.term / unit:
+    for er, ew, mi, mo in setting.latency.term * power:
         add(read_group, near, -size * er)
         if not copies.append:
             add(append_group, x_of_append, -problem.append_bytes * ew)
@@ -259,16 +277,21 @@ def _build(problem: Problem, setting: Setting, unit: float) -> _Model:
     matrix = coo_array(
         (np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), (count, columns)
     ).tocsr()
-    cost = np.zeros(columns)
-    cost[tau:] = 1.0
+    price = np.zeros(columns)
+    price[tau:] = 1.0
+    price[near] += size * (cost.attention_hbm - cost.attention_dram) / unit
+    grown = cost.append_hbm - (1 - copies.append) * cost.append_dram
+    price[x_of_append] += problem.append_bytes * grown / unit
+    price[p + move] = size * (cost.promotion_hbm + fetched * cost.promotion_dram) / unit
+    price[q + move] = copies.demote * size * (cost.demotion_hbm + cost.demotion_dram) / unit
     lower = np.zeros(columns)
-    lower[tau:] = np.bincount(group, problem.compute_s, groups) / unit
+    lower[tau:] = np.bincount(group, problem.compute_s, groups) * power
     upper = np.ones(columns)
     upper[tau:] = np.inf
     integral = np.zeros(columns, np.int64)
     integral[:pairs] = 1
     return _Model(
-        cost, lower, upper, integral, matrix, np.concatenate(low), np.concatenate(high),
+        price, lower, upper, integral, matrix, np.concatenate(low), np.concatenate(high),
         first_term_row, first_capacity_row, column, unit,
     )  # fmt: skip
 

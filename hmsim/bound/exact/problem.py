@@ -1,6 +1,6 @@
 """The placement problem of an instance that fits in memory, and the time of a given schedule.
 
-`Problem` is block-centric: what reads, grows and ends each block. `placement_time` evaluates what
+`Problem` is block-centric: what reads, grows and ends each block. `placement_cost` evaluates what
 a solver returns, schedules and shares alike, by what drivers count and the latency model.
 """
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmsim.bits import unpack
+from hmsim.bound.objective import TIME, Objective
 from hmsim.config.enumerations import BARRIERS
 from hmsim.errors import InputError
 from hmsim.placement.latency import (
@@ -147,8 +148,11 @@ def alive_mask(problem: Problem) -> NDArray[np.bool_]:
     return (steps >= problem.birth[:, None]) & (steps < problem.death[:, None])
 
 
-def placement_time(problem: Problem, x: NDArray, rates: Rates, variant: str, barrier: str) -> float:
-    """Seconds of a placement `x` [N, T]: the share of block n that is in HBM while step t runs.
+def placement_cost(
+    problem: Problem, x: NDArray, rates: Rates, variant: str, barrier: str,
+    objective: Objective = TIME,
+) -> float:  # fmt: skip
+    """Seconds (or joules) of a placement `x` [N, T]: the share of block n in HBM while step t runs.
 
     Shares of 0 and 1 are a schedule. InputError where blocks are in HBM that are not alive, or more
     than it holds (beyond the rounding of a solver).
@@ -165,7 +169,7 @@ def placement_time(problem: Problem, x: NDArray, rates: Rates, variant: str, bar
         )
     groups = Groups(problem.hbm_bytes, problem.compute_s, group_starts(problem.token, barrier))
     counts = _counts(problem, x.astype(np.float64))
-    return float(variant_traffic(counts, groups, problem.block_bytes, rates, variant).time_s.sum())
+    return objective.of(variant_traffic(counts, groups, problem.block_bytes, rates, variant))
 
 
 def _counts(problem: Problem, x: F64) -> F64:
