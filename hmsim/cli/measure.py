@@ -40,21 +40,9 @@ def command(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from hmsim.cli.common import print_json
-    from hmsim.cli.inputs import measured_system
-    from hmsim.memory.measure import measure, report
+    from hmsim.memory.measure import report
 
-    system = measured_system(options.system, options.changes)
-    result = measure(
-        system,
-        on=options.on,
-        to=options.to,
-        source=options.asker,
-        pattern=options.pattern or ("copy" if options.to else "read"),
-        size=_bytes(options.bytes),
-        writes=options.writes,
-        blocks=options.blocks,
-        load=_load(options.load),
-    )
+    result = measured(options)
     if options.json:
         shown = asdict(result)
         if result.copied_GBps is None:
@@ -64,6 +52,24 @@ def command(options: argparse.Namespace) -> int:
         for name, value in report(result):
             print(f"{name:<10} {value}")
     return 0
+
+
+def measured(options: argparse.Namespace) -> Any:
+    """The measurement that a call asks for."""
+    from hmsim.cli.inputs import measured_system
+    from hmsim.memory.measure import measure
+
+    return measure(
+        measured_system(options.system, options.changes),
+        on=options.on,
+        to=options.to,
+        source=options.asker,
+        pattern=options.pattern or ("copy" if options.to else "read"),
+        size=_bytes(options.bytes),
+        writes=options.writes,
+        blocks=options.blocks,
+        load=_load(options.load),
+    )
 
 
 def _bytes(given: str | None) -> int | None:

@@ -131,6 +131,11 @@ def measure(
     if to not in (None, on):
         return _across(system, on, source, asker)
     mixed = (reads, written) if writes is None else None
+    if (
+        source == "gpu"
+    ):  # a thread's loads and stores of different arrays do not wait for each other
+        arrays = reads + written if writes is None else 1 + (0 < writes < 1)
+        asker = asker._replace(in_flight=arrays * asker.in_flight)
     piece = size or asker.line
     runs = Runs(side, asker, pattern == "gather", piece, share, mixed)
     way = _way(system, on, source)
@@ -330,7 +335,8 @@ class Runs:
     def _extents(self, total: int, lines: bool) -> Extents:
         rng = np.random.default_rng(SEED)
         if self.random:
-            return self._gathered(rng, max(1, total // self.piece))
+            moved = -(-self.piece // self.burst) * self.burst
+            return self._gathered(rng, max(1, total // moved))
         size = min(self.piece, 4 * self.asker.line) if lines else self.piece
         n = max(1, total // size)
         kinds = self._kinds(n)
