@@ -1,9 +1,9 @@
 """The memory models against others: `python scripts/validate_memory.py [-o DIR]`.
 
 Against Ramulator 2.1 (tests/references/dram_reference.csv): every row with its errors, worst first,
-and a parity plot. Against published measurements of superchips: a table of simulated
-and measured bandwidths from the system presets as they stand. And latency against load for every
-memory preset. Writes CSV and PNG files to results/memory.
+and a parity plot. Against published measurements of machines: docs/silicon.md with its figure (see
+silicon.py, which makes that alone). And latency against load for every memory preset. Writes CSV and
+PNG files to results/memory.
 """
 
 import argparse
@@ -17,10 +17,8 @@ import numpy as np
 
 from hmsim.config.base import preset_names
 from hmsim.config.memory import load_memory
-from hmsim.config.system import SystemSpec, load_system
 from hmsim.memory.address_trace import replay_trace
 from hmsim.memory.device import Extents, Memory, MemoryConfig
-from hmsim.memory.superchip import Superchip
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "tests/references/dram_reference.csv"
@@ -85,79 +83,6 @@ def against_ramulator(path: Path) -> list[Row]:
             )
     key = "bandwidth_error_%"
     return sorted(rows, key=lambda row: -max(abs(row[key]), abs(row["latency_error_%"])))
-
-
-def traffic(size: int, total: int, writes: float) -> Extents:
-    """Sequential reads and writes in granules of `size` bytes, evenly mixed, in two regions."""
-    n = total // size
-    write = np.diff(np.floor(np.arange(n + 1) * writes + 1e-9)).astype(np.int64)
-    place = np.where(write == 0, np.cumsum(1 - write), np.cumsum(write) + (8 << 30) // size) - 1
-    return Extents(place * size, np.full(n, size), write)
-
-
-NOTHING = Extents(*np.zeros((3, 0), np.int64))
-# system, what, memory, share of writes, low and high end measured (GB/s)
-MEASURED = [
-    ("gh200-96gb", "HBM3 read", "hbm", 0.0, 3724, 3728),
-    ("gh200-96gb", "HBM3 triad", "hbm", 1 / 3, 3724, 3728),
-    ("gh200-96gb", "HBM3 write", "hbm", 1.0, 3360, 3360),
-    ("gh200-96gb", "C2C host to GPU", "dram", 0.0, 375, 380),
-    ("gh200-96gb", "C2C GPU to host", "dram", 1.0, 297, 298),
-    ("gh200-96gb", "GPU kernel on host memory, read + write", "dram", 0.5, 328, 339),
-    ("gh200-96gb", "LPDDR5X triad, local", "local", 1 / 3, 348, 348),
-    ("dgx-station", "C2C host to GPU", "dram", 0.0, 359, 359),
-    ("dgx-station", "C2C GPU to host", "dram", 1.0, 377, 377),
-    ("dgx-station", "C2C both ways at once", "dram", 0.5, 347, 347),
-]
-
-
-def run_step(system: SystemSpec, side: str, extents: Extents, outstanding: float) -> float:
-    """Seconds of one step; "local" is the DRAM as its own CPU sees it, without the link."""
-    link = system.link
-    if side == "local":
-        free = {"read_bandwidth": 1e15, "write_bandwidth": 1e15, "latency": 0.0}
-        link = link.model_copy(update=free)
-    chip = Superchip(MemoryConfig.of(system.hbm), link, MemoryConfig.of(system.dram), outstanding)
-    step = chip.step(extents, NOTHING) if side == "hbm" else chip.step(NOTHING, extents)
-    return step.seconds
-
-
-def against_hardware() -> Iterator[Row]:
-    """Simulated against measured figures; the error is to the nearer end of a measured range."""
-    for name, what, side, writes, low, high in MEASURED:
-        system = load_system(name)
-        total = (96 if side == "hbm" else 24) << 20
-        seconds = run_step(system, side, traffic(512, total, writes), system.outstanding)
-        simulated = total / seconds / 1e9
-        nearest = min(max(simulated, low), high)
-        yield {
-            "system": name,
-            "what": what,
-            "unit": "GB/s",
-            "measured": f"{low}-{high}" if high > low else low,
-            "simulated": round(simulated, 1),
-            "error_%": round(100 * (simulated / nearest - 1), 2),
-        }
-    system = load_system("gh200-96gb")
-    one = run_step(system, "hbm", traffic(32, 32, 0.0), system.outstanding) * 1e9
-    yield {
-        "system": "gh200-96gb",
-        "what": "HBM latency",
-        "unit": "ns",
-        "measured": "just under 300",
-        "simulated": round(one, 1),
-        "error_%": round(100 * (one / 300 - 1), 2),
-    }
-    few = 1 << 16  # a few thread blocks keep 64 KiB in flight
-    seconds = run_step(system, "dram", traffic(512, 8 << 20, 0.0), few)
-    yield {
-        "system": "gh200-96gb",
-        "what": "C2C read, 64 KiB in flight",
-        "unit": "GB/s",
-        "measured": "about 100",
-        "simulated": round((8 << 20) / seconds / 1e9, 1),
-        "error_%": round(100 * ((8 << 20) / seconds / 1e11 - 1), 2),
-    }
 
 
 VARIED: dict[str, list[Any]] = {
@@ -302,13 +227,10 @@ def main() -> None:
                 f" {errors.mean():+.2f}, worst {np.abs(errors).max():.2f}, beyond 2 %:"
                 f" {(np.abs(errors) > 2).sum()} of {len(errors)}"
             )
-    hardware = list(against_hardware())
-    write_csv(options.output / "hardware.csv", hardware)
-    for row in hardware:
-        print(
-            f"{row['system']:12} {row['what']:40} measured {row['measured']!s:>14}"
-            f" simulated {row['simulated']:>8} {row['unit']:4} {row['error_%']:+.1f} %"
-        )
+    import silicon  # beside this script
+
+    machines = silicon.write()
+    print(f"against {len(machines)} measurements of machines: {silicon.summary(machines)}")
     curves = list(latency_curves())
     write_csv(options.output / "latency-load.csv", curves)
     write_csv(options.output / "concurrency.csv", list(concurrency_curves()))

@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     from hmsim.cli import (
         bound,
         info,
+        measure,
         plot,
         presets,
         replay,
@@ -71,7 +72,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     root.set_defaults(command=help_of(root))
     commands = root.add_subparsers(metavar="COMMAND", parser_class=_Parser)
-    for module in (run, replay, workload, bound, sweep, plot, report, presets, info, schema):
+    for module in (
+        run, replay, measure, workload, bound, sweep, plot, report, presets, info, schema,
+    ):  # fmt: skip
         module.add(commands)
     return root
 

@@ -18,6 +18,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "hmsim replay trace.txt --memory mine.toml --row-policy closed:4 --refresh per-bank",
         "hmsim replay trace.txt --memory lpddr5x-8533 --load 0.5 --poisson --json",
     ),
+    "hmsim measure": (
+        "hmsim measure gh200-96gb --pattern triad",
+        "hmsim measure h100-80gb --pattern gather --bytes 656",
+        "hmsim measure gh200-96gb-120gb --on dram --blocks 11",
+        "hmsim measure gh200-96gb-120gb --on dram --from cpu --load 300 --json",
+        "hmsim measure gh200-96gb --on hbm --to dram",
+    ),
     "hmsim workload": (
         "hmsim workload list",
         "hmsim workload info quest-2048",

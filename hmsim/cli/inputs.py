@@ -56,14 +56,21 @@ def table_of(change: str) -> str:
 
 def system_of(given: str | None, changes: list[str], source: str) -> Any:
     """The system of a preset, of a file (its `[system]` table, or all of it), or of the run."""
-    from hmsim.config.base import load
-    from hmsim.config.run import changed, check_others, read_run
-    from hmsim.config.system import SystemSpec, with_preset
     from hmsim.simulate.policies import check_memories
 
     if given is None and not source.endswith(".toml"):
         raise InputError("--system: a trace file has none; name a preset or a TOML file")
-    where = given or source
+    system = measured_system(given or source, changes)
+    check_memories(system)
+    return system
+
+
+def measured_system(where: str, changes: list[str]) -> Any:
+    """The system of a preset or of a file, whether or not there is anything to place in it."""
+    from hmsim.config.base import load
+    from hmsim.config.run import changed, check_others, read_run
+    from hmsim.config.system import SystemSpec, with_preset
+
     data: dict[str, Any] = {"system": where}
     if where.endswith(".toml"):
         data = read_run(where)
@@ -75,9 +82,7 @@ def system_of(given: str | None, changes: list[str], source: str) -> Any:
         data = {"system": {"preset": data["system"]}}
     for change in changes:
         data = changed(data, change)
-    system = load(SystemSpec, with_preset(data["system"]), f"{where}: system")
-    check_memories(system)
-    return system
+    return load(SystemSpec, with_preset(data["system"]), f"{where}: system")
 
 
 def inputs_of(path: str, data: dict[str, Any] | None = None) -> list[str]:

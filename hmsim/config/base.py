@@ -125,6 +125,7 @@ Capacity = Annotated[
 ]
 BytesOrZero = Annotated[float, _quantity("bytes"), _FROM, _COUNTED, _Written("bytes", minimum=0)]
 Bandwidth = Annotated[float, _quantity("bytes/s"), _ABOVE, _Written("bytes/s", exclusiveMinimum=0)]
+BandwidthOrZero = Annotated[float, _quantity("bytes/s"), _FROM, _Written("bytes/s", minimum=0)]
 Seconds = Annotated[float, _quantity("seconds"), _ABOVE, _Written("seconds", exclusiveMinimum=0)]
 ClockPeriod = Annotated[
     float,

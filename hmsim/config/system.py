@@ -3,10 +3,11 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, model_validator
 
 from hmsim.config.base import (
     Bandwidth,
+    BandwidthOrZero,
     Bytes,
     Capacity,
     SecondsOrZero,
@@ -64,8 +65,8 @@ class MemorySide(Strict):
     """What the analytic times and their bound reckon with; the pins' unless given."""
     mapping: str | None = None
     """Address map; the memory's own unless given."""
-    interleave: Bytes = 256.0
-    """Bytes in a row that belong to one channel."""
+    interleave: Bytes | None = None
+    """Bytes in a row that belong to one channel: 256 unless given. Not beside a map with Ch."""
     queue: Annotated[int, counted("bursts", 1, 4096)] = 32
     """Reads, and as many writes, that a channel's controller holds."""
     write_queue: Annotated[int, counted("bursts", 1, 4096)] | None = None
@@ -76,19 +77,70 @@ class MemorySide(Strict):
     """How rows are refreshed."""
     latency: SecondsOrZero = 0.0
     """From the requester to the controller and back, without the memory's own latency."""
+    ecc: Annotated[int, counted("bursts", 0, 64)] = 0
+    """Bursts of data that share a burst of in-band ECC; 0: there is none."""
 
     @property
     def spec(self) -> MemorySpec:
         return load_memory(self.memory) if isinstance(self.memory, str) else self.memory
 
+    sharers: Annotated[int, counted("GPUs", 1, 64)] = 1
+    """GPUs that share the channels, with the same workload each: this one has its part of them.
+    `bandwidth` and `capacity` are this one's."""
+    background: BandwidthOrZero = 0.0
+    """What others, such as the CPU, move of this GPU's part all the while."""
+
+    @model_validator(mode="after")
+    def _shared(self) -> "MemorySide":
+        if self.channels % self.sharers:
+            raise ValueError(
+                f"sharers: {self.channels} channels do not divide among {self.sharers} alike"
+            )
+        pins = self.own_channels * self.spec.channel_bandwidth
+        if self.background >= min(pins, self.bandwidth or pins):
+            raise ValueError(f"background: {self.background / 1e9:.4g} GB/s leave this GPU nothing")
+        return self
+
+    @property
+    def own_channels(self) -> int:
+        """The channels of one sharer."""
+        return self.channels // self.sharers
+
+    @property
+    def stripe(self) -> float:
+        """`interleave`, or its default."""
+        return 256.0 if self.interleave is None else self.interleave
+
     @property
     def pin_bandwidth(self) -> float:
-        """What the data pins carry when never idle, bytes/s."""
-        return self.channels * self.spec.channel_bandwidth
+        """What others leave of what the data pins carry when never idle, bytes/s."""
+        return self.own_channels * self.spec.channel_bandwidth - self.background
 
     @property
     def analytic_bandwidth(self) -> float:
-        return self.bandwidth if self.bandwidth is not None else self.pin_bandwidth
+        return self.pin_bandwidth if self.bandwidth is None else self.bandwidth - self.background
+
+
+class Gpu(Strict):
+    """What thread blocks of a GPU keep in flight, for `hmsim measure`."""
+
+    source: str
+    """Where these numbers come from."""
+    block_bytes: Bytes
+    """Bytes that a block of 1024 threads keeps in flight."""
+    issue: SecondsOrZero = 0.0
+    """From the data of a thread's load to its next one."""
+
+
+class Cpu(Strict):
+    """What the cores beside the DRAM keep in flight, for `hmsim measure --from cpu`."""
+
+    source: str
+    """Where these numbers come from."""
+    cores: Annotated[int, counted("cores", 1, 4096)]
+    """Number of cores."""
+    lines: Annotated[int, counted("lines", 1, 4096)]
+    """Cache lines of 64 B that a core keeps in flight."""
 
 
 class SystemSpec(Strict):
@@ -106,6 +158,12 @@ class SystemSpec(Strict):
     """The memory behind the link."""
     outstanding: Bytes = 8e6
     """Bytes that the GPU keeps in flight, to each memory."""
+    unified: bool = False
+    """GPU and CPU have one memory: `hbm` is it as the GPU sees it, and `dram` as the CPU does."""
+    gpu: Gpu | None = None
+    """The GPU's thread blocks."""
+    cpu: Cpu | None = None
+    """The CPU's cores."""
 
     def describe(self) -> str:
         """One line for people."""

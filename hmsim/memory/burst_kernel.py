@@ -50,6 +50,8 @@ from hmsim.memory.burst_state import (
     BUSES,
     CAS_RD,
     CHANNEL_SIZE,
+    CHECK_HELD,
+    CHECKED,
     CLOCK_READ,
     CLOCK_STOPS,
     CLOCK_WRITE,
@@ -58,11 +60,13 @@ from hmsim.memory.burst_state import (
     COLUMN_FREE,
     DONE,
     DONE_RING,
+    ECC,
     FAR,
     FIRST_BANK,
     FIRST_BUS,
     FIRST_HIT,
     FORWARDED,
+    HASHED,
     HEAD_WRITE,
     HISTOGRAM,
     HIT,
@@ -95,6 +99,11 @@ from hmsim.memory.burst_state import (
     WAITED_FOR,
     WINDOW,
 )
+from hmsim.memory.mapping import turns
+
+ECC_LINE = 1 << 50  # above all bits of an address map: marks a burst of ECC among those of its row
+
+turn_of = record_inlined(turns)
 
 # ---------------------------------------------------------------- time
 
@@ -350,6 +359,60 @@ def _accept(p, s, c, b, kind, line, t, intended):
     complete(p, s, c, t + 1)
 
 
+@record_kernel
+def _check(p, s, c, line, kind, t, window, delay):
+    """Accept what a data burst asks of in-band ECC; the tick of the last.
+
+    The bursts of a group share one burst of ECC in the row of the first of them. The controller
+    holds the latest that each bank gave: it is read once for a group, and for a write too, which
+    changes a part of it; then it is written.
+    """
+    group = line // p[CHECKED]
+    own = group * p[CHECKED]
+    b = s[c + FIRST_BANK] + _field(p, 0, p[BANK_SLICES], own) * BANK_SIZE
+    held = s[b + CHECK_HELD]
+    if held >> 1 != group:
+        held = 2 * group
+    elif held & 1 or kind == 0:
+        return t
+    own |= ECC_LINE
+    for each in range(int(held == s[b + CHECK_HELD]), 1 + kind):
+        wait, at = _must_run(p, s, c, b, each, own, t, window, delay)
+        while wait:
+            _run(p, s, c)
+            if s[c + STOP_QUEUED] < FAR and s[c + NOW] > s[c + STOP_TICK]:
+                s[c + WAITED_FOR] = 1
+            wait, at = _must_run(p, s, c, b, each, own, t, window, delay)
+        _accept(p, s, c, b, each, own, at, at)
+        s[c + ECC] += 1
+        t = at
+    s[b + CHECK_HELD] = held + kind
+    return t
+
+
+@record_inlined
+def _channel(p, chunk, above, channels):
+    """The channel of a chunk of round `above`."""
+    c = chunk - above * channels
+    if p[HASHED]:
+        c += turn_of(above, channels)
+        c -= channels if c >= channels else 0
+    return c
+
+
+@record_inlined
+def _next_chunk(p, chunk, n, channels):
+    """The first chunk from `chunk` on that is channel n's."""
+    if not p[HASHED]:
+        return chunk + (n - chunk) % channels
+    above = chunk // channels
+    found = above * channels + (n - turn_of(above, channels)) % channels
+    if found < chunk:
+        above += 1
+        found = above * channels + (n - turn_of(above, channels)) % channels
+    return found
+
+
 @record_inlined
 def _start_buses(p, s, n, start):
     """What the data buses of the channel in place n (-1: all) did not do before `start` is no
@@ -403,7 +466,7 @@ def replay(
             high = low + size[j]
             chunk = low >> stripe
             if n >= 0 and channels > 1 and not placed:
-                chunk += (n - chunk) % channels
+                chunk = _next_chunk(p, chunk, n, channels)
             while chunk << stripe < high:
                 if placed:
                     m = _field(p, p[SLICES], p[ALL_SLICES], chunk)
@@ -412,7 +475,7 @@ def replay(
                     end = line + (n < 0 or m == n)
                 else:
                     above = chunk // channels if channels > 1 else chunk
-                    c = (place if n >= 0 else chunk - above * channels) * p[CHANNEL_SIZE]
+                    c = (place if n >= 0 else _channel(p, chunk, above, channels)) * p[CHANNEL_SIZE]
                     moved = (above - chunk) << stripe
                     line = (max(low, chunk << stripe) + moved) >> burst
                     end = (min(high, (chunk + 1) << stripe) + moved + (1 << burst) - 1) >> burst
@@ -420,6 +483,8 @@ def replay(
                     at = t + (accepted >= width)
                     if len(intended) > 0:
                         at = max(at, intended[j])
+                    if p[CHECKED] > 0:
+                        at = _check(p, s, c, line, write[j], at, window, delay)
                     b = s[c + FIRST_BANK] + _field(p, 0, p[BANK_SLICES], line) * BANK_SIZE
                     wait, at = _must_run(p, s, c, b, write[j], line, at, window, delay)
                     while wait:
@@ -432,7 +497,9 @@ def replay(
                     accepted = accepted + 1 if at == t else 1
                     t = at
                     line += 1
-                chunk += channels if n >= 0 and not placed else 1
+                chunk += channels if n >= 0 and not placed and not p[HASHED] else 1
+                if n >= 0 and channels > 1 and p[HASHED]:
+                    chunk = _next_chunk(p, chunk, n, channels)
         if drain:
             for m in range(max(place, 0), place + 1 if n >= 0 else held):
                 _drain(p, s, m * p[CHANNEL_SIZE])

@@ -54,13 +54,15 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
     BANK_SLICES,  # slices of the address map that make the bank number; the row's follow
     SLICES,  # the channel's follow, where the map places it
     ALL_SLICES,
+    HASHED,  # whether a hash turns each round of chunks over the channels
+    CHECKED,  # data bursts that share a burst of in-band ECC; 0: none
     SLICE_AT,  # where the slices are in p: shift, mask, left of each
     FIRST_AT,  # [commands] first and last + 1 follower
     LAST_AT,
     BANK_GAP_AT,  # [commands, followers]
     GAP_AT,  # [commands, groups, followers * groups], groups of one data bus
     PARAMETERS,
-) = range(36)
+) = range(38)
 
 # A list: ready, group, age, member arrays of BANKS entries follow.
 COUNT, BOUND, LIST_HEAD = range(3)
@@ -89,7 +91,8 @@ BUS = NUMBER + 4  # where in s its data bus's record is
 ACT_WAITED = NUMBER + 5  # what its last ACT waited for: 0 the bank, 1 other ACTs
 REFRESH_FROM = NUMBER + 6  # tick at which its last refresh was asked for
 REFRESH_TO = NUMBER + 7  # tick at which that refresh was over
-BANK_SIZE = NUMBER + 8
+CHECK_HELD = NUMBER + 8  # twice the group whose ECC the controller holds, + 1 once written; or -2
+BANK_SIZE = NUMBER + 9
 # A data bus.
 BUS_FREE, BUS_KIND, BUS_SIZE = range(3)
 # A queue entry.
@@ -113,6 +116,7 @@ STATISTICS = (
     "writes",
     "forwarded",
     "merged",
+    "ecc",
     "row_hits",
     "row_misses",
     "row_conflicts",
@@ -135,6 +139,7 @@ STATISTICS = (
     WRITES,
     FORWARDED,
     MERGED,
+    ECC,  # requests of in-band ECC, which are among all others
     ROW_HITS,
     ROW_MISSES,
     ROW_CONFLICTS,
@@ -195,7 +200,7 @@ STATISTICS = (
     HISTOGRAM,
     LOG,  # tick, command, bank number, row, line
     CHANNEL_FIELDS,
-) = range(62)
+) = range(63)
 RING = 512  # two maintenance commands per bank at most
 LOG_FIELDS = 5
 
@@ -211,6 +216,8 @@ class Policy(NamedTuple):
     close_after: int = 0
     refresh: int = ALL_BANK
     posted_writes: bool = True  # done when WR issues; else once the data is in
+    hashed: bool = False  # which channel a chunk is of
+    checked: int = 0  # data bursts that share a burst of in-band ECC
 
 
 class Sizes(NamedTuple):
@@ -270,6 +277,8 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
         (mapping.target == 0).sum(),
         (mapping.target <= 1).sum(),
         len(slices),
+        policy.hashed,
+        policy.checked,
     ]
     scalars[SLICE_AT:PARAMETERS] = starts[:-1]
     return np.concatenate([scalars, *tables])
@@ -311,6 +320,7 @@ def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDA
     banks[:, :, ROW : FIRST_OTHER + 1] = -1
     banks[:, :, HEAD_READ : PLACE + 4] = -1
     banks[:, :, NUMBER] = number
+    banks[:, :, CHECK_HELD] = -2
     own = timing.groups // timing.buses
     banks[:, :, GROUP] = group % own
     block = group // own * own * len(FOLLOWERS)

@@ -61,6 +61,8 @@ class MemoryConfig:
             Ramulator 2.1 does; or `none`.
         scheduler: `FRFCFSRowHit`, row hits first, or `FRFCFS`, the oldest ready request first.
         latency: Seconds from the requester to the controller and back, without the DRAM's own.
+        ecc: Data bursts that share a burst of in-band ECC; 0: there is none.
+        taken: Share of its time that others have. `Superchip` stretches a step's by it.
     """
 
     spec: MemorySpec
@@ -73,6 +75,8 @@ class MemoryConfig:
     refresh: str = "all-bank"
     scheduler: str = "FRFCFSRowHit"
     latency: float = 0.0
+    ecc: int = 0
+    taken: float = 0.0
 
     @classmethod
     def of(cls, side: MemorySide) -> "MemoryConfig":
@@ -94,14 +98,16 @@ class MemoryConfig:
             )
         return cls(
             side.spec,
-            side.channels,
+            side.own_channels,
             side.mapping,
-            max(1, int(side.interleave)),
+            None if maps.divided(mapping, 1)[1] else max(1, int(side.stripe)),
             read_queue=side.queue,
             write_queue=side.write_queue or side.queue,
             row_policy=side.row_policy,
             refresh=side.refresh,
             latency=side.latency,
+            ecc=side.ecc,
+            taken=side.background / (side.own_channels * side.spec.channel_bandwidth),
         )
 
     @property
@@ -112,7 +118,13 @@ class MemoryConfig:
     @property
     def stripe(self) -> int:
         """Bytes in a row that belong to one channel."""
-        return self.interleave or self.spec.organization.burst_bytes
+        burst = self.spec.organization.burst_bytes
+        return self.interleave or maps.divided(_own(self.mapping, self.spec), burst)[1] or burst
+
+    @property
+    def hashed(self) -> bool:
+        """Whether a hash says which channel a stripe belongs to: the map has Ch, any number."""
+        return maps.divided(_own(self.mapping, self.spec), 1)[1] > 0
 
     def policy(self, posted_writes: bool) -> kernel.Policy:
         """The controller's choices as the kernel takes them.
@@ -142,6 +154,8 @@ class MemoryConfig:
             close_after=self._close_after(),
             refresh=REFRESH[self.refresh],
             posted_writes=posted_writes,
+            hashed=self.hashed,
+            checked=self.ecc,
         )
 
     def _close_after(self) -> int:
@@ -183,11 +197,12 @@ class MemoryConfig:
             )
         self.policy(posted_writes=True)
         self._check_refresh()
-        if self.interleave and maps.places_channel(_own(self.mapping, spec)):
+        own = _own(self.mapping, spec)
+        if self.interleave and (self.hashed or maps.places_channel(own)):
             raise InputError(
                 f"interleave: {self.interleave} B: the map places the channel (Ch); leave one out"
             )
-        return maps.parse(_own(self.mapping, spec), spec, self.channels)
+        return maps.parse(maps.divided(own, 1)[0], spec, self.channels)
 
     def _check_refresh(self) -> None:
         """InputError where refreshes are due faster than banks and command bus allow: no request
@@ -405,7 +420,9 @@ class Memory:
             `statistics` does.
         """
         if sampled and not self._places_channel:  # else no closed form counts a channel's bursts
-            seen = sampling.survey(extents, self.config.channels, *self._shifts)
+            seen = sampling.survey(
+                extents, self.config.channels, *self._shifts, int(self.config.hashed)
+            )
             if int(seen.bursts.sum()) >= sampling.EXACT:
                 known = self._sampler.step(extents, seen, start, window, delay)
                 if known is not None:
@@ -418,6 +435,21 @@ class Memory:
         after = self.statistics()
         counts = {name: after[name] - before[name] for name in after}
         return max(0, self.last_done - start), counts
+
+    def replay_channel(
+        self, channel: int, extents: Extents, intended: I64, window: int, delay: int
+    ) -> None:
+        """To one channel its part of the extents, from tick 0 on; see `replay_apart`.
+
+        Args:
+            channel: Which.
+            extents: What is read and written, in all channels.
+            intended: Earliest tick of each extent, int64 [n]; an empty array for "as soon as
+                accepted".
+            window: Bursts in flight in the channel, at most.
+            delay: Ticks by which it hears late of a completion.
+        """
+        self._replay(channel, channel + 1, extents, intended, 0, 0, 1, window, delay, True)
 
     def evened(self, ticks: float, counts: dict[str, int], channels: int) -> float:
         """Ticks of a sample, had it met its fair share of all-bank refreshes.

@@ -12,10 +12,14 @@ Si stack ID (or Ra rank), Ro row.
 A map with the field Ch is of a whole memory: `Co2 Ch4^Ro Bg2 ...`. One without is of a channel, whose
 bursts are numbered as interleaving leaves them: channel bits lie above the interleave, and are taken
 out. The named maps are of a channel.
+
+Ch without a number of bits is for any number of channels, a power of two or not: `Co4 Ch Bg2 ...`.
+What lies above it is divided by the number of channels. The quotient goes on to the fields that
+follow; the remainder, turned by a hash of all bits of the quotient, is the channel.
 """
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +65,30 @@ CHANNEL = "Ch"
 
 def places_channel(text: str) -> bool:
     """Whether the map `text` says which channel a burst falls in."""
-    return any(token.startswith(CHANNEL) and token not in NAMED for token in text.split())
+    return any(
+        token.startswith(CHANNEL) and token not in (CHANNEL, *NAMED) for token in text.split()
+    )
+
+
+def divided(text: str, burst_bytes: int) -> tuple[str, int]:
+    """The map of one channel, and the bytes in a row that belong to it: where `text` has Ch without a
+    number of bits; else `text` itself, and 0."""
+    fields = text.split()
+    if CHANNEL not in fields:
+        return text, 0
+    at = fields.index(CHANNEL)
+    below = [_TERM.fullmatch(field) for field in fields[:at]]
+    if fields.count(CHANNEL) > 1 or places_channel(text):
+        raise InputError(f"mapping {text!r}: Ch is there twice")
+    bits = sum(int(match[2]) for match in below if match)
+    return " ".join(fields[:at] + fields[at + 1 :]), burst_bytes << min(bits, 62)
+
+
+def turns(rounds: Any, channels: int) -> Any:  # of int64 or arrays of it; the kernels' too
+    """By how many channels a hash turns a round of stripes, one to each channel."""
+    x = (rounds & ((1 << 34) - 1)) * 0x2545F49
+    x = ((x ^ (x >> 21)) & ((1 << 34) - 1)) * 0x1B873593
+    return (x >> 27) % channels
 
 
 def widths(spec: MemorySpec) -> dict[str, int]:

@@ -54,12 +54,13 @@ class Survey(NamedTuple):
     visits: int  # channels that these touch, one by one
 
 
-def survey(extents: Traffic, channels: int, stripe: int, burst: int) -> Survey:
-    """Count a step's bursts by channel; 2^stripe bytes in a row belong to one channel."""
+def survey(extents: Traffic, channels: int, stripe: int, burst: int, hashed: int = 0) -> Survey:
+    """Count a step's bursts by channel; 2^stripe bytes in a row belong to one channel, and where
+    `hashed` a hash turns each round of them."""
     position = np.empty(len(extents[0]) + 1, np.int64)
     bursts, rises = np.zeros((2, channels), np.int64)
     extra = np.zeros(3, np.int64)
-    kernel.count(*extents, stripe, burst, position, bursts, rises, extra)
+    kernel.count(*extents, stripe, burst, hashed, position, bursts, rises, extra)
     return Survey(position, bursts, *extra.tolist())
 
 
@@ -130,6 +131,7 @@ class Sampler:
             refi=timing.refi,
             rfc=timing.rfc,
             burst_ticks=timing.burst,
+            hashed=int(policy.hashed),
         )
 
     def step(

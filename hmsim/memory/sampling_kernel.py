@@ -12,10 +12,12 @@ import numpy as np
 from numba import typeof, types
 from numpy.typing import NDArray
 
-from hmsim.jit import kernel, record_kernel
+from hmsim.jit import kernel, record_inlined, record_kernel
 from hmsim.memory import burst_state as state
+from hmsim.memory.burst_kernel import turn_of
 from hmsim.memory.burst_state import (
     DONE,
+    ECC,
     FORWARDED,
     LAST_DONE,
     LOST_REFRESH,
@@ -111,6 +113,7 @@ class Learner(NamedTuple):
     refi: int
     rfc: int
     burst_ticks: int  # of data, on its bus
+    hashed: int  # 1 where a hash turns each round of chunks over the channels
 
 
 class Asked(NamedTuple):
@@ -124,9 +127,33 @@ class Asked(NamedTuple):
     delay: int  # ticks by which a channel hears late of a completion
 
 
+@record_inlined
+def _channel(chunk, hashed, channels):
+    """The channel of a chunk."""
+    above = chunk // channels
+    c = chunk - above * channels
+    if hashed:
+        c += turn_of(above, channels)
+        c -= channels if c >= channels else 0
+    return c
+
+
+@record_inlined
+def _rise(rises, c, chunks, channels):
+    """One chunk more for each of so many channels from c on, and past the last one from 0 on."""
+    rises[c] += 1
+    c += chunks
+    if c >= channels:
+        c -= channels
+        rises[0] += 1
+    rises[c] -= 1
+
+
 @record_kernel
-def count(address, size, write, stripe, burst, position, bursts, rises, extra):
+def count(address, size, write, stripe, burst, hashed, position, bursts, rises, extra):
     """Count a step's bursts by channel; 2^stripe bytes in a row belong to one channel.
+
+    hashed: 1 where a hash turns each round of such chunks over the channels.
 
     position: bytes before each extent and in all, [n + 1]. bursts, rises: [channels], the latter
     work space. extra: bursts that are writes, runs of bytes in a row, and the channels that these
@@ -165,13 +192,24 @@ def count(address, size, write, stripe, burst, position, bursts, rises, extra):
         end = high
         lines = (high + odd >> burst) - (low >> burst)
         written += lines * write[j]
-        c = first % channels
+        c = _channel(first, hashed, channels)
         if first == last:
             bursts[c] += lines
             continue
         # Whole chunks all the way, less what the first and the last one lack.
         bursts[c] -= (low >> burst) - (first << (stripe - burst))
         chunks = last - first + 1
+        if hashed:
+            head = min(chunks, channels - first % channels)
+            _rise(rises, c, head, channels)
+            rounds = (chunks - head) // channels
+            rises[0] += rounds
+            tail = chunks - head - rounds * channels
+            if tail > 0:
+                _rise(rises, _channel(last - tail + 1, 1, channels), tail, channels)
+            c = _channel(last, 1, channels)
+            bursts[c] -= ((last + 1) << (stripe - burst)) - ((high - 1) >> burst) - 1
+            continue
         if chunks >= channels:
             if chunks != latest:
                 latest = chunks
@@ -455,7 +493,7 @@ def _round(replay, learner, asked, known):
             break
     if total[DONE] != 0:
         ticks = _evened(learner, known, float(total[NOW]), total[REFRESHES])
-        _add_round(learner, known, total[DONE], ticks, turn % CHANNELS)
+        _add_round(learner, known, total[DONE] - total[ECC], ticks, turn % CHANNELS)
     known[ROUNDS] += 1
     known[SINCE] = 0
     return ROUND + learner.row_set
@@ -470,8 +508,8 @@ def _short_step(replay, learner, asked, known):
     _play(
         replay, learner, asked, row, learner.short_bursts, learner.memo[TURN], began, True
     )  # fmt: skip
-    bursts = learner.seen[DONE]
-    if bursts != 0:
+    bursts = learner.seen[DONE] - learner.seen[ECC]
+    if bursts > 0:
         ticks = _evened(learner, known, float(row[LAST_DONE] - began), learner.seen[REFRESHES])
         if _contradicts(known, bursts, ticks):
             _forget(known)
@@ -544,10 +582,11 @@ def _expected_maximum(work, variables, ways):
 
 @kernel
 def _done(known):
-    """Bursts that the counts are of: those that moved data, and those the write queue took."""
+    """Bursts that the counts are of: those that moved data, and those the write queue took, but
+    not those of ECC, which come beside a step's own."""
     return (
         known[COUNTS + READS] + known[COUNTS + WRITES] + known[COUNTS + FORWARDED]
-        + known[COUNTS + MERGED]
+        + known[COUNTS + MERGED] - known[COUNTS + ECC]
     )  # fmt: skip
 
 
@@ -613,7 +652,7 @@ def _put(learner, row, key):
 
 _one, _table = typeof(np.zeros(1, np.int64)), typeof(np.zeros((1, 1)))
 LEARNER = types.NamedTuple(
-    [_one] * 3 + [_table] + [_one] * 7 + [_table] + [types.int64] * 11, Learner
+    [_one] * 3 + [_table] + [_one] * 7 + [_table] + [types.int64] * 12, Learner
 )
 ASKED = types.NamedTuple([_one] * 4 + [types.int64] * 2, Asked)
 LEARN = types.int64(types.FunctionType(REPLAY), LEARNER, ASKED, *[types.int64] * 4, _one)

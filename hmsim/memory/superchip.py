@@ -130,8 +130,8 @@ class Superchip:
     def peak(self) -> Peak:
         """Bandwidths that nothing can exceed: pins by the timing sets, and the raw link each way."""
         return Peak(
-            self._hbm.memory.config.bandwidth,
-            self._dram.memory.config.bandwidth,
+            self._hbm.memory.config.bandwidth / self._hbm.stretch,
+            self._dram.memory.config.bandwidth / self._dram.stretch,
             self.link.read_bandwidth,
             self.link.write_bandwidth,
         )
@@ -197,9 +197,11 @@ class _Part:
         self, config: MemoryConfig, outstanding: float, latency: float, fidelity: str, threads: int
     ):
         burst = config.spec.organization.burst_bytes
-        self.window = max(1, round(outstanding / burst / config.channels))
+        checked = 1 + 1 / config.ecc if config.ecc else 1.0
+        self.window = max(1, round(checked * outstanding / burst / config.channels))
         self.memory = Memory(config, window=self.window, posted_writes=False, threads=threads)
         self.latency, self.delay = latency, round(latency / self.memory.tick_s)
+        self.stretch = 1 / (1 - config.taken)
         self.sampled = fidelity == "run"
 
     def kernel(self) -> superchip_kernel.Part:
@@ -207,7 +209,7 @@ class _Part:
         memory, none = self.memory, np.zeros(0, np.int64)
         return superchip_kernel.Part(
             memory.learner, memory.state, np.zeros(3, np.int64), none, int(self.sampled),
-            self.window, self.delay, memory.tick_s, float(self.latency),
+            self.window, self.delay, memory.tick_s, float(self.latency), self.stretch,
         )  # fmt: skip
 
     def run(self, extents: Extents, now: float, counts: I64) -> int:
@@ -220,7 +222,7 @@ class _Part:
             extents, start, self.window, self.delay, self.sampled
         )
         counts[:] = list(found.values())
-        return ticks
+        return int(ticks * self.stretch)
 
 
 def _bytes(name: str, extents: Extents) -> dict[str, int]:

@@ -48,6 +48,7 @@ class Part(NamedTuple):
     delay: int  # ticks of the latency
     tick_s: float
     latency: float  # seconds from the requester to the controller and back
+    stretch: float  # of its time, by what others move meanwhile
 
 
 class Link(NamedTuple):
@@ -127,8 +128,8 @@ def _serve(replay, part, extents, position, now, counts):
     if part.sampled == 1:
         position = position[: len(extents.address) + 1]
         count(
-            extents.address, extents.size, extents.write, learner.stripe, learner.burst, position,
-            learner.bursts, learner.rises, part.extra,
+            extents.address, extents.size, extents.write, learner.stripe, learner.burst,
+            learner.hashed, position, learner.bursts, learner.rises, part.extra,
         )  # fmt: skip
         if learner.bursts.sum() >= EXACT:
             asked = Asked(
@@ -137,8 +138,8 @@ def _serve(replay, part, extents, position, now, counts):
             written, runs, visits = part.extra[0], part.extra[1], part.extra[2]
             ticks = learn(replay, learner, asked, written, runs, visits, start, counts)
             if ticks != UNKNOWN:
-                return ticks
-    return _whole(replay, part, extents, start, counts)
+                return int(ticks * part.stretch)
+    return int(_whole(replay, part, extents, start, counts) * part.stretch)
 
 
 @kernel
@@ -190,7 +191,7 @@ def _fill(part, bus_ticks, seconds, late):
 
 
 _one = typeof(np.zeros(1, np.int64))
-_PART = types.NamedTuple([LEARNER] + [_one] * 3 + [types.int64] * 3 + [types.float64] * 2, Part)
+_PART = types.NamedTuple([LEARNER] + [_one] * 3 + [types.int64] * 3 + [types.float64] * 3, Part)
 CHIP = types.NamedTuple(
     [_PART, _PART, typeof(Link(0.0, 0.0, 0.0, 0, 0, 0)), typeof(np.zeros(1))], Chip
 )

@@ -6,7 +6,8 @@ import numpy as np
 
 from hmsim.config.memory import PROTOCOLS
 from hmsim.config.system import MemorySide, SystemSpec
-from hmsim.memory.mapping import decode, parse
+from hmsim.memory.device import MemoryConfig
+from hmsim.memory.mapping import decode, turns
 from hmsim.placement.driver import capacity_blocks
 from hmsim.placement.latency import analytic_rates
 from hmsim.simulate.extents import AddressMap, blocks_of
@@ -59,12 +60,14 @@ def levels(side: MemorySide) -> Callable[[I64], list[I64]]:
     """From byte address to channel, pseudo channel and stack ID (or rank), bank group, bank, row
     and column in bursts, by the memory's interleave and address map."""
     organization = side.spec.organization
-    mapping = parse(side.mapping or side.spec.mapping, side.spec)
-    stripe = int(side.interleave)
+    config = MemoryConfig.of(side)
+    mapping, stripe = config.check(), config.stripe
 
     def place(address: I64) -> list[I64]:
         chunk, rest = np.divmod(address, stripe)
-        chunk, channel = np.divmod(chunk, side.channels)
+        chunk, channel = np.divmod(chunk, config.channels)
+        if config.hashed:
+            channel = (channel + turns(chunk, config.channels)) % config.channels
         flat, row, column = decode(mapping, (chunk * stripe + rest) // organization.burst_bytes)
         flat, bank = np.divmod(flat, organization.banks)
         flat, group = np.divmod(flat, organization.bank_groups)

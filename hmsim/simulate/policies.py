@@ -5,6 +5,7 @@ from typing import Any
 
 from hmsim.config.run import PoliciesSpec
 from hmsim.config.system import SystemSpec
+from hmsim.errors import InputError
 from hmsim.memory.device import MemoryConfig
 from hmsim.placement import policies
 from hmsim.placement.policies.plugin import Allow, check_allowed
@@ -22,6 +23,8 @@ def make_policy(name: str, options: dict[str, Any] | None = None, allow: Allow =
 
 def check_memories(system: SystemSpec) -> None:
     """InputError for a memory that cannot be as the system says, whether it is simulated or not."""
+    if system.unified:
+        raise InputError("system: GPU and CPU have one memory: there is nothing to place")
     for name, side in (("hbm", system.hbm), ("dram", system.dram)):
         MemoryConfig.of(side).check(f"system.{name}.")
 

@@ -228,7 +228,7 @@ def _attributes(spec: RunSpec, workload: Counted) -> dict[str, Any]:
             for name, side in (("hbm", spec.system.hbm), ("dram", spec.system.dram))
             for key, value in (
                 ("tick_s", tick_seconds(side.spec)),
-                ("data_buses", side.channels * side.spec.organization.pseudo_channels),
+                ("data_buses", side.own_channels * side.spec.organization.pseudo_channels),
             )
         },
         "numba": numba.__version__,

@@ -11,8 +11,8 @@ from hmsim.config.memory import load_memory
 from hmsim.config.system import load_system
 from hmsim.errors import InputError
 from hmsim.memory.address_trace import replay_trace
-from hmsim.memory.device import Memory, MemoryConfig
-from hmsim.memory.mapping import channel_of, decode, parse
+from hmsim.memory.device import Extents, Memory, MemoryConfig
+from hmsim.memory.mapping import channel_of, decode, parse, turns
 
 HBM3 = load_memory("hbm3-6400")
 LPDDR5 = load_memory("lpddr5-6400")
@@ -188,3 +188,56 @@ def test_named_maps_are_spread_over_channels_as_by_ramulator():
         assert round(result.seconds / tick, 3) == int(row["ticks"]), row
         latency = result.mean_read_latency_ns * 1e-9 / tick
         assert latency == pytest.approx(float(row["lat_ctrl_mean_ticks"]), abs=2e-5), row
+
+
+@given(st.sampled_from([3, 32, 80, 96, 344]), st.integers(0, 1 << 20))
+def test_a_hash_gives_each_channel_one_stripe_of_a_round(channels, rounds):
+    turned = (np.arange(channels) + turns(rounds, channels)) % channels
+    assert sorted(turned.tolist()) == list(range(channels))
+
+
+@pytest.mark.parametrize("channels", [5, 80, 96, 344])
+def test_a_hash_spreads_any_stride_over_the_channels(channels):
+    """Strides that plain interleaving sends to one channel."""
+    n = 400 * channels
+    for step in (1, 2, 16, 1 << 10):
+        rounds = np.arange(n) * step
+        found = np.bincount(turns(rounds, channels), minlength=channels)
+        assert found.max() < 1.35 * found.mean()
+        assert found.min() > 0.65 * found.mean()
+
+
+def test_a_map_with_any_number_of_channels_is_replayed_as_it_says():
+    """Every burst of three channels, one by one: its channel, and its place there."""
+    text = "Co2 Bg1 Ch Bg1 Pc1 Co3 Si1 Ba2^Ro Ro14"
+    config = MemoryConfig(HBM3, 3, text, refresh="none")
+    assert (config.stripe, config.hashed) == (256, True)
+    memory = Memory(config, log=1 << 12)
+    lines = np.random.default_rng(3).integers(0, 1 << 20, 700)
+    for apart in (False, True):
+        memory.reset()
+        extents = Extents(lines * 32, np.full(len(lines), 32), lines * 0)
+        if apart:
+            memory.replay_apart(extents, 0, 1, 0)
+        else:
+            memory.replay_in_order(extents, lines[:0], 1)
+        log = memory.commands()
+        reads = log[log[:, 2] == 0]
+        rounds, place = np.divmod(lines // 8, 3)
+        channel = (place + turns(rounds, 3)) % 3
+        own = rounds * 8 + lines % 8
+        bank, row, _ = decode(parse("Co2 Bg2 Pc1 Co3 Si1 Ba2^Ro Ro14", HBM3), own)
+        expected = np.stack([channel, bank, row, own], axis=1)
+        seen = reads[:, [1, 3, 4, 5]]
+        assert sorted(map(tuple, seen.tolist())) == sorted(map(tuple, expected.tolist()))
+
+
+def test_such_a_map_is_wrong_where_it_says_the_channel_twice():
+    for text, interleave, said in (
+        ("Co2 Ch Bg2 Ch Pc1 Co3 Si1 Ba2 Ro14", None, "Ch is there twice"),
+        ("Co2 Ch Bg2 Ch4 Pc1 Co3 Si1 Ba2 Ro14", None, "Ch is there twice"),
+        ("Co2 Ch Bg2 Pc1 Co3 Si1 Ba2 Ro14", 256, "leave one out"),
+        ("Co2 Ch Bg2 Pc1 Co3 Si1 Ba1 Ro14", None, "Ba has 1 bits"),
+    ):
+        with pytest.raises(InputError, match=said):
+            MemoryConfig(HBM3, 6, text, interleave).check()

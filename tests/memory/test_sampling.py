@@ -11,6 +11,7 @@ from hmsim.config.base import preset_names
 from hmsim.config.memory import load_memory
 from hmsim.memory import sampling, sampling_kernel
 from hmsim.memory.device import Extents, Memory, MemoryConfig
+from hmsim.memory.mapping import turns
 from tests.oracles import sampler as by_hand
 
 WINDOW = 512
@@ -132,16 +133,19 @@ def test_a_step_that_finds_other_traffic_starts_anew():
 @given(
     st.integers(1, 7),
     st.lists(st.tuples(st.integers(0, 1 << 14), st.integers(0, 5000)), max_size=12),
+    st.integers(0, 1),
 )
-@settings(deadline=None, max_examples=30)
-def test_bursts_are_counted_by_channel(channels, spans):
+@settings(deadline=None, max_examples=60)
+def test_bursts_are_counted_by_channel(channels, spans, hashed):
     address, size = np.array(spans, np.int64).reshape(-1, 2).T.copy()
     write = np.arange(len(size)) % 2
-    seen = sampling.survey((address, size, write), channels, 8, 5)
+    seen = sampling.survey((address, size, write), channels, 8, 5, hashed)
     expected = np.zeros((2, channels), np.int64)
     for low, length, kind in zip(*map(np.ndarray.tolist, (address, size, write)), strict=True):
         for line in range(low // 32, -(-(low + length) // 32) if length else 0):
-            expected[kind, line * 32 // 256 % channels] += 1
+            rounds, place = divmod(line * 32 // 256, channels)
+            place += hashed * turns(rounds, channels)
+            expected[kind, place % channels] += 1
     assert seen.bursts.tolist() == expected.sum(axis=0).tolist()
     assert seen.written == expected[1].sum()
     assert seen.position.tolist() == [0, *np.cumsum(size).tolist()]
@@ -229,3 +233,28 @@ def test_a_small_step_is_simulated_whole():
     extent = Extents(np.array([5 * 256]), np.array([64]), np.array([0]))
     burst, run = rates(config, [extent])
     assert run == pytest.approx(burst, abs=2)
+
+
+def test_ecc_and_a_hash_are_learned_like_all_else():
+    """In-band ECC adds bursts that no extent has: `run` takes as long as `burst` with them."""
+    config = MemoryConfig(
+        load_memory("lpddr5-6400"), 6, "Co2 Bg2^Ro@4 Co1 Ch Co3 Ba2^Ro Ro16", ecc=16,
+        refresh="per-bank", read_queue=96, write_queue=64,
+    )  # fmt: skip
+    memory = Memory(config)
+    for writes in (0.0, 0.4):
+        rng = np.random.default_rng(7)
+        steps = [random_extents(memory, rng, 4096, 8 << 20, writes) for _ in range(3)]
+        burst, run = rates(config, steps)
+        assert run == pytest.approx(burst, rel=0.03)
+
+
+def test_a_group_of_bursts_asks_for_its_ecc_once():
+    config = MemoryConfig(load_memory("lpddr5-6400"), 1, "Co6 Bg2 Ba2 Ro16", ecc=16, refresh="none")
+    for write, extra in ((0, 4), (1, 8)):  # a write reads what it changes a part of
+        memory = Memory(config, window=8, posted_writes=False)
+        one = Extents(np.array([0]), np.array([64 * 32]), np.array([write]))
+        counts = memory.replay_apart(one, 0, 8, 0)[1]
+        assert counts["ecc"] == extra
+        assert counts["reads"] + counts["writes"] == 64 + extra
+        assert counts["activations"] == 1

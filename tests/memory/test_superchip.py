@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -149,12 +151,28 @@ def test_wrong_calls():
         chip(outstanding=0)
 
 
-def test_a_gpu_with_half_of_grace_is_the_preset_with_half_of_its_channels():
-    """As docs/memory.md says to set it."""
-    half = ["dram.channels=16", "dram.bandwidth=256GB/s", "dram.capacity=240GB"]
-    changes = ["system=gb200", *(f"system.{each}" for each in half)]
+def test_a_gpu_of_two_has_half_of_the_channels():
+    """As docs/memory.md says; `dram.bandwidth` and `dram.capacity` are its own, in the preset too."""
     run = {"system": "gb200", "workload": {"tokens": [64, 64]}}
-    whole, shared = (resolve(run, given, "test").system.dram for given in ([], changes))
-    assert 2 * shared.channels == whole.channels
-    assert 2 * shared.bandwidth == whole.bandwidth
-    assert 2 * shared.capacity == whole.capacity
+    shared, alone = (
+        resolve(run, ["system=gb200", *changes], "test").system.dram
+        for changes in ([], ["system.dram.sharers=1"])
+    )
+    assert MemoryConfig.of(shared).channels * 2 == MemoryConfig.of(alone).channels == 32
+    assert 2 * shared.pin_bandwidth == alone.pin_bandwidth
+    assert shared.analytic_bandwidth == 256e9
+
+
+@pytest.mark.parametrize("fidelity", ["burst", "run"])
+def test_what_others_move_stretches_a_step(fidelity):
+    dram = MemoryConfig(load_memory("lpddr5-6400"), 10, interleave=512, refresh="per-bank")
+    hbm = MemoryConfig(load_memory("hbm3-5200"), 8, interleave=512)
+    wide = LINK.model_copy(update={"read_bandwidth": 1e15, "write_bandwidth": 1e15, "latency": 0.0})
+    seconds = []
+    for taken in (0.0, 0.25):
+        busy = Superchip(hbm, wide, replace(dram, taken=taken), 1 << 20, fidelity)
+        step = busy.step(NOTHING, extents(2000))
+        seconds.append(step.dram_s)
+        assert step.dram_read_bytes / step.dram_s <= busy.peak.dram
+        assert sum(step.dram_bus_ticks.values()) == round(step.seconds / 1.25e-9) * 10
+    assert seconds[1] == pytest.approx(seconds[0] / 0.75, rel=1e-3)
