@@ -39,6 +39,8 @@ def add(commands: Any) -> None:
         help="change the spec; repeatable",
     )  # fmt: skip
     info.add_argument("--json", action="store_true", help="print one JSON object")
+    info.add_argument("--dynamics", action="store_true",
+                      help="also how the selection moves: persistence, ages, stays, bursts")  # fmt: skip
     info.set_defaults(command=_info)
 
     take = verbs.add_parser("import", help="another tool's file to a trace", allow_abbrev=False)
@@ -143,15 +145,19 @@ def _info(options: argparse.Namespace) -> int:
     from hmsim.cli.inputs import open_source
     from hmsim.config.catalogue import find
     from hmsim.progress import Progress
+    from hmsim.workload.dynamics import measure_dynamics
     from hmsim.workload.statistics import measure
 
     workload = open_source(find(options.source), options.changes)
     with Progress(workload.geometry.steps, " steps", "measure") as progress:
         found = measure(workload, _increments(progress))
+    moves = measure_dynamics(workload) if options.dynamics else None
     if options.json:
-        print_json(found.as_json())
+        print_json(found.as_json() | (moves.as_json() if moves else {}))
     else:
         print(f"{workload.title}\n\n{found.format_table()}")
+        if moves is not None:
+            print(f"\n{moves.format_table()}")
     return 0
 
 

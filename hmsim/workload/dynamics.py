@@ -40,10 +40,10 @@ class Dynamics:
         overlap_spread: Standard deviation over layers of the overlap with the token before.
         overlap_away: Share of a read set that the layer so many (AWAY) before holds.
         miss_dispersion: Of the misses of an LRU buffer of BUFFER read sets a layer: the variance of
-            their number at a token over its mean, the mean over layers.
-        miss_memory: Their correlation from token to token, the mean over layers.
-        miss_common: The variance of all layers' misses at a token over the sum of the layers' own: 1
-            where bursts of layers have nothing to do with each other.
+            their number at a step over its mean.
+        miss_memory: The correlation from token to token of all layers' misses at a token.
+        miss_common: The variance of all layers' misses at a token over the sum of the layers' own
+            variances: 1 where bursts of layers have nothing to do with each other.
         best_caught: Share of the later reads that go to those BEST of each layer's blocks that were
             read most in the first LEARNT tokens.
     """
@@ -71,6 +71,28 @@ class Dynamics:
             else _plain(value)
             for name, value in vars(self).items()
         }
+
+    def format_table(self) -> str:
+        """Two columns for a terminal."""
+
+        def curve(keys: tuple[int, ...], values: F64) -> str:
+            return ", ".join(f"{k}: {_percent(v)}" for k, v in zip(keys, values, strict=True))
+
+        rows = [
+            ("still read after, tokens", curve(LAGS[1::2], self.persistence[1::2])),
+            ("next block at the next token", f"{_percent(self.slash)}; mirror {_percent(self.mirror)}"),
+            ("reads of the newest blocks", curve(AGES[::2], self.newest_share[::2])),
+            ("steps that read the first block", _percent(self.first_block)),
+            ("stays", f"{self.mean_stay:.2f} tokens; {_percent(self.one_step_stays)} last one"),
+            ("overlap, spread over layers", f"{self.overlap_spread:.3f}"),
+            ("overlap with layers away", curve(AWAY, self.overlap_away)),
+            (f"misses of LRU, {BUFFER:g} x a read set",
+             f"dispersion {self.miss_dispersion:.2f}, memory {self.miss_memory:.2f}, "
+             f"common to layers {self.miss_common:.2f}"),
+            (f"best {100 * BEST:g} % of {LEARNT} tokens later catch", _percent(self.best_caught)),
+        ]  # fmt: skip
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
 
 def measure_dynamics(workload: Workload) -> Dynamics:
@@ -101,13 +123,13 @@ def measure_dynamics(workload: Workload) -> Dynamics:
         mirror=_shifted(read[:-1, :, 1:], read[1:, :, :-1], counts[:-1]),
         newest_share=np.array([_newest(read, newest, age) / total for age in AGES]),
         first_block=float(read[:, :, 0].mean()),
-        one_step_stays=started[1] / started.sum() if started.sum() else np.nan,
+        one_step_stays=_ratio(started[1], started.sum()),
         mean_stay=stays,
         overlap_spread=float(overlap.mean(axis=0).std()) if tokens > 1 else np.nan,
         overlap_away=np.array([_across(read, counts, away) for away in AWAY]),
-        miss_dispersion=_over(misses.var(axis=0), misses.mean(axis=0)),
-        miss_memory=_memory(misses),
-        miss_common=_over(misses.sum(axis=1).var(), misses.var(axis=0).sum()),
+        miss_dispersion=_ratio(misses.var(), misses.mean()),
+        miss_memory=_memory(misses.sum(axis=1)),
+        miss_common=_ratio(misses.sum(axis=1).var(), misses.var(axis=0).sum()),
         best_caught=_caught(read),
     )
 
@@ -129,7 +151,7 @@ def _reads(workload: Workload) -> tuple[_BOOLS, I64]:
         newest.append(oldest + np.cumsum(born[first]))
         oldest = int(newest[-1][-1])
     flags = np.concatenate(read).reshape(-1, shape.lanes, shape.slots)
-    return flags, np.concatenate(newest)
+    return flags[:, :, : oldest + 1], np.concatenate(newest)
 
 
 def _overlap(a: _BOOLS, b: _BOOLS) -> I64:
@@ -191,9 +213,11 @@ def _misses(read: _BOOLS) -> I64:
 
 
 def _memory(misses: I64) -> float:
-    """Correlation of a layer's misses from token to token, the mean over layers."""
-    moved = misses - misses.mean(axis=0)
-    return _over((moved[1:] * moved[:-1]).mean(axis=0), misses.var(axis=0))
+    """Correlation of misses from token to token."""
+    if misses.size < 2:
+        return np.nan
+    moved = misses - misses.mean()
+    return _ratio((moved[1:] * moved[:-1]).mean(), misses.var())
 
 
 def _caught(read: _BOOLS) -> float:
@@ -206,15 +230,12 @@ def _caught(read: _BOOLS) -> float:
     return _ratio(np.take_along_axis(later, chosen, axis=1).sum(), later.sum())
 
 
-def _over(parts: Any, wholes: Any) -> float:
-    """The mean of the ratios whose divisor is not 0."""
-    parts, wholes = np.atleast_1d(parts), np.atleast_1d(wholes)
-    known = wholes > 0
-    return float((parts[known] / wholes[known]).mean()) if known.any() else np.nan
-
-
-def _ratio(part: float, whole: float) -> float:
+def _ratio(part: Any, whole: Any) -> float:
     return float(part / whole) if whole else np.nan
+
+
+def _percent(share: float) -> str:
+    return "-" if np.isnan(share) else f"{100 * share:.1f} %"
 
 
 def _plain(value: float) -> float | None:
