@@ -1,20 +1,21 @@
-"""The committed traces of a real model in figures, beside the synthetic specs:
-`python scripts/real_traces.py` writes results/real/statistics.csv.
+"""The committed traces of a real model in figures, beside the synthetic specs.
 
-The traces are made by (README.md beside them has the texts):
+    python scripts/real_traces.py                # writes results/real/statistics.csv
+    python scripts/real_traces.py pack TRACE.h5  # compresses a trace as hard as HDF5 can, in place
 
-    hmsim workload capture smollm2-135m --text TEXT.txt --prompt 6144 --decode 768
-        --rule pages,budget=1024 --rule quest,budget=1024 --rule tokens,budget=64
-        -o workloads/real/TEXT.h5
-
-A spec is measured at its own context, over TOKENS tokens of LAYERS layers, none of them dense.
+workloads/real/README.md says how the traces were made. A spec is measured at its own context, over
+TOKENS tokens of LAYERS layers, none of them dense.
 """
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
+
+from hmsim import files
 from hmsim.config.base import read_toml
 from hmsim.config.calibration import FitSpec
 from hmsim.workload.calibrate import trial_of
@@ -41,6 +42,20 @@ def main() -> None:
         table.writerow(["statistic", *columns])
         for row in rows:
             table.writerow([row, *(shown(column.get(row)) for column in columns.values())])
+
+
+def pack(path: Path) -> None:
+    with files.writing(path) as beside, h5py.File(path) as old, h5py.File(beside, "w") as new:
+        new.attrs.update(old.attrs)
+
+        def copy(name: str, data: Any) -> None:
+            if isinstance(data, h5py.Dataset):
+                new.create_dataset(
+                    name, data=data[:], chunks=data.chunks, maxshape=data.maxshape,
+                    compression="gzip", compression_opts=9, shuffle=data.shuffle,
+                )  # fmt: skip
+
+        old.visititems(copy)
 
 
 def of_trace(path: Path) -> dict[str, Any]:
@@ -78,4 +93,8 @@ def shown(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["pack"]:
+        for name in sys.argv[2:]:
+            pack(Path(name))
+    else:
+        main()
