@@ -50,6 +50,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "hmsim workload calibrate": (
         "hmsim workload calibrate workloads/targets/quest-2048.toml -o fitted.toml",
+        "hmsim workload calibrate book.h5 -o like-book.toml",
     ),
     "hmsim bound": (
         "hmsim bound my.h5 --system gh200-96gb --gap 0.01",

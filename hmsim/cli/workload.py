@@ -97,8 +97,12 @@ def add(commands: Any) -> None:
                      help="count the file's weights: read at each step, resident in HBM")  # fmt: skip
     see.set_defaults(command=_capture)
 
-    fit = verbs.add_parser("calibrate", help="fit a spec to statistics", allow_abbrev=False)
-    fit.add_argument("targets", metavar="TARGETS.toml")
+    fit = verbs.add_parser(
+        "calibrate", help="fit a spec to statistics, or to a trace", allow_abbrev=False
+    )
+    fit.add_argument("targets", metavar="TARGETS.toml|TRACE.h5")
+    fit.add_argument("--evaluations", type=int, metavar="N",
+                     help="trials to fit a trace in, at most; TARGETS.toml says its own")  # fmt: skip
     fit.add_argument("-o", "--output", metavar="SPEC.toml", help="write the fitted spec here")
     fit.set_defaults(command=_calibrate)
 
@@ -290,11 +294,28 @@ def _calibrate(options: argparse.Namespace) -> int:
 
     inputs = inputs_of(options.targets)
     (path,) = check_outputs([options.output], inputs)
-    found = calibrate(Path(options.targets))
+    if not options.targets.endswith(".toml"):
+        found: Any = _fitted(options)
+    elif options.evaluations is not None:
+        raise InputError(f"--evaluations: {options.targets} says its own, fit.evaluations")
+    else:
+        found = calibrate(Path(options.targets))
     if path is not None:
         write_text(path, found.as_toml(), inputs)
     print(found.format_table())
     return 0
+
+
+def _fitted(options: argparse.Namespace) -> Any:
+    from hmsim.progress import Progress
+    from hmsim.workload.trace import TraceWorkload
+    from hmsim.workload.trace_fit import EVALUATIONS, fit_trace
+
+    count = EVALUATIONS if options.evaluations is None else options.evaluations
+    if count < 1:
+        raise InputError("--evaluations: 1 or more")
+    with Progress(count, " trials", "fit") as progress:
+        return fit_trace(TraceWorkload(Path(options.targets)), count, progress)
 
 
 def _increments(progress: Any) -> Any:
