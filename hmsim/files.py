@@ -13,6 +13,7 @@ line with the path.
 """
 
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -192,6 +193,15 @@ def read_text(path: str | Path, most: int = MOST_TEXT) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file (UTF-8)") from None
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of the file `path`, in hexadecimal; InputError as `reading`."""
+    digest = hashlib.sha256()
+    with reading(path) as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def read_json(path: str | Path, most: int = MOST_TEXT) -> Any:

@@ -49,8 +49,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "hmsim workload export my.toml --to gem5 -o my.gz --policy reactive --rate 2TB/s",
         "hmsim workload export my.h5 --to dramsim3 -o my.trace --estimate",
     ),
+    "hmsim workload capture": (
+        "hmsim workload capture smollm2-135m --text book.txt --prompt 6144 --decode 768 "
+        "--rule pages,budget=1024 -o book.h5",
+        "hmsim workload capture model.gguf --text book.txt --prompt 4096 --decode 256 --rule "
+        "tokens,budget=64 --rule quest,budget=1024 --follow model -o own.h5",
+    ),
     "hmsim workload calibrate": (
         "hmsim workload calibrate workloads/targets/quest-2048.toml -o fitted.toml",
+        "hmsim workload calibrate book.h5 -o like-book.toml",
     ),
     "hmsim bound": (
         "hmsim bound my.h5 --system gh200-96gb --gap 0.01",

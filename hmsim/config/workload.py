@@ -98,7 +98,8 @@ class ScoresSpec(Strict):
 
     score = popularity + slow + flicker - recency * floor(log2(age in blocks)). The popularity of a
     block lasts, exponentially distributed; the slow part is redrawn once in `slow_steps` tokens,
-    the flicker once in `flicker_steps`, both normal. Give one of budget, keep and mass.
+    the flicker once in `flicker_steps`, both normal. Give one of budget, keep and mass; `recency`
+    or `ages`.
     """
 
     budget: Tokens | None = None
@@ -125,6 +126,14 @@ class ScoresSpec(Strict):
     """Tokens after which the fast part is redrawn."""
     recency: float = Field(default=0.0, ge=0)
     """What a doubling of a block's age takes off its score."""
+    ages: list[float] | None = Field(default=None, min_length=1, max_length=32)
+    """What a block's age takes off its score after 0, 1, 2, ... doublings; the last entry goes on."""
+    burst: float = Field(default=0.0, ge=0, le=3)
+    """Standard deviation of the logarithm of the flicker's own from time to time, in all layers."""
+    burst_steps: Tokens = 1
+    """Tokens for which that stays."""
+    layer_spread: float = Field(default=0.0, ge=0, le=3)
+    """Standard deviation of the logarithm of the flicker's own over layers."""
     phase_steps: TokensOrZero = 0
     """Mean length of a phase, at whose end all scores are redrawn; 0: one phase."""
     reselect: Tokens = 1
@@ -137,6 +146,10 @@ class ScoresSpec(Strict):
     """Of the head groups, those that read sink and window only."""
     layer_correlation: Share = 0.0
     """Correlation of a block's scores in two layers."""
+    band_layers: Annotated[int, counted("layers")] = 8
+    """Layers of a band: consecutive ones, which may have more in common than all layers."""
+    band_correlation: Share = 0.0
+    """Correlation of scores in two layers of a band, beyond what all layers share."""
     head_correlation: Share = 0.0
     """Correlation of scores in two head groups, beyond what layers share."""
 
@@ -146,6 +159,8 @@ class ScoresSpec(Strict):
             raise ValueError("give one of budget (tokens), keep (share of blocks), mass (share)")
         if self.budget is not None and self.sink + self.window > self.budget:
             raise ValueError("sink and window are above the budget")
+        if self.ages is not None and "recency" in self.model_fields_set:
+            raise ValueError("give recency (a doubling) or ages (each of them), not both")
         if self.streaming_heads > self.heads:
             raise ValueError("streaming_heads is above heads")
         return self

@@ -1,5 +1,7 @@
 """Selection by a latent score a block: what Quest, DeepSeek sparse attention and their kin read."""
 
+import math
+
 import numpy as np
 
 from hmsim.config.model import LlmModel
@@ -30,6 +32,7 @@ class Scores:
         self.quota = _quota(spec, size, int(schedule.blocks.max(initial=0)))
         self.weight = _weight(spec, self.process)
         self.recency = _recency(spec, int(schedule.blocks.max(initial=0)))
+        self.flicker = _flicker(spec, lanes)
         shape, words = (lanes, self.process.heads), int(schedule.word[-1])
         sequences, columns = schedule.start.size, scores_kernel.STATE_COLUMNS
         self.choice = Choice(
@@ -49,7 +52,7 @@ class Scores:
             bits.shape[1],
             lambda lanes: scores_kernel.fill(
                 bits, reads, lanes, step, self.schedule, self.process, self.mode, self.window,
-                self.seen, self.quota, self.weight, self.recency, self.choice,
+                self.seen, self.quota, self.weight, self.recency, self.flicker, self.choice,
             ),
         )  # fmt: skip
 
@@ -72,10 +75,14 @@ def check_budget(spec: ScoresSpec, schedule: Schedule, kind: str = "scores") -> 
 def _process(spec: ScoresSpec, seed: int, size: int) -> Process:
     heads = spec.heads - spec.streaming_heads
     of_all = spec.layer_correlation
-    of_layer = (1 - of_all) * (spec.head_correlation if heads > 1 else 1.0)
-    noise = 3.6 * (spec.slow + spec.flicker)  # beyond what sums of four uniform numbers reach
-    low = -spec.popularity * 1.8 - noise - 17 * spec.recency
-    high = spec.popularity * 12 + noise
+    of_band = (1 - of_all) * spec.band_correlation
+    of_layer = (1 - of_all - of_band) * (spec.head_correlation if heads > 1 else 1.0)
+    # Beyond what sums of four uniform numbers reach; in the strongest bursts scores may end there.
+    most = spec.flicker * math.exp(2 * spec.burst + 3**0.5 * spec.layer_spread)
+    noise = 3.6 * (spec.slow + most)
+    lost = _lost(spec)
+    low = -spec.popularity * 1.8 - noise - max(lost)
+    high = spec.popularity * 12 + noise - min(lost)
     return Process(
         seed=seed,
         heads=max(heads, 1),
@@ -85,7 +92,16 @@ def _process(spec: ScoresSpec, seed: int, size: int) -> Process:
         flicker=spec.flicker,
         flicker_steps=spec.flicker_steps,
         phase_steps=spec.phase_steps,
-        shared=(of_all**0.5, of_layer**0.5, max(1 - of_all - of_layer, 0.0) ** 0.5),
+        aged=len(set(lost)) > 1,
+        burst=spec.burst,
+        burst_steps=spec.burst_steps,
+        band_layers=spec.band_layers,
+        shared=(
+            of_all**0.5,
+            of_layer**0.5,
+            max(1 - of_all - of_band - of_layer, 0.0) ** 0.5,
+            of_band**0.5,
+        ),
         low=low,
         scale=LEVELS / max(high - low, 1e-9),
         sink=spec.sink // size,
@@ -113,10 +129,30 @@ def _quota(spec: ScoresSpec, size: int, blocks: int) -> I64:
     return np.zeros_like(count)  # the mass decides
 
 
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+DOUBLINGS = 17  # of a block's age, beyond which scores may end at the lowest level
+
+
+def _lost(spec: ScoresSpec) -> list[float]:
+    """Score lost by a block's age after 0, 1, 2, ... doublings."""
+    if spec.ages is None:
+        return [spec.recency * doublings for doublings in range(DOUBLINGS + 1)]
+    return spec.ages
+
+
 def _recency(spec: ScoresSpec, blocks: int) -> F64:
-    """Score lost by age in blocks: `spec.recency` at each doubling."""
-    ages = np.maximum(np.arange(blocks + 1), 1)
-    return spec.recency * np.floor(np.log2(ages))
+    """Score lost by age in blocks."""
+    doublings = np.floor(np.log2(np.maximum(np.arange(blocks + 1), 1)))
+    if spec.ages is None:
+        return spec.recency * doublings
+    last = len(spec.ages) - 1
+    return np.array(spec.ages, np.float64)[np.minimum(doublings, last).astype(np.int64)]
+
+
+def _flicker(spec: ScoresSpec, lanes: int) -> F64:
+    """The flicker's deviation in each layer."""
+    even = np.arange(1, lanes + 1) * GOLDEN_RATIO % 1  # spread evenly over 0 .. 1, in no order
+    return spec.flicker * np.exp(spec.layer_spread * 12**0.5 * (even - 0.5))
 
 
 def _weight(spec: ScoresSpec, process: Process) -> I64:

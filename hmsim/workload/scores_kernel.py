@@ -25,6 +25,8 @@ _EPOCH = np.uint64(0xA0761D6478BD642F)
 _ONE = np.uint64(1)
 _IH_MEAN, _IH_SCALE = 131070.0, 1 / 37836.95  # of a sum of four uniform 16-bit numbers
 
+_BAND = np.uint64(0x8CB92BA72F3D8DD7)  # these set keys apart
+_BURST = np.uint64(0xABCC5167CCAD925F)
 _BRIEF, _SLOW = 1, 2  # draw c of a part has the number 2 c + kind; 0 is the popularity
 
 # Columns of `Choice.state`: tokens past; one past the last block that can be chosen; the lowest
@@ -45,7 +47,12 @@ class Process(NamedTuple):
     flicker: float  # deviation of the part that comes and goes
     flicker_steps: int
     phase_steps: int  # mean length of a phase, 0: none; a new phase redraws everything
-    shared: tuple[float, float, float]  # weights of what all layers, a layer, a head group draw
+    aged: bool  # whether a block's age counts
+    burst: float  # deviation of the logarithm of the flicker's deviation from time to time
+    burst_steps: int  # tokens for which it stays
+    band_layers: int  # layers of a band
+    # Weights of what all layers, a layer, a head group, a band of layers draw.
+    shared: tuple[float, float, float, float]
     low: float  # score of level 0
     scale: float  # levels a unit of score
     sink: int  # blocks at the start that are always read
@@ -66,14 +73,29 @@ class Choice(NamedTuple):
 
 
 @kernel
-def fill(bits, reads, lanes, t0, plan, process, mode, window, seen, quota, weight, recency, choice):
+def fill(
+    bits,
+    reads,
+    lanes,
+    t0,
+    plan,
+    process,
+    mode,
+    window,
+    seen,
+    quota,
+    weight,
+    recency,
+    flicker,
+    choice,
+):
     """Read sets of token steps t0 .. t0 + K - 1 in lanes `lanes[0] .. lanes[1] - 1`.
 
     bits U64[K, L, W] (zero before) and reads I64[K, L] are written, choice is updated. mode I64[L];
     window I64[L]: tokens at the end that are always read; seen I64[L]: tokens at the end that the
     layer sees at all, 0 for everything (of SELECTED always); quota I64[N + 1]: blocks read of so many;
     weight I64[LEVELS]: what a block of a level counts towards the selection; recency F64[N + 1]:
-    score lost by a block of that age, counted in blocks.
+    score lost by a block of that age, counted in blocks; flicker F64[L]: its deviation.
     """
     size = plan.block_tokens
     due = np.empty(3 * choice.level.shape[2] + 64, np.int64)
@@ -96,7 +118,7 @@ def fill(bits, reads, lanes, t0, plan, process, mode, window, seen, quota, weigh
                     past = plan.prompt[s] + t - plan.start[s]
                     _select(
                         process, lane, head, s, past - past % process.reselect, size,
-                        window[lane], quota, weight, recency, mine, due,
+                        window[lane], quota, weight, recency, flicker[lane], mine, due,
                     )  # fmt: skip
                     for r in range(plan.run_offset[s], plan.run_offset[s + 1]):
                         add_range(
@@ -119,7 +141,9 @@ def fill(bits, reads, lanes, t0, plan, process, mode, window, seen, quota, weigh
 
 
 @kernel
-def _select(process, lane, head, s, past, size, window, quota, weight, recency, choice, due):
+def _select(
+    process, lane, head, s, past, size, window, quota, weight, recency, flicker, choice, due
+):
     """Bring one head group's state to `past` tokens and its choice of blocks with it."""
     state = choice.state
     if state[_TIME] == past:
@@ -128,24 +152,25 @@ def _select(process, lane, head, s, past, size, window, quota, weight, recency, 
     phase = _phase(process, everyone, past)
     everyone = mix(everyone + np.uint64(phase))
     layer = mix(everyone + np.uint64(lane + 1))
-    keys = (everyone, layer, mix(layer + np.uint64(head + 1)))
+    band = mix((everyone ^ _BAND) + np.uint64(lane // process.band_layers))
+    keys = (everyone, layer, mix(layer + np.uint64(head + 1)), band)
     blocks = -(-past // size)
     end = max(process.sink, _tail(past, window, size))
     if state[_TIME] < 0 or past < state[_TIME] or phase != state[_PHASE]:
         choice.level[:] = -1
-        _enter(process, keys, process.sink, end, past, choice)
+        _enter(process, keys, flicker, process.sink, end, past, choice)
         _level_all(process, recency, end, blocks, weight, choice)
     else:
         count, many = 0, False
         for n in range(state[_TIME] + 1, past + 1):
-            count = _redraw(process, keys, n, state[_END], choice, due, count)
+            count = _redraw(process, keys, flicker, n, state[_END], choice, due, count)
             if 4 * count > state[_END]:  # it does not matter which
                 count, many = 0, True
-        _enter(process, keys, state[_END], end, past, choice)
+        _enter(process, keys, flicker, state[_END], end, past, choice)
         if many:
             _level_all(process, recency, end, blocks, weight, choice)
         else:
-            if recency[-1] > 0.0:
+            if process.aged:
                 count = _aged(process, state[_TIME], past, size, state[_END], due, count)
             for block in range(state[_END], end):
                 due[count] = block
@@ -160,18 +185,20 @@ def _select(process, lane, head, s, past, size, window, quota, weight, recency, 
 
 
 @kernel
-def _enter(process, keys, first, end, n, choice):
+def _enter(process, keys, flicker, first, end, n, choice):
     """Draw all parts of the score of blocks first .. end - 1, which can be chosen from now on."""
     for block in range(first, end):
         choice.lasting[block] = _popularity(process, keys, block)
         number = 2 * _draw_number(process.slow_steps, keys[0], block, n) + _SLOW
         choice.slow[block] = _normal(process.slow, process.shared, keys, block, number)
         number = 2 * _draw_number(process.flicker_steps, keys[0], block, n) + _BRIEF
-        choice.brief[block] = _normal(process.flicker, process.shared, keys, block, number)
+        drawn = _last_draw(process.flicker_steps, keys[0], block, n)
+        deviation = flicker * _burst(process, keys[0], drawn)
+        choice.brief[block] = _normal(deviation, process.shared, keys, block, number)
 
 
 @kernel
-def _redraw(process, keys, n, end, choice, due, count):
+def _redraw(process, keys, flicker, n, end, choice, due, count):
     """Redraw what is due when the number of past tokens becomes n; list it from due[count] on.
 
     Returns how many are listed.
@@ -180,7 +207,7 @@ def _redraw(process, keys, n, end, choice, due, count):
         process.slow, process.slow_steps, _SLOW, process, keys, n, end, choice.slow, due, count
     )
     return _redraw_part(
-        process.flicker,
+        flicker * _burst(process, keys[0], n),
         process.flicker_steps,
         _BRIEF,
         process,
@@ -298,6 +325,24 @@ def _draw_number(period, key, block, n):
 
 
 @kernel
+def _last_draw(period, key, block, n):
+    """The number of past tokens at which the block was redrawn last, n or before."""
+    if period == 1:
+        return n
+    turn = (block + _offset(period, key, block // period)) % period
+    return n - (n - turn) % period
+
+
+@kernel
+def _burst(process, key, n):
+    """What the flicker's deviation is multiplied with where it is drawn when n tokens are past."""
+    if process.burst == 0.0:
+        return 1.0
+    random = _random(key ^ _BURST, n // process.burst_steps, 0)
+    return np.exp(process.burst * _sum_of_four(random))
+
+
+@kernel
 def _choose(target, weight, choice):
     """The blocks of the highest levels that together weigh `target`; the newest of the last level.
 
@@ -338,7 +383,7 @@ def _choose(target, weight, choice):
 def _popularity(process, keys, block):
     """The part of the score that lasts: exponentially distributed, of mean 0."""
     score = 0.0
-    for i in range(3):
+    for i in range(4):
         if process.shared[i] > 0.0:
             uniform = (np.float64(_random(keys[i], block, 0) >> np.uint64(11)) + 0.5) / 2.0**53
             score -= process.shared[i] * (np.log(uniform) + 1.0)
@@ -349,7 +394,7 @@ def _popularity(process, keys, block):
 def _normal(deviation, shared, keys, block, number):
     """Nearly normal, of mean 0: sums of four uniform numbers."""
     total = 0.0
-    for i in range(3):
+    for i in range(4):
         if shared[i] > 0.0:
             total += (deviation * shared[i]) * _sum_of_four(_random(keys[i], block, number))
     return total
@@ -359,7 +404,7 @@ def _normal(deviation, shared, keys, block, number):
 def _normals(deviation, shared, keys, first, number, out):
     """`_normal` of blocks first, first + 1, ...: the same to the last bit, and faster."""
     out[:] = 0.0
-    for i in range(3):
+    for i in range(4):
         if shared[i] > 0.0:
             key, weight = keys[i], deviation * shared[i]
             for j in range(out.size):

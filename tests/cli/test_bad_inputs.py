@@ -49,6 +49,9 @@ def refused(call, folder, capsys) -> str:
     return lines[0]
 
 
+CAPTURE = "workload capture {} --text run.toml --prompt 1 --decode 1 --rule {} -o t2.h5"
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -62,6 +65,8 @@ def refused(call, folder, capsys) -> str:
         "workload export trace.h5 --to csv -o taken",
         "workload import plain.txt --from ramulator -o plain.txt",
         "replay plain.txt --memory hbm3-6400 --commands plain.txt",
+        "workload capture plain.txt --text run.toml --prompt 1 --decode 1 --rule tokens,budget=1 "
+        "-o run.toml",
         "run run.toml -o /dev/null",
         "run run.toml -o link.h5",
         "plot trace.h5 --kind reuse -o link.png",
@@ -101,6 +106,14 @@ def test_outputs_replace_no_input_and_nothing_that_is_no_plain_file(here, call, 
         ("bound run.toml --set systemx=1", "systemx"),
         ("workload generate run.toml -o t2.h5 --set seed=3", "seed: unknown key"),
         ("workload import plain.txt --from ramulator -o p --set foo=1", "foo"),
+        (CAPTURE.format("smolm2", "tokens,budget=1"), "no model known by name; did you mean"),
+        (
+            CAPTURE.format("plain.txt", "token,budget=1"),
+            "'token' is no rule; known: tokens,budget=",
+        ),
+        (CAPTURE.format("plain.txt", "tokens,budget=0"), "budget"),
+        (CAPTURE.format("plain.txt", "tokens,budget=1") + " --temperature -1", "--temperature"),
+        (CAPTURE.format("plain.txt", "tokens,budget=1") + " --decode 0", "--decode"),
         ("workload export trace.h5 --to csv -o x --rate -1", "rate"),
         ("workload export trace.h5 --to csv -o x --rate 0", "rate"),
         ("workload export trace.h5 --to csv -o x --rate 5kg", "--rate 5kg"),

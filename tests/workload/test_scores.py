@@ -54,7 +54,21 @@ class Reference:
         turns = [m for m in range(n + 1) if group * period + (m - offset) % period == block]
         return len(turns) if period > 1 else n + 1
 
-    def level(self, keys, block, n, blocks):
+    def burst(self, key, block, n):
+        """By how much the flicker was larger when the block was redrawn last."""
+        p = self.process
+        if p.burst == 0:
+            return 1.0
+        drawn = n
+        while self.redrawn(p.flicker_steps, key, block, drawn - 1) == self.redrawn(
+            p.flicker_steps, key, block, n
+        ):
+            drawn -= 1
+        x = random(key ^ 0xABCC5167CCAD925F, drawn // p.burst_steps, 0)
+        four = sum((x >> shift) & 0xFFFF for shift in (0, 16, 32, 48))
+        return math.exp(p.burst * (four - 131070) / 37836.95)
+
+    def level(self, lane, keys, block, n, blocks):
         p = self.process
         score = 0.0
         for share, key in zip(p.shared, keys, strict=True):
@@ -64,8 +78,11 @@ class Reference:
         number = self.redrawn(p.slow_steps, keys[0], block, n)
         score += self.normal(p.slow, keys, block, 2 * number + 2)
         number = self.redrawn(p.flicker_steps, keys[0], block, n)
-        score += self.normal(p.flicker, keys, block, 2 * number + 1)
-        score -= self.spec.recency * int(math.log2(blocks - block))
+        flicker = self.scores.flicker[lane] * self.burst(keys[0], block, n)
+        score += self.normal(flicker, keys, block, 2 * number + 1)
+        doublings = int(math.log2(blocks - block))
+        ages = self.spec.ages
+        score -= ages[min(doublings, len(ages) - 1)] if ages else self.spec.recency * doublings
         return min(max(int((score - p.low) * p.scale), 0), LEVELS - 1)
 
     def chosen(self, lane, head, sequence, past, size):
@@ -79,10 +96,11 @@ class Reference:
             phase += past % p.phase_steps >= begin
         everyone = mix(everyone + phase & MASK)
         layer = mix(everyone + lane + 1 & MASK)
-        keys = (everyone, layer, mix(layer + head + 1 & MASK))
+        band = mix((everyone ^ 0x8CB92BA72F3D8DD7) + lane // p.band_layers & MASK)
+        keys = (everyone, layer, mix(layer + head + 1 & MASK), band)
         blocks = -(-past // size)
         candidates = range(p.sink, max(p.sink, self.tail(past, lane, size)))
-        levels = {block: self.level(keys, block, past, blocks) for block in candidates}
+        levels = {block: self.level(lane, keys, block, past, blocks) for block in candidates}
         ranked = sorted(candidates, key=lambda block: (-levels[block], -block))
         if self.spec.mass is not None:
             weights = [int(self.scores.weight[levels[block]]) for block in ranked]
@@ -134,7 +152,12 @@ processes = st.fixed_dictionaries(
         "slow_steps": st.integers(1, 40),
         "flicker": st.floats(0, 1),
         "flicker_steps": st.integers(1, 9),
-        "recency": st.floats(0, 1),
+        "ages": st.lists(st.floats(-1, 1), min_size=1, max_size=8),
+        "burst": st.floats(0, 1),
+        "burst_steps": st.integers(1, 5),
+        "layer_spread": st.floats(0, 1),
+        "band_layers": st.integers(1, 2),
+        "band_correlation": st.floats(0, 1),
         "phase_steps": st.integers(0, 20),
         "reselect": st.integers(1, 5),
         "heads": st.integers(1, 3),

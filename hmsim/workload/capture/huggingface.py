@@ -4,7 +4,7 @@ Needs the extra `hmsim[capture]`. The model decodes with its own full attention;
 layer's query and keys are ranked by block, and the best blocks of each layer are recorded.
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from hmsim.workload.capture import capture
+    from hmsim.workload.capture.huggingface import capture
 
     name = "meta-llama/Llama-3.1-8B"
     model = AutoModelForCausalLM.from_pretrained(name, dtype="auto", device_map="auto")

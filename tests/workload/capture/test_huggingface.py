@@ -9,8 +9,8 @@ from hmsim.store.trace import TraceFile
 torch = pytest.importorskip("torch", reason="needs hmsim[capture]")
 transformers = pytest.importorskip("transformers", reason="needs hmsim[capture]")
 
-from hmsim.workload import capture as module  # noqa: E402 (after the extra is known to be there)
-from hmsim.workload.capture import capture  # noqa: E402
+from hmsim.workload.capture import huggingface as module  # noqa: E402 (after the extra is known to be there)
+from hmsim.workload.capture.huggingface import capture  # noqa: E402
 
 LAYERS, PROMPT, STEPS, SIZE = 3, 37, 6, 4
 
