@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hmsim.config.run import RunSpec
+from hmsim.config.run import ReplaySpec, RunSpec
 from hmsim.sweep.points import Task
 from hmsim.workload.steps import Geometry
 
@@ -34,12 +34,19 @@ def reckon(spec: RunSpec, geometry: Geometry) -> float:
         seconds += bounds * BOUND_SECONDS
         seconds += bounds * (PAIR_SECONDS * min(pairs, MOST_PAIRS) + PASS_SECONDS * pairs)
     group = 1 if spec.latency.barrier == "layer" else geometry.lanes
-    taken = SAMPLED_GROUPS * group
-    if spec.replay.sample:
-        taken = min(geometry.steps, 2 * geometry.steps // spec.replay.sample)
+    taken = group * replayed_groups(spec.replay, geometry.steps // group)
     read = geometry.slots * geometry.block_bytes / 2  # about half of a lane, at most
     rate = REPLAY_BYTES_PER_SECOND[spec.replay.fidelity]
-    return seconds + policies * min(taken, geometry.steps) * read / rate
+    return seconds + policies * taken * read / rate
+
+
+def replayed_groups(replay: ReplaySpec, groups: int) -> int:
+    """Of so many barrier groups, how many go through the memories, those that come before a measured
+    one among them."""
+    if replay.sample == 0 and replay.error > 0:
+        return min(groups, SAMPLED_GROUPS)
+    period = max(1, replay.sample)
+    return groups if period == 1 else min(groups, 2 * -(-groups // period))
 
 
 class Reckoned(NamedTuple):

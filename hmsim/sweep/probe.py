@@ -3,12 +3,9 @@
 import time
 from typing import NamedTuple
 
-import numpy as np
-
 from hmsim.config.run import RunSpec
 from hmsim.simulate.run import execute
-from hmsim.simulate.sampling import Sampling
-from hmsim.sweep.estimate import reckon
+from hmsim.sweep.estimate import reckon, replayed_groups
 from hmsim.workload.first import First
 from hmsim.workload.open import open_workload
 from hmsim.workload.steps import Workload
@@ -60,8 +57,10 @@ class _Prober:
     def taken(self, steps: int | None = None, measured: int = FEW) -> int:
         """Barrier groups that are replayed, those that warm the memories up among them."""
         groups = self._groups(self.shape.steps if steps is None else steps)
-        period = self.spec.replay.sample if steps is None else max(1, groups // measured)
-        return int(Sampling(period, groups).taken(np.arange(groups)).sum())
+        replay = self.spec.replay
+        if steps is not None:
+            replay = replay.model_copy(update={"sample": max(1, groups // measured)})
+        return replayed_groups(replay, groups)
 
     def _groups(self, steps: int) -> int:
         return steps if self.spec.latency.barrier == "layer" else -(-steps // self.shape.lanes)
