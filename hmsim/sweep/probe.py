@@ -3,12 +3,9 @@
 import time
 from typing import NamedTuple
 
-import numpy as np
-
 from hmsim.config.run import RunSpec
 from hmsim.simulate.run import execute
-from hmsim.simulate.sampling import Sampling
-from hmsim.sweep.estimate import reckon
+from hmsim.sweep.estimate import SAMPLED_GROUPS, reckon
 from hmsim.workload.first import First
 from hmsim.workload.open import open_workload
 from hmsim.workload.steps import Workload
@@ -58,10 +55,10 @@ class _Prober:
         return reckon(spec, self.shape if steps is None else self._first(steps).geometry)
 
     def taken(self, steps: int | None = None, measured: int = FEW) -> int:
-        """Barrier groups that are replayed, those that warm the memories up among them."""
+        """Barrier groups that are replayed, about, those that warm the memories up among them."""
         groups = self._groups(self.shape.steps if steps is None else steps)
         period = self.spec.replay.sample if steps is None else max(1, groups // measured)
-        return int(Sampling(period, groups).taken(np.arange(groups)).sum())
+        return min(groups, 2 * -(-groups // period) if period else SAMPLED_GROUPS)
 
     def _groups(self, steps: int) -> int:
         return steps if self.spec.latency.barrier == "layer" else -(-steps // self.shape.lanes)
