@@ -43,6 +43,11 @@ class Sampling:
         """Groups measured so far."""
         return sum(map(len, self._seconds))
 
+    @property
+    def weight(self) -> F64:
+        """How many groups each of those measured stands for, of the last draw."""
+        return self._weight[-1]
+
     def draw(self, count: int) -> tuple[I64, NDArray[np.bool_]]:
         """Which of the next `count` groups are replayed, numbered from 0, ascending; and which of
         these are measured. The others come before a measured one, and open the rows for it."""

@@ -47,7 +47,7 @@ class Track:
         self._steps = 0  # in the groups measured
         self._joules = joules
         self._energy = np.zeros(SHAPE)
-        self._sampled_J = np.zeros(2)  # of the measured groups: replayed, and analytic
+        self._sampled_J = np.zeros(2)  # of the measured groups, weighted: replayed, and analytic
         self._groups = 0
 
     def warm_up(self, window: Window) -> None:
@@ -117,11 +117,12 @@ class Track:
             variables[name][rows] = 0
             variables[name][last - 1] = getattr(found, name)[measured]
         if self._joules is not None:
-            self._replay_energy(self._joules, rows, last, traffic, variables)
+            weight = np.repeat(self._sampling.weight, sizes)
+            self._replay_energy(self._joules, rows, weight, traffic, variables)
         return seconds
 
     def _replay_energy(
-        self, joules: Joules, rows: I64, last: I64, traffic: Traffic,
+        self, joules: Joules, rows: I64, weight: F64, traffic: Traffic,
         variables: dict[str, np.ndarray],
     ) -> None:  # fmt: skip
         """Joules of replayed rows: bytes as they are, the rows that the memories opened (at a group's
@@ -131,7 +132,7 @@ class Track:
         replayed = analytic + longer[:, None, None] * joules.power[0]
         replayed[:, :, ACTIVATION] = variables["activations"][rows] * joules.activation_J[0]
         variables["replay_energy_J"][rows] = replayed
-        self._sampled_J += replayed.sum(), analytic.sum()
+        self._sampled_J += [weight @ each.sum(axis=(1, 2)) for each in (replayed, analytic)]
 
     def outcome(self) -> Outcome:
         """The totals over all windows so far."""

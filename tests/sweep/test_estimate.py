@@ -60,8 +60,11 @@ class Clock:
         assert steps == workload.geometry.steps
         self.steps += steps
         groups = steps if spec.latency.barrier == "layer" else steps // workload.geometry.lanes
-        period = spec.replay.sample or max(1, groups // 16)
-        replayed = 0 if spec.replay.fidelity == "analytic" else 2 * (groups // period)
+        replayed = min(groups, estimate.SAMPLED_GROUPS)
+        if spec.replay.sample:
+            replayed = 2 * (groups // spec.replay.sample)
+        if spec.replay.fidelity == "analytic":
+            replayed = 0
         self.now += self.fixed + self.step * steps + self.group * replayed
 
 
@@ -81,14 +84,13 @@ def test_a_short_run_is_run_in_full(monkeypatch):
 
 
 @pytest.mark.parametrize("group", [0.05, 4.0])
-@pytest.mark.parametrize(("sample", "replayed"), [(0, 32), (100, 64)])
+@pytest.mark.parametrize("sample", [0, 100])
 @pytest.mark.parametrize("barrier", ["layer", "token"])
-def test_replays_count_by_the_group(monkeypatch, group, sample, replayed, barrier):
+def test_replays_count_by_the_group(monkeypatch, group, sample, barrier):
     Clock(monkeypatch, 0.01, 1e-2, group)
     run = spec("replay.fidelity=burst", f"replay.sample={sample}", f"latency.barrier={barrier}")
-    replayed = min(
-        replayed, 32 if sample == 0 else 2 * (200 if barrier == "token" else 3200) // 100
-    )
+    groups = 200 if barrier == "token" else 3200
+    replayed = 2 * groups // sample if sample else min(groups, estimate.SAMPLED_GROUPS)
     assert probe.probe(run).seconds == pytest.approx(0.01 + 32 + group * replayed, rel=0.3)
 
 
