@@ -96,7 +96,10 @@ def probe(spec: RunSpec, allow_plugins: bool = False) -> Probe:
         if longer - seconds >= max(LEAST_SECONDS, LEAST_SHARE * seconds):
             return Probe(_extrapolated(prober, steps, seconds, longer), loading)
         steps, seconds = LONGER * steps, longer
-    return Probe(prober.run(), loading)
+    if prober.spec.replay.fidelity != "burst":
+        return Probe(prober.run(), loading)
+    seconds = prober.run(prober.shape.steps, FEW)
+    return Probe(seconds + _replays(prober, prober.shape.steps, seconds, 0.0), loading)
 
 
 def _extrapolated(prober: _Prober, steps: int, seconds: float, longer: float) -> float:
@@ -105,13 +108,19 @@ def _extrapolated(prober: _Prober, steps: int, seconds: float, longer: float) ->
     found = longer + (longer - seconds) * (whole - long) / (long - short)
     if prober.spec.replay.fidelity == "analytic":
         return found
-    few, all_groups = prober.taken(steps), prober.taken()
+    return found + _replays(prober, steps, seconds, (longer - seconds) / (LONGER - 1))
+
+
+def _replays(prober: _Prober, steps: int, seconds: float, others: float) -> float:
+    """Of the whole run's replays, but for those of its first `steps`, which took `seconds`: of these
+    `others` at least were spent on something else."""
+    few, whole = prober.taken(steps), prober.taken()
     if seconds < LONG_SECONDS:
         many = prober.taken(steps, MORE)
         group = (prober.run(steps, MORE) - seconds) / max(1, many - few)
     else:  # it is replays that take as long
-        group = (seconds - (longer - seconds) / (LONGER - 1)) / few
-    return found + max(0.0, group) * (all_groups - few)
+        group = (seconds - others) / few
+    return max(0.0, group) * (whole - few)
 
 
 def _with(spec: RunSpec, table: str, **changes: object) -> RunSpec:
