@@ -279,4 +279,5 @@ def _figure(kind: str, data: Any, caption: str, name: str, made_by: str, **optio
             plot.draw(kind, data, path, made_by, width, **options)
             text = path.read_text(encoding="utf-8")
             images.append(text[text.index("<svg") :])
-    return Figure(f"{kind}-{name}", *images, f"{kind}: {caption}")
+    wide, narrow = images
+    return Figure(f"{kind}-{name}", wide, narrow, f"{kind}: {caption}")
