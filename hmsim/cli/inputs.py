@@ -1,6 +1,7 @@
 """What the arguments of several commands name: workloads, systems, files to write."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,11 @@ from hmsim.errors import InputError
 
 
 def open_source(path: str, changes: list[str]) -> Any:
-    """The workload of a trace file, or of a TOML file with a `[workload]` table."""
+    """The workload of a trace file, or of a TOML file with a `[workload]` table.
+
+    Where only some of a model's layers are decoded, standard error says what stays in HBM.
+    """
+    from hmsim.results.summary import cut_short
     from hmsim.workload import open_workload
     from hmsim.workload.trace import TraceWorkload
 
@@ -16,7 +21,11 @@ def open_source(path: str, changes: list[str]) -> Any:
         if changes:
             raise InputError(f"--set: {path} is a trace file, which has nothing to change")
         return TraceWorkload(Path(path))
-    return open_workload(spec_of(path, changes))
+    workload = open_workload(spec_of(path, changes))
+    shape, model = workload.geometry, getattr(workload, "model", None)
+    if model is not None and shape.layers < model.layers:
+        print(cut_short(shape.layers, model.layers, shape.resident_bytes), file=sys.stderr)
+    return workload
 
 
 def counted_source(path: str, changes: list[str]) -> Any:

@@ -17,10 +17,14 @@ class Table(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """An SVG image. `name` is unique in its report and fit for a file name."""
+    """An SVG image. `name` is unique in its report and fit for a file name.
+
+    `narrow` is the same for a phone: letters of the same size on half the width.
+    """
 
     name: str
     svg: str
+    narrow: str
     caption: str
 
 

@@ -272,8 +272,12 @@ def _setting(value: Any) -> str:
 
 
 def _figure(kind: str, data: Any, caption: str, name: str, made_by: str, **options: Any) -> Figure:
+    images = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "figure.svg"
-        plot.draw(kind, data, path, made_by, **options)
-        text = path.read_text(encoding="utf-8")
-    return Figure(f"{kind}-{name}", text[text.index("<svg") :], f"{kind}: {caption}")
+        for width in ("page", "column"):
+            plot.draw(kind, data, path, made_by, width, **options)
+            text = path.read_text(encoding="utf-8")
+            images.append(text[text.index("<svg") :])
+    wide, narrow = images
+    return Figure(f"{kind}-{name}", wide, narrow, f"{kind}: {caption}")

@@ -38,8 +38,12 @@ def _block(block: Block, prefix: str) -> str:
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Figure):
+        images = "".join(
+            f'<div class="{name}">{_own_ids(svg, prefix + name)}</div>'
+            for name, svg in (("wide", block.svg), ("narrow", block.narrow))
+        )
         return (
-            f'<figure role="img" aria-label="{escape(block.caption)}">{_own_ids(block.svg, prefix)}'
+            f'<figure role="img" aria-label="{escape(block.caption)}">{images}'
             f"<figcaption>{escape(block.caption)}</figcaption></figure>"
         )
     assert isinstance(block, Code)

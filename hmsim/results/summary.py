@@ -195,9 +195,11 @@ def notes(record: Record) -> list[str]:
         )
     if "workload_model_layers" in attributes:
         lines.append(
-            f"layers: {attributes['workload_layers']:,} of the model's "
-            f"{attributes['workload_model_layers']:,} are decoded; the weights of all of them stay "
-            f"in HBM, {show_bytes(attributes['workload_resident_bytes'])}"
+            cut_short(
+                attributes["workload_layers"],
+                attributes["workload_model_layers"],
+                attributes["workload_resident_bytes"],
+            )
         )
     lines += _too_short(record)
     if "wall_s" in attributes:
@@ -223,6 +225,14 @@ def _energy(record: Record) -> list[str]:
         f"energy: HBM, DRAM and link, of {record.attributes['energy_data']} data; doubtful coefficients "
         f"make it up to {100 * less:.0f} % less or {100 * more:.0f} % more"
     ]
+
+
+def cut_short(decoded: int, layers: int, resident: float) -> str:
+    """What is said of a workload that decodes only some of its model's layers."""
+    return (
+        f"layers: {decoded:,} of the model's {layers:,} are decoded; the weights of all of them stay "
+        f"in HBM, {show_bytes(resident)}"
+    )
 
 
 def _too_short(record: Record) -> list[str]:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from hmsim.config.run import RunSpec
 from hmsim.simulate.run import execute
-from hmsim.sweep.estimate import reckon, replayed_groups
+from hmsim.simulate.sampling import LEAST
+from hmsim.sweep.estimate import reckon
 from hmsim.workload.first import First
 from hmsim.workload.open import open_workload
 from hmsim.workload.steps import Workload
@@ -14,7 +15,7 @@ PROBE_PAIRS = 7e7  # block x step: from here on a quick bound is found on a samp
 LONGER = 3  # of two short runs, one has so many times the steps of the other
 LEAST_SECONDS, LEAST_SHARE = 0.1, 0.25  # by which it takes longer, itself and of the shorter one
 LONG_SECONDS = 5.0  # a run that takes as long is not repeated to replay more
-FEW, MORE = 1, 4  # barrier groups that are measured in a replay
+FEW, MORE = 2, 8  # barrier groups of two runs that tell what a burst by burst replay of one takes
 
 
 class Probe(NamedTuple):
@@ -25,45 +26,39 @@ class Probe(NamedTuple):
     loading: float
 
 
+class Taken(NamedTuple):
+    """What a run took: processor time in seconds, and barrier groups that a policy measured."""
+
+    seconds: float
+    measured: float
+
+
 class _Prober:
     """A run whose first steps can be run."""
 
     def __init__(self, spec: RunSpec, allow_plugins: bool) -> None:
         # What the search for a gap takes is nobody's to say.
-        self.spec = spec.model_copy(update={"bound": spec.bound.model_copy(update={"gap": 0.0})})
+        self.spec = _with(spec, "bound", gap=0.0)
+        if spec.workload.warmup:  # its steps are counted as any others
+            self.spec = _with(self.spec, "workload", warmup=0)
         self.whole = open_workload(spec.workload)
         self.shape = self.whole.geometry
+        self.group = 1 if spec.latency.barrier == "layer" else self.shape.lanes  # steps
         self._allow_plugins = allow_plugins
 
-    def run(self, steps: int | None = None, measured: int = FEW) -> float:
-        """Processor time of its first steps, of whose groups so many are replayed and measured; or of
-        all."""
-        spec, workload = self.spec, self.whole
-        if steps is not None:
-            workload = self._first(steps)
-            period = max(1, self._groups(workload.geometry.steps) // measured)
-            spec = _with(spec, "replay", sample=period)
-        if spec.workload.warmup:
-            spec = _with(spec, "workload", warmup=0)
+    def run(self, spec: RunSpec, steps: int) -> Taken:
+        """What the first steps take."""
+        workload = self.whole if steps >= self.shape.steps else self._first(steps)
         began = time.process_time()
-        execute(spec, None, allow_plugins=self._allow_plugins, workload=workload)
-        return time.process_time() - began
+        ran = execute(spec, None, allow_plugins=self._allow_plugins, workload=workload)
+        seconds = time.process_time() - began
+        sampled = [outcome.sampled_steps / self.group for outcome in ran.outcomes]
+        return Taken(seconds, max(sampled, default=0.0))
 
-    def reckoned(self, steps: int | None = None) -> float:
-        """Seconds of its first steps, or of all, by a formula, replays left out."""
-        spec = _with(self.spec, "replay", fidelity="analytic")
-        return reckon(spec, self.shape if steps is None else self._first(steps).geometry)
-
-    def taken(self, steps: int | None = None, measured: int = FEW) -> int:
-        """Barrier groups that are replayed, those that warm the memories up among them."""
-        groups = self._groups(self.shape.steps if steps is None else steps)
-        replay = self.spec.replay
-        if steps is not None:
-            replay = replay.model_copy(update={"sample": max(1, groups // measured)})
-        return replayed_groups(replay, groups)
-
-    def _groups(self, steps: int) -> int:
-        return steps if self.spec.latency.barrier == "layer" else -(-steps // self.shape.lanes)
+    def reckoned(self, steps: int) -> float:
+        """Seconds of the first steps by a formula, replays left out."""
+        shape = self.shape if steps >= self.shape.steps else self._first(steps).geometry
+        return reckon(_with(self.spec, "replay", fidelity="analytic"), shape)
 
     def _first(self, steps: int) -> Workload:
         """A shorter workload, made shorter where that is possible: chunks are made whole."""
@@ -80,38 +75,64 @@ class _Prober:
 
 
 def probe(spec: RunSpec, allow_plugins: bool = False) -> Probe:
-    """From two short runs, which tell what a step costs, and a third that replays more of them.
+    """From two short runs, which tell what a step costs; burst by burst replays are told apart.
 
     They are as long as it takes to tell steps from what a run costs whatever its length; a run that
     is not much longer is run in full. Raises what the run itself would.
     """
     prober = _Prober(spec, allow_plugins)
-    steps = 2 * prober.shape.lanes
-    loading = prober.run(min(steps, prober.shape.steps))
+    plain = prober.spec
+    if spec.replay.fidelity == "burst":  # the sampler replays as many groups, and takes no time
+        plain = _with(plain, "replay", fidelity="run")
+    whole, steps = prober.shape.steps, 2 * prober.shape.lanes
+    loading = prober.run(plain, steps).seconds
     if spec.bound.method == "dual":
         steps = max(steps, int(PROBE_PAIRS / prober.shape.slots))
-    seconds = prober.run(steps) if 2 * LONGER * steps < prober.shape.steps else 0.0
-    while 2 * LONGER * steps < prober.shape.steps:
-        longer = prober.run(LONGER * steps)
-        if longer - seconds >= max(LEAST_SECONDS, LEAST_SHARE * seconds):
-            return Probe(_extrapolated(prober, steps, seconds, longer), loading)
-        steps, seconds = LONGER * steps, longer
-    return Probe(prober.run(), loading)
+    found = _steps(prober, plain, steps, whole)
+    if spec.replay.fidelity == "burst":
+        groups, replay = whole / prober.group, spec.replay
+        period = replay.sample or (1 if replay.error == 0 else 0)
+        measured = groups / period if period else min(groups, max(LEAST, found.measured))
+        bursts, more = _bursts(prober, measured)
+        return Probe(found.seconds + bursts, loading + more)
+    return Probe(found.seconds, loading)
 
 
-def _extrapolated(prober: _Prober, steps: int, seconds: float, longer: float) -> float:
-    """Of the whole run, where its first `steps` take `seconds`, and LONGER times as many `longer`."""
-    short, long, whole = map(prober.reckoned, (steps, LONGER * steps, None))
-    found = longer + (longer - seconds) * (whole - long) / (long - short)
-    if prober.spec.replay.fidelity == "analytic":
-        return found
-    few, all_groups = prober.taken(steps), prober.taken()
-    if seconds < LONG_SECONDS:
-        many = prober.taken(steps, MORE)
-        group = (prober.run(steps, MORE) - seconds) / max(1, many - few)
+def _steps(prober: _Prober, spec: RunSpec, steps: int, whole: int) -> Taken:
+    """Of a whole run, from short ones: a sample that is to be as exact measures as many groups in
+    either."""
+    shorter = prober.run(spec, steps) if 2 * LONGER * steps < whole else None
+    while shorter is not None and 2 * LONGER * steps < whole:
+        longer = prober.run(spec, LONGER * steps)
+        more = longer.seconds - shorter.seconds
+        if more >= max(LEAST_SECONDS, LEAST_SHARE * shorter.seconds):
+            short, long, all_ = map(prober.reckoned, (steps, LONGER * steps, whole))
+            rest = more * (all_ - long) / (long - short)
+            return Taken(longer.seconds + rest, longer.measured)
+        steps, shorter = LONGER * steps, longer
+    return prober.run(spec, whole)
+
+
+def _bursts(prober: _Prober, measured: float) -> tuple[float, float]:
+    """Seconds of replays burst by burst, of so many groups measured, each after one that warms the
+    memories up; and of loading their kernels."""
+    groups = MORE * 2
+    steps = min(groups * prober.group, prober.shape.steps)
+    groups = max(1, steps // prober.group)
+
+    def taken(replayed: int) -> Taken:
+        period = max(1, 2 * groups // replayed)
+        return prober.run(_with(prober.spec, "replay", sample=period), steps)
+
+    loading = taken(FEW)
+    few = taken(FEW) if loading.seconds < LONG_SECONDS else loading
+    if few.seconds < LONG_SECONDS:
+        many = taken(MORE)
+        group = (many.seconds - few.seconds) / max(1.0, many.measured - few.measured)
     else:  # it is replays that take as long
-        group = (seconds - (longer - seconds) / (LONGER - 1)) / few
-    return found + max(0.0, group) * (all_groups - few)
+        others = prober.run(_with(prober.spec, "replay", fidelity="run"), steps).seconds
+        group = (few.seconds - others) / max(1.0, few.measured)
+    return max(0.0, group) * measured, max(0.0, loading.seconds - few.seconds)
 
 
 def _with(spec: RunSpec, table: str, **changes: object) -> RunSpec:

@@ -3,6 +3,7 @@
 import pytest
 
 from hmsim.bound import bound
+from hmsim.cli import main
 from hmsim.placement.latency import Rates
 from hmsim.workload.trace import TraceWorkload
 from tests.cli.calls import done, refused, told
@@ -107,3 +108,9 @@ def test_methods_stand_in_order(trace, capsys):
     )
     assert 0.995 * lp["bound_s"] <= dual["bound_s"] <= lp["bound_s"] * (1 + 1e-9)
     assert dual["bound_s"] <= dual["achievable_s"] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("command", [["bound"], ["workload", "info"]])
+def test_it_says_that_the_weights_of_layers_left_out_stay(spec, capsys, command):
+    assert main([*command, str(spec), *(SET if command == ["bound"] else [])]) == 0
+    assert "layers: 2 of the model's 12 are decoded; the weights of all" in capsys.readouterr().err

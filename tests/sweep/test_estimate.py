@@ -2,6 +2,7 @@
 
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_the_formula_grows_with_tokens_policies_bounds_and_replays():
 
 
 class Clock:
-    """Runs take what a rule says: so much at all, so much a step, and a replayed group."""
+    """Runs take what a rule says: so much at all, so much a step, and a group replayed by bursts."""
 
     def __init__(self, monkeypatch, fixed: float, step: float, group: float = 0.0):
         self.fixed, self.step, self.group = fixed, step, group
@@ -59,13 +60,13 @@ class Clock:
         steps = sum(chunk.rows for chunk in workload.chunks())
         assert steps == workload.geometry.steps
         self.steps += steps
-        groups = steps if spec.latency.barrier == "layer" else steps // workload.geometry.lanes
-        replayed = min(groups, estimate.SAMPLED_GROUPS)
-        if spec.replay.sample:
-            replayed = 2 * (groups // spec.replay.sample)
-        if spec.replay.fidelity == "analytic":
-            replayed = 0
+        group = 1 if spec.latency.barrier == "layer" else workload.geometry.lanes
+        groups, period = steps // group, spec.replay.sample
+        measured = 0 if spec.replay.fidelity == "analytic" else min(groups, 64)
+        measured = -(-groups // period) if measured and period else measured
+        replayed = min(groups, 2 * measured) if spec.replay.fidelity == "burst" else 0
         self.now += self.fixed + self.step * steps + self.group * replayed
+        return SimpleNamespace(outcomes=[SimpleNamespace(sampled_steps=measured * group)])
 
 
 @pytest.mark.parametrize("changes", [(), (REQUESTS,)], ids=["tokens", "requests"])
@@ -84,14 +85,15 @@ def test_a_short_run_is_run_in_full(monkeypatch):
 
 
 @pytest.mark.parametrize("group", [0.05, 4.0])
-@pytest.mark.parametrize("sample", [0, 100])
+@pytest.mark.parametrize("sample", [0, 50])
 @pytest.mark.parametrize("barrier", ["layer", "token"])
-def test_replays_count_by_the_group(monkeypatch, group, sample, barrier):
-    Clock(monkeypatch, 0.01, 1e-2, group)
+def test_replays_by_bursts_count_by_the_group(monkeypatch, group, sample, barrier):
+    clock = Clock(monkeypatch, 0.01, 1e-2, group)
     run = spec("replay.fidelity=burst", f"replay.sample={sample}", f"latency.barrier={barrier}")
-    groups = 200 if barrier == "token" else 3200
-    replayed = 2 * groups // sample if sample else min(groups, estimate.SAMPLED_GROUPS)
-    assert probe.probe(run).seconds == pytest.approx(0.01 + 32 + group * replayed, rel=0.3)
+    clock.execute(run, None, workload=open_workload(run.workload))
+    whole, clock.now = clock.now, 0.0
+    assert probe.probe(run).seconds == pytest.approx(whole, rel=0.3)
+    assert clock.now < whole if group > 1 else True
 
 
 def test_the_first_steps_are_those_of_the_whole():
@@ -187,6 +189,12 @@ def test_a_workload_that_cannot_be_opened_is_an_error_of_its_point():
 
 def test_the_search_for_a_gap_is_not_probed(monkeypatch):
     seen = []
-    monkeypatch.setattr(probe, "execute", lambda run, *_, **__: seen.append(run.bound.gap))
+    clock = Clock(monkeypatch, 0.01, 1e-3)
+
+    def execute(run, *given, **named):
+        seen.append(run.bound.gap)
+        return clock.execute(run, *given, **named)
+
+    monkeypatch.setattr(probe, "execute", execute)
     probe.probe(spec("bound.method=dual", "bound.gap=0.01", "workload.tokens=[40, 41]"))
     assert set(seen) == {0.0}
