@@ -43,11 +43,11 @@ def main() -> None:
     timeline, _ = gather(workload, 1)
     setting = Setting(timeline, RATES, "text", "layer", geometry.block_bytes, problem.capacity)
     schedule = Schedule(problem, setting)
-    times = [schedule.time_s]
-    warm = 0.1 * schedule.time_s / problem.steps
+    times = [schedule.cost]
+    warm = 0.1 * schedule.cost / problem.steps
     for k in range(ROUNDS):
         schedule.anneal(MOVES, warm * 0.8**k, warm * 0.8 ** (k + 1), seed=k)
-        times.append(schedule.time_s)
+        times.append(schedule.cost)
 
     plt.rcParams["svg.hashsalt"] = "hmsim"
     figure, (left, right) = plt.subplots(

@@ -151,7 +151,8 @@ def energy(
 def of_bytes(config: MemoryConfig, size: int, data: str = "random") -> OfBytes:
     """A memory's energy as linear in bytes and seconds.
 
-    Every extent opens each row that it touches once, as the address map lays it out.
+    Every extent opens each row that it touches once, as the address map lays it out. In-band ECC
+    moves bursts of its own.
 
     Args:
         config: The memory.
@@ -167,13 +168,14 @@ def of_bytes(config: MemoryConfig, size: int, data: str = "random") -> OfBytes:
     spec = config.spec
     each = commands(spec, data)
     burst = spec.organization.burst_bytes
+    checked = 1 + 1 / config.ecc if config.ecc else 1.0
     found = OfBytes(*np.zeros((3, len(CASES), len(CAUSES))))
     for way, cause, joules in (
         (found.read, READ, each.read_J), (found.write, WRITE, each.write_J)
     ):  # fmt: skip
         way[:, ACTIVATION] = each.activation_J * opened_rows(config, size)
-        way[:, cause] = joules / burst
-        way[:, IO] = each.io_J / burst
+        way[:, cause] = checked * joules / burst
+        way[:, IO] = checked * each.io_J / burst
     buses = units(config)
     found.power[:, BACKGROUND] = buses * (
         each.open_W if config.row_policy == "open" else each.closed_W
@@ -222,6 +224,8 @@ def opened_rows(config: MemoryConfig, size: int) -> float:
     else:
         chunk, rest = np.divmod(lines * burst, config.stripe)
         above, channel = np.divmod(chunk, config.channels)
+        if config.hashed:
+            channel = (channel + maps.turns(above, config.channels)) % config.channels
         inside = (above * config.stripe + rest) // burst
     bank, row, _ = maps.decode(mapping, inside)
     rows = ((lines // bursts * config.channels + channel) << 20) + bank  # banks of all buses

@@ -17,6 +17,7 @@ from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.bound.rounding import cost_of, rounded
 from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.config.system import load_system
+from hmsim.memory.energy import LINK, link_of_bytes
 from hmsim.placement import policies
 from hmsim.placement.joules import COLUMNS, SHAPE, Joules
 from hmsim.placement.latency import Groups
@@ -165,11 +166,13 @@ def test_a_power_of_one_is_the_time():
 
 def test_a_systems_coefficients():
     """Joules of a byte of either memory, with the link's share of DRAM's apart."""
-    joules = joules_of(load_system("gh200-96gb"), 1 << 16, "random")
+    system = load_system("gh200-96gb")
+    joules = joules_of(system, 1 << 16, "random")
     cost = energy(joules)
     assert cost.attention_hbm * 1e12 / 8 == pytest.approx(7.0, abs=1.0)  # pJ/bit
     assert cost.attention_dram * 1e12 / 8 == pytest.approx(4.7, abs=1.0)
-    assert joules.per_byte[0, COLUMNS.index("attention_dram"), 1, 6] == pytest.approx(1.3e-11)
-    static = energy(joules_of(load_system("gh200-96gb"), 1 << 16, "static"))
+    link = joules.per_byte[0, COLUMNS.index("attention_dram"), 1, LINK]
+    assert link == link_of_bytes(system.link)[0][0] > 8 * 1.3e-12
+    static = energy(joules_of(system, 1 << 16, "static"))
     assert static.attention_hbm < cost.attention_hbm
     assert static.power == cost.power

@@ -39,7 +39,7 @@ def test_annealing_keeps_its_books(seed, variant, barrier):
         schedule.anneal(2000, warm, warm / 100, seed % 1000)
         # `schedule_time` also refuses a schedule that breaks capacity or holds what is not alive.
         slow = schedule_time(problem, schedule.x, rates, variant, barrier)
-        assert schedule.time_s == pytest.approx(slow, rel=1e-9, abs=1e-12)
+        assert schedule.cost == pytest.approx(slow, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -196,7 +196,7 @@ def test_improving_never_returns_a_worse_schedule():
     timeline, _ = gather(blocks, 1)
     setting = Setting(timeline, rates, "text", "layer", blocks.block_bytes, problem.capacity)
     schedule = Schedule(problem, setting)
-    all_in_dram = schedule.time_s
+    all_in_dram = schedule.cost
     assert improve(schedule, [], 0, 20_000) <= all_in_dram
 
 
@@ -207,7 +207,7 @@ def test_where_prices_mislead_a_policy_stands_for_the_schedule(monkeypatch):
     monkeypatch.setattr(solve.anneal, "MAX_PAIRS", 0)
     followed = bound(*call)
     assert followed.policy is None
-    monkeypatch.setattr(solve, "time_of", lambda setting, use: 10 * followed.achievable_s)
+    monkeypatch.setattr(solve, "cost_of", lambda setting, use: 10 * followed.achievable_s)
     misled = bound(*call)
     assert misled.policy in dict(solve.CANDIDATES)
     assert misled.bound_s <= misled.achievable_s < 5 * followed.achievable_s

@@ -1,17 +1,18 @@
 """Energy from currents and command counts, held against what was published and measured."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hmsim.config.base import load, preset, preset_names
 from hmsim.config.enumerations import CASES, CAUSES
-from hmsim.config.memory import MemorySpec, load_memory
+from hmsim.config.memory import LinkSpec, MemorySpec, load_memory
 from hmsim.config.system import load_system
 from hmsim.errors import InputError
 from hmsim.memory import energy
-from hmsim.memory.device import MemoryConfig
+from hmsim.memory.device import Extents, Memory, MemoryConfig
 
 # An H200's memory rail: bytes/s read and written, whether data are random, watts of the rail while
 # nothing is moved, and meanwhile.
@@ -125,8 +126,24 @@ def test_rows_of_an_extent_follow_from_the_map():
     assert energy.opened_rows(spread, 32) == pytest.approx(1 / 32)
 
 
+@pytest.mark.parametrize("name", ["gh200-96gb", "gh200-144gb", "gb200", "h200"])
+@pytest.mark.parametrize("side", ["hbm", "dram"])
+def test_rows_of_an_extent_are_those_that_the_engine_opens(name, side):
+    """Each system's own map: one extent, through empty channels."""
+    config = MemoryConfig.of(getattr(load_system(name), side))
+    config = replace(config, refresh="none", ecc=0, taken=0.0)
+    memory = Memory(config, window=64, posted_writes=False)
+    size = 1 << 18
+    extents = Extents(*(np.array([each]) for each in (0, size, 0)))
+    _, counts = memory.replay_apart(extents, 0, 64, 0)
+    found = energy.opened_rows(config, size) * size
+    assert found == pytest.approx(counts["activations"], rel=0.15)
+
+
 def test_a_link_carries_headers_too():
-    link = load_system("gh200-96gb").link  # packets of 64 bytes, headers of 8 and, of writes, 32
+    sizes = {"payload_bytes": 64, "header_bytes": 8, "write_header_bytes": 32}
+    rates = {"read_bandwidth": "450 GB/s", "write_bandwidth": "450 GB/s"}
+    link = load(LinkSpec, {"source": "made up"} | sizes | rates, "link")
     read, write = energy.link_of_bytes(link)
     assert read[0] == pytest.approx(1.3e-12 * 8 * 80 / 64)
     assert write[0] == pytest.approx(1.3e-12 * 8 * 104 / 64)

@@ -88,9 +88,9 @@ def test_a_variant_is_one_row(monkeypatch):
             continue
         least = solve_lp(problem, lagrangian).bound_s
         schedule = Schedule(problem, lagrangian.setting)
-        schedule.anneal(2000, 0.1 * schedule.time_s, 1e-4 * schedule.time_s, 1)
+        schedule.anneal(2000, 0.1 * schedule.cost, 1e-4 * schedule.cost, 1)
         taken = placement_cost(problem, schedule.x, rates, "half", "layer")
-        assert schedule.time_s == pytest.approx(taken, rel=1e-9)
+        assert schedule.cost == pytest.approx(taken, rel=1e-9)
         assert least <= taken * (1 + 1e-9)
 
 
