@@ -222,6 +222,8 @@ def opened_rows(config: MemoryConfig, size: int) -> float:
     else:
         chunk, rest = np.divmod(lines * burst, config.stripe)
         above, channel = np.divmod(chunk, config.channels)
+        if config.hashed:
+            channel = (channel + maps.turns(above, config.channels)) % config.channels
         inside = (above * config.stripe + rest) // burst
     bank, row, _ = maps.decode(mapping, inside)
     rows = ((lines // bursts * config.channels + channel) << 20) + bank  # banks of all buses

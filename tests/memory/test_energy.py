@@ -126,7 +126,7 @@ def test_rows_of_an_extent_follow_from_the_map():
 
 
 def test_a_link_carries_headers_too():
-    link = load_system("gh200-96gb").link  # packets of 64 bytes, headers of 8 and, of writes, 32
+    link = load_system("gh200-paper").link  # packets of 64 bytes, headers of 8 and, of writes, 32
     read, write = energy.link_of_bytes(link)
     assert read[0] == pytest.approx(1.3e-12 * 8 * 80 / 64)
     assert write[0] == pytest.approx(1.3e-12 * 8 * 104 / 64)
