@@ -18,7 +18,9 @@ PACKAGE = Path(__file__).parents[2] / "hmsim"
 # Who reads a model's fields, as files or rooms of the package.
 WHERE = {
     "RunSpec": ["simulate", "results", "cli/run.py"],
-    "SystemSpec": ["simulate", "placement/latency.py", "config/system.py"],
+    "SystemSpec": ["simulate", "placement/latency.py", "config/system.py", "memory/measure.py"],
+    "Gpu": ["memory/measure.py"],
+    "Cpu": ["memory/measure.py"],
     "MemorySide": ["memory/device.py", "simulate", "placement", "config/system.py"],
     "LinkSpec": ["memory/superchip.py", "placement/latency.py", "memory/energy.py"],
     "WorkloadSpec": ["workload/open.py", "simulate/run.py"],
