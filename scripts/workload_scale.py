@@ -7,6 +7,7 @@ sequence at one step, whether it had to be drawn anew or not.
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 from hmsim.config.base import read_toml
 from hmsim.config.workload import WorkloadSpec
@@ -14,15 +15,26 @@ from hmsim.workload import open_workload
 from hmsim.workload.open import load_spec
 
 QUEST = Path(__file__).parents[1] / "workloads/quest-2048.toml"
-CASES: dict[str, dict[str, float]] = {
+CASES: dict[str, dict[str, Any]] = {
     "dense (everything drawn anew)": {"flicker_steps": 1, "slow_steps": 256},
     "dense, 8192 tokens selected": {"flicker_steps": 1, "slow_steps": 256, "budget": 8192},
+    "dense, as fitted to real traces": {
+        "flicker_steps": 1,
+        "slow_steps": 256,
+        "layer_correlation": 0.5,
+        "band_correlation": 0.5,
+        "burst": 0.7,
+        "burst_steps": 2,
+        "layer_spread": 0.4,
+        "popularity": 0.5,
+        "ages": [-5.0, -4.5, -4.0, -3.0, -1.0, -0.5, 0.0],
+    },
     "low turnover": {"flicker": 0.0, "slow_steps": 256},
     "very low turnover": {"flicker": 0.0, "slow_steps": 4096},
 }
 
 
-def spec(copies: int, steps: int, **scores: float) -> WorkloadSpec:
+def spec(copies: int, steps: int, **scores: Any) -> WorkloadSpec:
     given = load_spec(read_toml(QUEST), str(QUEST))
     assert given.scores is not None
     return given.model_copy(

@@ -10,6 +10,7 @@ __all__ = [
     "Workload",
     "WorkloadSpec",
     "measure",
+    "measure_dynamics",
     "open_workload",
 ]
 
@@ -21,6 +22,7 @@ _HOMES = {
     "Workload": "hmsim.workload.steps",
     "WorkloadSpec": "hmsim.config.workload",
     "measure": "hmsim.workload.statistics",
+    "measure_dynamics": "hmsim.workload.dynamics",
     "open_workload": "hmsim.workload.open",
 }
 

@@ -1,4 +1,5 @@
 from hmsim.config.workload import WorkloadSpec as WorkloadSpec
+from hmsim.workload.dynamics import measure_dynamics as measure_dynamics
 from hmsim.workload.iterate import Step as Step
 from hmsim.workload.open import open_workload as open_workload
 from hmsim.workload.statistics import measure as measure

@@ -29,21 +29,22 @@ class Dynamics:
     """What `measure_dynamics` finds; means over layers and tokens. What cannot be told is NaN.
 
     Attributes:
-        persistence: Share of a read set that is read again (or still) LAGS tokens later.
+        persistence: Share of a read set that is read LAGS tokens later too, float64 [LAGS].
         slash: Share of a read set whose next block (one later in the sequence) is read at the next
             token.
-        mirror: The same of the block before. Movement with the text has slash above mirror.
-        newest_share: Share of the reads that go to the AGES newest blocks.
+        mirror: The same share of the block before. Movement with the text has slash above mirror.
+        newest_share: Share of the reads that go to the AGES newest blocks, float64 [AGES].
         first_block: Share of the read sets that hold the sequence's first block.
         one_step_stays: Share of the stays (reads of a block at consecutive tokens) of one token.
-        mean_stay: Tokens that a stay lasts.
-        overlap_spread: Standard deviation over layers of the overlap with the token before.
-        overlap_away: Share of a read set that the layer so many (AWAY) before holds.
+        mean_stay: How many tokens a stay lasts.
+        overlap_spread: Standard deviation over layers of the share of a read set that the one of
+            the token before holds.
+        overlap_away: Share of a read set that the layer so many before holds, float64 [AWAY].
         miss_dispersion: Of the misses of an LRU buffer of BUFFER read sets a layer: the variance of
-            their number at a step over its mean.
-        miss_memory: The correlation from token to token of all layers' misses at a token.
-        miss_common: The variance of all layers' misses at a token over the sum of the layers' own
-            variances: 1 where bursts of layers have nothing to do with each other.
+            how many there are at a step over their mean.
+        miss_memory: The correlation from token to token of how many misses all layers have.
+        miss_common: The variance of how many misses all layers have at a token over the sum of the
+            layers' own variances: 1 where bursts of layers have nothing to do with each other.
         best_caught: Share of the later reads that go to those BEST of each layer's blocks that were
             read most in the first LEARNT tokens.
     """
@@ -101,6 +102,9 @@ def measure_dynamics(workload: Workload) -> Dynamics:
     Args:
         workload: Steps of single layers, of one sequence; it is held in memory as a whole, a byte
             a block and step.
+
+    Returns:
+        The dynamics; `format_table()` prints them, `as_json()` gives plain data.
 
     Raises:
         InputError: It has several sequences, or steps of no layer, or is too large.

@@ -68,6 +68,20 @@ def test_library_pages_from_top_to_bottom(page, tmp_path, monkeypatch):
         exec(compile(text, f"docs/{page}", "exec"), space)
 
 
+def test_what_is_said_of_a_real_trace(monkeypatch, capsys):
+    """The page on real attention, but for what needs a model or minutes."""
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "docs/real-attention.md").read_text()
+    (example,) = [code for language, code in blocks("real-attention.md") if language == "python"]
+    exec(compile(example, "docs/real-attention.md", "exec"), space := {})
+    out = capsys.readouterr().out
+    assert "64: 69.1 %" in out
+    assert "69 % of the reads go to the newest 64" in text
+    assert "512: 44.2 %" in out
+    assert "44 % of a read set is read 512 tokens later" in text
+    assert space["trace"].geometry.layers == 30
+
+
 def test_policy_of_its_page(tmp_path, monkeypatch):
     """The page quotes the example, which keeps every sequence to its buffer."""
     source = (ROOT / "examples" / "hot_buffer.py").read_text()

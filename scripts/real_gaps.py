@@ -1,0 +1,64 @@
+"""Whether policies do on a fitted spec as on the trace that it stands for: `scripts/real_gaps.py`.
+
+For every results/real/fit-NAME.toml (made by `hmsim workload calibrate workloads/real/NAME.h5`) the
+trace and the spec are run with 30 % of their KV in HBM, and the gaps to each one's certified bound
+are written to results/real/gaps.csv. Several NAMEs may be given instead of all.
+"""
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+import hmsim
+from hmsim.config.base import read_toml
+from hmsim.workload.trace import TraceWorkload
+
+ROOT = Path(__file__).parents[1]
+POLICIES = ["static", "reactive", "lfu", "ema", "belady", "lookahead"]
+HBM_SHARE = 0.3
+RUN: dict[str, Any] = {
+    "policies": {"names": POLICIES},
+    "replay": {"fidelity": "analytic"},
+    "bound": {"gap": 0.02, "time": 60},
+}
+
+
+def main() -> None:
+    found = sorted(
+        path.stem.removeprefix("fit-") for path in (ROOT / "results/real").glob("fit-*.toml")
+    )
+    rows = []
+    for name in sys.argv[1:] or found:
+        trace = ROOT / f"workloads/real/{name}.h5"
+        shape = TraceWorkload(trace).geometry
+        tokens = int(shape.steps / shape.lanes)
+        blocks = shape.lanes * -(-(shape.tokens_per_block * prompt_blocks(trace) + tokens)
+                                 // shape.tokens_per_block)  # fmt: skip
+        system = {
+            "preset": "gh200-paper",
+            "hbm": {"capacity": HBM_SHARE * blocks * shape.block_bytes},
+        }
+        real = gaps({"trace": str(trace)}, system)
+        spec = read_toml(ROOT / f"results/real/fit-{name}.toml")["workload"]
+        made = gaps(spec, system)
+        rows += [[name, each, f"{real[each]:.4f}", f"{made[each]:.4f}"] for each in POLICIES]
+    with open(ROOT / "results/real/gaps.csv", "w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["trace", "policy", "gap on the trace", "gap on the fitted spec"])
+        table.writerows(rows)
+
+
+def prompt_blocks(trace: Path) -> int:
+    """Of a layer."""
+    workload = TraceWorkload(trace)
+    return int.from_bytes(workload.prompt[0].tobytes(), "little").bit_count()
+
+
+def gaps(workload: dict[str, Any], system: dict[str, Any]) -> dict[str, float]:
+    result = hmsim.run(RUN | {"workload": workload, "system": system}, progress=False)
+    return {name: float(result.report()["policies"][name]["gap"]) for name in POLICIES}
+
+
+if __name__ == "__main__":
+    main()
