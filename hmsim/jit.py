@@ -14,6 +14,9 @@ The same holds for a user's policy, whose file stands outside the package. Of se
 need the same kernel at once (workers of a sweep, or of tests) one compiles it; the others wait, and
 find it in the cache.
 
+**Signatures.** A kernel is compiled once for the types of its arguments. Numba would do so again for
+every constant that another kernel hands to it: `_call_template` hides their values.
+
 **Records.** Numba must allow for an index of -1 meaning "the last" at every access, which costs the
 memory kernels a third of their speed. `record_kernel` takes every index as unsigned: `s[i]` is
 compiled as `s[np.uint64(i)]`. Slices stay as they are. These kernels do not allocate, hence no
@@ -27,17 +30,16 @@ import inspect
 import re
 import sys
 import tempfile
-import textwrap
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from threading import Thread, current_thread, main_thread
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import config, get_num_threads, njit
+from numba import config, get_num_threads, njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.typing import Signature
 
@@ -250,7 +252,16 @@ def _cached(dispatcher: Any) -> Any:
         function = dispatcher.py_func
         if Path(inspect.getfile(function)).exists() or hasattr(builtins, "__IPYTHON__"):
             dispatcher._cache = _Cache(function)  # else made by `exec`: there is nothing to stamp
+        dispatcher.get_call_template = partial(_call_template, dispatcher)
     return dispatcher
+
+
+def _call_template(dispatcher: Any, arguments: Any, named: Any) -> Any:
+    """What Numba asks a dispatcher for where a kernel calls it: for the types of the arguments, and
+    not for the values that constants among them have."""
+    arguments = tuple(map(types.unliteral, arguments))
+    named = {name: types.unliteral(each) for name, each in named.items()}
+    return type(dispatcher).get_call_template(dispatcher, arguments, named)
 
 
 @cache
@@ -316,24 +327,34 @@ def _with_unsigned_indices(function: Callable) -> Callable:
     """The same function, from the same file and line, with `x[i]` written `x[np.uint64(i)]`."""
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return function
-    lines, first = inspect.getsourcelines(function)
-    tree = ast.parse(textwrap.dedent("".join(lines)))
-    definition = tree.body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    definition.decorator_list = []
-    module = ast.Module([_Unsigned().visit(definition)], [])
-    tree = ast.fix_missing_locations(ast.increment_lineno(module, first - 1))
+    file = inspect.getfile(function)
+    definition = _definitions(Path(file).read_bytes())[function.__code__.co_firstlineno]
     function.__globals__["_uint64"] = np.uint64
     defined: dict[str, Any] = {}
-    exec(compile(tree, inspect.getfile(function), "exec"), function.__globals__, defined)
+    module = ast.Module([definition], [])
+    exec(compile(module, file, "exec"), function.__globals__, defined)
     made = defined[function.__name__]
     made.__qualname__ = function.__qualname__
     return made
+
+
+@lru_cache(maxsize=1)  # the kernels of a file are defined one after another
+def _definitions(source: bytes) -> dict[int, ast.FunctionDef]:
+    """The functions of a file by the line that they, or their decorators, begin in; without these,
+    and with unsigned indices."""
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef):
+            first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+            node.decorator_list = []
+            found[first] = _Unsigned().visit(node)
+    return found
 
 
 class _Unsigned(ast.NodeTransformer):
     def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:
         self.generic_visit(node)
         if not isinstance(node.slice, (ast.Slice, ast.Tuple)):
-            node.slice = ast.Call(ast.Name("_uint64", ast.Load()), [node.slice], [])
+            name = ast.copy_location(ast.Name("_uint64", ast.Load()), node.slice)
+            node.slice = ast.copy_location(ast.Call(name, [node.slice], []), node.slice)
         return node

@@ -117,6 +117,26 @@ def test_the_fingerprint_follows_every_way_to_import(toy, monkeypatch, line):
     assert jit.source_fingerprint(toy / "caller.py") != before
 
 
+CONSTANTS = """
+from hmsim import jit
+
+@jit.kernel
+def added(a, b, twice):
+    return 2 * (a + b) if twice else a + b
+
+@jit.kernel
+def call(a):
+    return added(1, 2, True) + added(a, 5, False) + added(7, a, True)
+"""
+
+
+def test_constants_that_a_kernel_hands_to_another_make_no_signatures(toy):
+    """Else Numba compiles the other kernel three times."""
+    (toy / "constants.py").write_text(CONSTANTS)
+    code = "from toy.constants import added, call; print(call(10), len(added.overloads))"
+    assert python(toy.parent, code) == f"{6 + 15 + 34} 1"
+
+
 def test_a_file_that_is_imported_by_another_name_is_compiled_anew(toy):
     """As `examples.my_policy` and, from its own folder, `my_policy`."""
     for folder, module in ((toy.parent, "toy.leaf"), (toy, "leaf"), (toy.parent, "toy.leaf")):

@@ -81,7 +81,7 @@ def cut(extents: Traffic, position: I64, start: int, length: int) -> Traffic:
 
 
 @cache
-def _learn() -> Any:
+def learn_kernel() -> Any:
     """The kernel that learns, compiled when it is first asked for."""
     return compiled_for(kernel.LEARN)(getattr(kernel.learn, "py_func", kernel.learn))
 
@@ -145,7 +145,7 @@ class Sampler:
         address, size, write = (np.array(each, np.int64) for each in extents)
         asked = kernel.Asked(address, size, write, seen.position, window, delay)
         counts = np.zeros(len(state.STATISTICS), np.int64)
-        ticks = _learn()(
+        ticks = learn_kernel()(
             burst_kernel.replay, self.learner, asked, seen.written, seen.runs, seen.visits, start,
             counts,
         )  # fmt: skip

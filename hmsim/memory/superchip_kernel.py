@@ -23,7 +23,6 @@ from hmsim.memory.sampling_kernel import (
     Asked,
     Learner,
     count,
-    learn,
 )
 
 I64 = NDArray[np.int64]
@@ -121,7 +120,7 @@ def _whole(replay, part, extents, start, counts):
 
 
 @kernel
-def _serve(replay, part, extents, position, now, counts):
+def _serve(replay, learn, part, extents, position, now, counts):
     """Ticks that one memory takes from `now` on; position: work space, [n + 1] at least."""
     start = _ticks(now, part)
     learner = part.learner
@@ -224,15 +223,16 @@ def conclude(chip, hbm, dram, hbm_ticks, dram_ticks, served):
 
 
 @kernel
-def step(replay, chip, hbm, dram, position, served):
+def step(replay, learn, chip, hbm, dram, position, served):
     """Carry out one step's traffic; see `Superchip.step`. The extents are changed while it runs.
 
-    position: work space, one more than either memory has extents.
+    replay, learn: kernels, as values: what calls them is compiled without them. position: work space,
+    one more than either memory has extents.
     """
     served.counts[:] = 0
     now, hbm_ticks, dram_ticks = chip.now[0], 0, 0
     if len(hbm.size) > 0:
-        hbm_ticks = _serve(replay, chip.hbm, hbm, position, now, served.counts[0])
+        hbm_ticks = _serve(replay, learn, chip.hbm, hbm, position, now, served.counts[0])
     if len(dram.size) > 0:
-        dram_ticks = _serve(replay, chip.dram, dram, position, now, served.counts[1])
+        dram_ticks = _serve(replay, learn, chip.dram, dram, position, now, served.counts[1])
     conclude(chip, hbm, dram, hbm_ticks, dram_ticks, served)

@@ -7,6 +7,7 @@ import numpy as np
 from hmsim.config.system import SystemSpec
 from hmsim.memory import burst_kernel
 from hmsim.memory.device import MemoryConfig
+from hmsim.memory.sampling import learn_kernel
 from hmsim.memory.superchip import Superchip
 from hmsim.memory.superchip_kernel import Served
 from hmsim.memory.warm import WarmUp
@@ -59,7 +60,7 @@ class Memories:
             moved_bytes(traffic),
         )  # fmt: skip
         replay_groups(
-            burst_kernel.replay, self._chip.kernel, self._served, self._addresses.layout, steps,
-            sampled, out,
+            burst_kernel.replay, learn_kernel(), self._chip.kernel, self._served,
+            self._addresses.layout, steps, sampled, out,
         )  # fmt: skip
         return out

@@ -10,7 +10,7 @@ from hmsim.jit import compiled_for, kernel
 from hmsim.memory import superchip_kernel
 from hmsim.memory.burst_state import ACTIVATIONS, ROW_HITS
 from hmsim.memory.device import Extents
-from hmsim.memory.sampling_kernel import REPLAY
+from hmsim.memory.sampling_kernel import LEARN, REPLAY
 from hmsim.memory.superchip_kernel import CHIP, REASONS, SERVED
 from hmsim.simulate.extents_kernel import Layout, most_extents, place
 from hmsim.workload.steps import I64, U64, Steps
@@ -70,11 +70,11 @@ _SAMPLED = Sampled(_one, _one, _one, _two, _two, np.zeros((1, 1)))
 
 @compiled_for(
     types.void(
-        types.FunctionType(REPLAY), CHIP, SERVED, typeof(_LAYOUT), typeof(Steps.empty(1)),
-        typeof(_SAMPLED), typeof(Replayed.empty(1)),
+        types.FunctionType(REPLAY), types.FunctionType(LEARN), CHIP, SERVED, typeof(_LAYOUT),
+        typeof(Steps.empty(1)), typeof(_SAMPLED), typeof(Replayed.empty(1)),
     )
 )  # fmt: skip
-def replay_groups(replay, chip, served, layout, steps, sampled, out):
+def replay_groups(replay, learn, chip, served, layout, steps, sampled, out):
     """Put groups through the superchip, in order. `served`: work space."""
     none = np.empty(0, np.int64)
     hbm, dram, position = Extents(none, none, none), Extents(none, none, none), none
@@ -88,7 +88,9 @@ def replay_groups(replay, chip, served, layout, steps, sampled, out):
                 hbm, dram = _with_room(hbm, h, 2 * most), _with_room(dram, d, 2 * most)
                 position = np.empty(2 * most + 1, np.int64)
             h, d = place(layout, steps, row, before, after, moved, hbm, h, dram, d)
-        superchip_kernel.step(replay, chip, _first(hbm, h), _first(dram, d), position, served)
+        superchip_kernel.step(
+            replay, learn, chip, _first(hbm, h), _first(dram, d), position, served
+        )
         out.seconds[group] = served.seconds[0]
         for memory in range(2):
             out.row_hits[group, memory] = served.counts[memory, ROW_HITS]
