@@ -62,6 +62,7 @@ CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("belady", {}),
     ("slack", {}),
     ("lfu", {}),
+    ("online-dual", {}),
 )
 
 

@@ -170,6 +170,7 @@ def notes(record: Record) -> list[str]:
         by = [name for name, time_s in times if time_s == bound["achievable_s"]]
         who = f"policy {by[0]}: prices are no guide here" if by else "the best schedule found"
         lines.append(f"achievable: {show_seconds(bound['achievable_s'])}, by {who}")
+    lines += _certificate(record)
     sampled = [each for each in record.totals["replay_sampled_steps"] if not math.isnan(each)]
     if sampled:
         rigorous = {
@@ -233,6 +234,27 @@ def cut_short(decoded: int, layers: int, resident: float) -> str:
         f"layers: {decoded:,} of the model's {layers:,} are decoded; the weights of all of them stay "
         f"in HBM, {show_bytes(resident)}"
     )
+
+
+def _certificate(record: Record) -> list[str]:
+    """How far from the best the fastest policy without foresight can be, by the run's own bound."""
+    totals, traits = record.totals, record.traits
+    online = [
+        k
+        for k in range(len(record.policies))
+        if traits["is_schedule"][k]
+        and not traits["foresight"][k]
+        and traits["bound_kind"][k] == "variant"
+        and totals["total_time_s"][k] > 0 < totals["bound_s"][k]
+    ]
+    if not online:
+        return []
+    best = min(online, key=lambda k: totals["total_time_s"][k])
+    over = float(totals["total_time_s"][best] / totals["bound_s"][best]) - 1
+    return [
+        f"certificate: {record.policies[best]}, without foresight, takes at most "
+        f"{_fixed(100 * over, 2)} % longer than the best schedule that there is"
+    ]
 
 
 def _too_short(record: Record) -> list[str]:

@@ -20,9 +20,10 @@ class Game:
     and the dying gone.
     """
 
-    def __init__(self, workload, capacity, rates, variant):
+    def __init__(self, workload, capacity, rates, variant, barrier="layer"):
         self.job = job = workload if isinstance(workload, Job) else job_of(workload)
         self.capacity, self.rates, self.variant = capacity, rates, variant
+        self.barrier = barrier
         self.size, self.steps, self.prompt = job.block_bytes, job.steps, job.prompt
         self.alive, self.resident = set(self.prompt), set()
         self.before, self.after = [], []

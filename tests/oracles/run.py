@@ -21,6 +21,7 @@ from hmsim.memory.superchip import Superchip
 from tests.oracles import extents, rules, times
 from tests.oracles.authors import Authors
 from tests.oracles.job import Job
+from tests.oracles.online_dual import OnlineDual
 
 MEMORIES = ("hbm", "dram")
 
@@ -68,6 +69,7 @@ RULES = {
     "lirs": lambda rates, cold=0.01: rules.Lirs(cold),
     "working-set": lambda rates, window=8: rules.WorkingSet(window),
     "hisparse": lambda rates, buffer=4096: rules.HiSparse(buffer),
+    "online-dual": lambda rates, **options: OnlineDual(**options),
     "page": lambda rates: rules.Page(),
     "lookahead": lambda rates, window=1, share=1.0, scope="layer": (
         rules.LookaheadAll if scope == "all" else rules.Lookahead
@@ -127,7 +129,7 @@ def play(
         return _unlimited(job, rates, case)
     if name.startswith("authors-"):
         return _authors(job, name.removeprefix("authors-"), options, capacity, rates)
-    game = rules.Game(job, job.capacity_blocks(capacity), rates, case.variant)
+    game = rules.Game(job, job.capacity_blocks(capacity), rates, case.variant, case.barrier)
     counts = [times.Count(*row[:8]) for row in game.play(RULES[name](rates, **options)).tolist()]
     moved = [
         times.moved(case.variant, count, job.block_bytes, step.hbm_bytes)

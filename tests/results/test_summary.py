@@ -48,6 +48,18 @@ def test_notes_say_where_no_kv_read_goes_to_hbm_and_what_took_how_long():
     assert notes[-1] == "the whole run took 2.5 s of wall time"
 
 
+def test_the_fastest_without_foresight_has_a_certificate():
+    run = record(total_time_s=[1.3, 1.25, 1.1, 0.9], bound_s=[1.0, 1.0, 1.0, 0.9])
+    run.traits.update(foresight=[0, 0, 1, 0], is_schedule=[1, 1, 1, 0])
+    found = [line for line in summary.notes(run) if line.startswith("certificate")]
+    assert found == [
+        "certificate: p1, without foresight, takes at most 25.00 % longer than the best schedule "
+        "that there is"
+    ]
+    run.traits.update(foresight=[1, 1, 1, 0])
+    assert not any(line.startswith("certificate") for line in summary.notes(run))
+
+
 def test_notes_say_what_a_model_cut_short_keeps_in_hbm():
     cut = record(kv_hit_rate=[0.5])
     cut.attributes.update(workload_model_layers=32, workload_resident_bytes=16.06e9)

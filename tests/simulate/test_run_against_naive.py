@@ -38,6 +38,8 @@ SCHEDULES = {
     "lirs": {"cold": 0.4},
     "working-set": {"window": 2},
     "hisparse": {"buffer": 8},
+    "online-dual": {},
+    "rash": {"policy": "online-dual", "memory": 3, "horizon": 5, "caution": 0.5},
     "page": {},
     "lookahead": {"window": 2, "share": 0.6},
     "far": {"policy": "lookahead", "window": 5},

@@ -1,0 +1,202 @@
+"""The policy `online-dual` as plain Python: a class for each block, a table for each lane, a price for
+each term."""
+
+import bisect
+from functools import cache
+
+from tests.oracles import times
+from tests.oracles.rules import Rule
+
+LEVELS = [(k / 15) * (k / 15) for k in range(16)]
+OLDEST = [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256]
+PRIOR_AGE = [*OLDEST, 1000]
+TURNS, PRIOR, KEPT, PACE, FREE = 32, 4.0, 0.8, 0.02, 0.003
+MASK = 2**64 - 1
+
+
+@cache
+def following(memory):
+    """The class after a visit, as `[read][class][turn]`; class 16 * level + age."""
+    found = [[[] for _ in range(256)] for _ in range(2)]
+    for read in range(2):
+        for c in range(256):
+            level, age = divmod(c, 16)
+            mean = LEVELS[level] * (1 - 1.0 / memory) + 1.0 / memory * read
+            low = min(bisect.bisect_right(LEVELS, mean) - 1, 14)
+            part = (mean - LEVELS[low]) / (LEVELS[low + 1] - LEVELS[low])
+            width = OLDEST[age] - [-1, *OLDEST][age] if age < 15 else None
+            for turn in range(TURNS):
+                share, other = (turn + 0.5) / TURNS, (turn * 7 % TURNS + 0.5) / TURNS
+                older = width is not None and other < 1.0 / width
+                then = 0 if read else age + older
+                found[read][c].append((low + (share < part)) * 16 + then)
+    return found
+
+
+class OnlineDual(Rule):
+    def __init__(self, memory=20.0, horizon=32.0, caution=2.5):
+        self.next, self.horizon, self.caution = following(memory), horizon, caution
+
+    def begin(self, game):
+        job = game.job
+        self.kind = [[4 * 16 + 10] * job.slots for _ in range(job.lanes)]
+        self.visits, self.hand = [0] * job.lanes, [0] * job.lanes
+        self.prior = []
+        for c in range(256):
+            share = 0.5 * LEVELS[c // 16] + 0.45 / (1 + PRIOR_AGE[c % 16])
+            share = min(max(share, 0.001), 0.999)
+            self.prior.append([PRIOR * (1 - share), PRIOR * share])
+        self.seen = [[list(each) for each in self.prior] for _ in range(job.lanes)]
+        self.worth = [[0.0] * 256 for _ in range(job.lanes)]
+        terms = len(times.terms(game.variant, game.rates))
+        self.price = [[0.7, *[0.3 / terms] * terms, 0.0] for _ in range(job.lanes)]
+        self.sums, self.place_price = [0.0] * (terms + 2), 0.0
+        return super().begin(game)
+
+    def see(self, t):
+        """Learn, and take every slot to its next class."""
+        game, step = self.game, self.game.steps[t]
+        lane, slots = step.lane, game.job.slots
+        words = slots // 64
+        self.visits[lane] += 1
+        visit = self.visits[lane]
+        apart = max(1, min(8, words // 8))
+        kind, seen = self.kind[lane], self.seen[lane]
+        for slot in range(slots):
+            block, word = lane * slots + slot, slot // 64
+            if (word + visit) % apart == 0 and block in game.alive:
+                seen[kind[slot]][block in step.read] += 1.0
+            turn = (mixed(visit * words + word) >> 40) + 11 * (slot % 64)
+            kind[slot] = self.next[block in step.read][kind[slot]][turn % TURNS]
+        if visit % 4 == 1 or visit < 8:
+            self.follow(lane)
+        if visit % 16 == 0:
+            for c, counts in enumerate(seen):
+                for read in (0, 1):
+                    counts[read] = KEPT * counts[read] + (1 - KEPT) * self.prior[c][read]
+
+    def follow(self, lane):
+        """Two sweeps of what a class is worth, in order of the classes, each using those before."""
+        worth, kept = self.worth[lane], 1 - 1 / self.horizon
+        for _ in range(2):
+            for c, (idle, busy) in enumerate(self.seen[lane]):
+                after = [0.0, 0.0]
+                for read in (0, 1):
+                    for then in self.next[read][c]:
+                        after[read] += worth[then]
+                share = busy / (idle + busy)
+                worth[c] = (
+                    share * (1 + kept * after[1] / TURNS) + (1 - share) * kept * after[0] / TURNS
+                )
+
+    def decide(self, t):
+        game = self.game
+        self.see(t)
+        step = game.steps[t]
+        lane, first = step.lane, step.lane * game.job.slots
+        worth, kind = self.worth[lane], self.kind[lane]
+
+        def of(block):
+            return worth[kind[block - first]], kind[block - first]
+
+        missed = sorted(step.read - game.resident, key=of, reverse=True)
+        here = {b for b in game.resident if first <= b < first + game.job.slots}
+        held = sorted(here, key=of)
+        price, rates = self.price[lane], game.rates
+        saved = -price[0] / rates.hbm
+        leaving = price[0] / rates.hbm
+        for p, (read, _, _, demote) in zip(
+            price[1:], times.terms(game.variant, rates), strict=False
+        ):
+            saved += p * read
+            leaving += p * demote
+        saved = game.size * max(saved, 0.0)
+        leaving *= 0 if game.variant in times.INCLUSIVE else game.size
+        free = game.capacity - len(game.resident)
+        into = out = 0
+        taken = self.seconds(t, 0, 0, price)
+        while True:
+            victim = saved * of(held[out])[0] if out < len(held) else None
+            full = free + out - into <= 0
+            swap = victim is not None and (full or victim < self.place_price)
+            if into == len(missed) or (full and not swap):
+                break
+            gain = saved * of(missed[into])[0] - (victim if swap else self.place_price)
+            longer = self.seconds(t, into + 1, out + swap, price)
+            if gain <= self.caution * max(longer - taken, 0.0):
+                break
+            taken, into, out = longer, into + 1, out + swap
+        if victim is not None:
+            self.place_price += PACE * (victim - self.place_price)
+            want = int(FREE * game.capacity)
+            most = out + 1 + want // 8
+            while free + out - into < want and out < most and out < len(held):
+                gain = self.place_price - saved * of(held[out])[0]
+                longer = self.seconds(t, into, out + 1, price)
+                if gain <= self.caution * max(longer - taken, leaving):
+                    break
+                taken, out = longer, out + 1
+        self.note_binding(t, into, out)
+        promoted = self.pick(lane, set(missed), missed[:into], 0)[0]
+        demoted, self.hand[lane] = self.pick(lane, here, held[:out], self.hand[lane])
+        return promoted, demoted
+
+    def pick(self, lane, blocks, chosen, start):
+        """As many blocks of each class as are chosen, word by word from `start` on, round the lane."""
+        first, words = lane * self.game.job.slots, self.game.job.slots // 64
+        left = [self.kind[lane][block - first] for block in chosen]
+        picked, word = [], start
+        while left:
+            for block in sorted(b for b in blocks if (b - first) // 64 == word):
+                if self.kind[lane][block - first] in left:
+                    left.remove(self.kind[lane][block - first])
+                    picked.append(block)
+            if left:
+                word = (word + 1) % words
+        return picked, word
+
+    def terms(self, t, into, out):
+        game, step = self.game, self.game.steps[t]
+        append = sum(size for _, size, _ in step.appends)
+        in_hbm = sum(size for block, size, _ in step.appends if block in game.resident)
+        hits = len(step.read & game.resident)
+        count = times.Count(len(step.read), hits, 0, append, in_hbm, into, into, out)
+        moved = times.moved(game.variant, count, game.size, step.hbm_bytes)
+        (m,), _ = times.group(game.variant, game.rates, [moved], step.compute_s)
+        hbm = m.weights_hbm + m.attention_hbm + m.append_hbm + m.promotion_hbm + m.demotion_hbm
+        paths = times.dram_paths(
+            game.variant, game.rates, m.attention_dram, m.append_dram, m.promotion_dram,
+            m.demotion_dram,
+        )  # fmt: skip
+        return [hbm / game.rates.hbm, *(seconds for _, seconds in paths), step.compute_s]
+
+    def seconds(self, t, into, out, price):
+        found = self.terms(t, into, out)
+        if self.game.barrier == "layer":
+            return max(found)
+        return sum(p * seconds for p, seconds in zip(price, found, strict=True))
+
+    def note_binding(self, t, into, out):
+        game, lane = self.game, self.game.steps[t].lane
+        self.sums = [a + b for a, b in zip(self.sums, self.terms(t, into, out), strict=True)]
+        lanes = [lane]
+        if game.barrier == "token":
+            if game.steps[t + 1].lane > lane:
+                return
+            lanes = range(game.job.lanes)
+        longest = 0
+        for k, seconds in enumerate(self.sums):
+            if seconds > self.sums[longest] * (1 + 1e-9):
+                longest = k
+        for each in lanes:
+            self.price[each] = [
+                p + PACE * ((k == longest) - p) for k, p in enumerate(self.price[each])
+            ]
+        self.sums = [0.0] * len(self.sums)
+
+
+def mixed(word):
+    """The finaliser of splitmix64."""
+    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 & MASK
+    word = (word ^ (word >> 27)) * 0x94D049BB133111EB & MASK
+    return word ^ (word >> 31)
