@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from hmsim.cli import parser
 from hmsim.cli.measure import measured
@@ -127,7 +128,7 @@ def page(made: list[Row]) -> str:
 
 def draw(made: list[Row]) -> None:
     """Simulated over measured, each row a point; the band is 15 %."""
-    with style.figure("page", 4.2, FIGURE, "python scripts/silicon.py") as figure:
+    with style.figure("page", 4.8, FIGURE, "python scripts/silicon.py") as figure:
         ax = figure.subplots()
         for kind, marker, filled in (
             ("nobody fitted it", "o", True),
@@ -148,7 +149,11 @@ def draw(made: list[Row]) -> None:
             xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal",
             xlabel="measured (GB/s, ns)", ylabel="simulated",
         )  # fmt: skip
-        style.legend_beside(ax)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axis.set_minor_locator(NullLocator())
+        style.legend_below(ax, 2)
 
 
 def write() -> list[Row]:

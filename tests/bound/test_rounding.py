@@ -27,7 +27,7 @@ def an_instance(rng, variant, barrier, capacity=None, **sizes):
     return problem, rates, setting, grid
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(VARIANTS), st.sampled_from(BARRIERS))
 def test_the_evaluator_finds_the_same_time(seed, variant, barrier):
     rng = np.random.default_rng(seed)
