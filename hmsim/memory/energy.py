@@ -214,6 +214,18 @@ def opened_rows(config: MemoryConfig, size: int) -> float:
     Returns:
         Rows a byte.
     """
+    organization = config.spec.organization
+    text = config.mapping or config.spec.mapping
+    key = (text, str(organization), config.channels, config.interleave, size)
+    if key not in _OPENED:
+        _OPENED[key] = _opened_rows(config, size)
+    return _OPENED[key]
+
+
+_OPENED: dict[tuple, float] = {}  # what was counted before: runs of a sweep share their memories
+
+
+def _opened_rows(config: MemoryConfig, size: int) -> float:
     mapping = config.check()
     burst = config.spec.organization.burst_bytes
     bursts = min(_MOST_BURSTS, -(-size // burst))

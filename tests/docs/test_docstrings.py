@@ -23,7 +23,7 @@ SECTION = re.compile(
 )
 ENTRY = re.compile(r"^ {4}(\*{0,2}\w+): (.+(?:\n {8}.*)*)", re.MULTILINE)
 UNITS = re.compile(
-    r"\b(bytes?|(nano|pico)?seconds?|GB/s|ticks?|Hz|share|rate|how many)\b", re.IGNORECASE
+    r"\b(bytes?|(nano|pico)?(seconds?|joules?)|GB/s|ticks?|Hz|share|rate|how many)\b", re.IGNORECASE
 )
 
 

@@ -368,7 +368,7 @@ def test_no_bound_is_above_the_best_schedule(folder, seed, variant, warmup):
     capacity = max(1.0, float(room * blocks.block_bytes))
     path = traces.write(folder / "t.h5", blocks)
     names = {"static": {}, "reactive": {}, "dual": {"moves": 2000}}
-    case = naive.Case(system(rng, capacity), names, variant, "layer", "run", 1, "dual")
+    case = naive.Case(system(rng, capacity), names, variant, "layer", "run", 1, method="dual")
     job = traces.job(blocks).after(warmup)
     workload = {"trace": str(path), "warmup": warmup}
     rates = naive.Rates.of(naive.resolved(case, workload))
