@@ -184,7 +184,7 @@ def test_a_channel_of_too_many_banks_is_refused():
 
 
 def test_a_kernel_hears_an_interrupt(tmp_path):
-    """Amid one call of a kernel that takes some seconds: refreshes of idle time, one by one for a log."""
+    """Amid one call of a kernel that takes some seconds: refreshes of idle time, logged one by one."""
     script = tmp_path / "long.py"
     script.write_text(
         "import os, signal, threading\n"
