@@ -1,22 +1,56 @@
-"""Signals that wait while a C library is at work."""
+"""Ctrl-C and a polite kill: what they raise is neither lost nor raised amid a C library's work.
+
+Python handles a signal between any two bytecodes of its main thread, also in those that a C library
+has called, or in a destructor. What the handler raises there is printed and forgotten, or goes
+through the library; HDF5 then deadlocks or crashes.
+"""
 
 import signal
 import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType, ModuleType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 RETRY_SECONDS = 0.005  # a library's call into Python takes microseconds
+COMPILER = ("llvmlite.binding.executionengine",)  # LLVM asks it for a cached object amid its work
+
+_came = False
+
+
+@contextmanager
+def polite() -> Iterator[None]:
+    """Inside, Ctrl-C and a polite kill raise KeyboardInterrupt, and `check` does so again.
+
+    Where it is not the main thread that enters, or a signal is ignored, nothing changes.
+    """
+    global _came
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {each: signal.getsignal(each) for each in SIGNALS}
+    for each, handler in kept.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(each, _interrupt)
+    try:
+        yield
+    finally:
+        _came = False
+        for each, handler in kept.items():
+            signal.signal(each, handler)
+
+
+def check() -> None:
+    """KeyboardInterrupt if a signal came that should have ended this work: for long loops, since
+    what a handler raises in a destructor is lost."""
+    if _came:
+        raise KeyboardInterrupt
 
 
 class Guard:
-    """While it stands, SIGINT and SIGTERM are not handled inside the Python code of some modules.
-
-    Python handles a signal between any two bytecodes of its main thread, so also in those that a C
-    library has called. What a handler raises there (KeyboardInterrupt) goes through the library;
-    HDF5 then deadlocks or crashes. A signal that comes at such a moment is sent again a moment
-    later. Outside the main thread no signal is handled, and a guard does nothing.
-    """
+    """While it stands, SIGINT and SIGTERM are not handled inside the Python code of some modules,
+    but a moment later. Outside the main thread no signal is handled, and a guard does nothing."""
 
     def __init__(self, *modules: ModuleType) -> None:
         self._names = {module.__name__ for module in modules}
@@ -41,17 +75,32 @@ class Guard:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number not in self._handlers:  # it came as the guard ended
             signal.raise_signal(number)
-        elif self._is_inside(frame):
-            again = threading.Timer(RETRY_SECONDS, signal.raise_signal, (number,))
-            again.daemon = True
-            again.start()
+        elif _is_inside(frame, self._names):
+            _again(number)
         else:
             self._handlers[number](number, frame)
 
-    def _is_inside(self, frame: FrameType | None) -> bool:
-        while frame is not None:
-            name = frame.f_globals.get("__name__", "")
-            if name in self._names or name.partition(".")[0] in self._names:
-                return True
-            frame = frame.f_back
-        return False
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _came
+    if _is_inside(frame, COMPILER):
+        _again(number)
+    else:
+        _came = True
+        raise KeyboardInterrupt
+
+
+def _again(number: int) -> None:
+    """Send the signal once more, a moment later."""
+    again = threading.Timer(RETRY_SECONDS, signal.raise_signal, (number,))
+    again.daemon = True
+    again.start()
+
+
+def _is_inside(frame: FrameType | None, names: Iterable[str]) -> bool:
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name in names or name.partition(".")[0] in names:
+            return True
+        frame = frame.f_back
+    return False

@@ -5,6 +5,8 @@ import time
 import warnings
 from typing import Any, Self
 
+from hmsim import interrupts
+
 QUIET_SECONDS = 2.0  # work that takes less shows no progress
 
 
@@ -20,7 +22,6 @@ class Progress:
         self._began = time.perf_counter()
         self._done = 0
         self._bar: Any = None
-        self._interrupted = False
 
     def begin(self, total: int) -> None:
         """How much work there is in all, once that is known."""
@@ -33,15 +34,8 @@ class Progress:
         elif self._is_long():
             print(line, file=sys.stderr)
 
-    def interrupt(self, *_: object) -> None:
-        """A signal handler. What it raises is lost where Python happens to be in a destructor: so
-        it is raised again with the next report of progress."""
-        self._interrupted = True
-        raise KeyboardInterrupt
-
     def __call__(self, more: int) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
+        interrupts.check()
         self._done += more
         if self._bar is None:
             if not self._is_long():

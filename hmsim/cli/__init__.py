@@ -2,9 +2,7 @@
 
 import argparse
 import os
-import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from typing import Any, TextIO
 from hmsim import __version__
 from hmsim.cli.common import help_of
 from hmsim.errors import InputError, InputWarning, ProgramError, SolverError, did_you_mean
+from hmsim.interrupts import polite
 
 TRACEBACK = "--traceback"  # anywhere in a call: show where an unexpected error came from
 
@@ -88,7 +87,6 @@ def main(arguments: list[str] | None = None) -> int:
     show = TRACEBACK in given
     given = [each for each in given if each != TRACEBACK]
     _streams()
-    kept = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         code = _run(given)
         if sys.stdout is not None:
@@ -116,10 +114,6 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return _end(1, f"unexpected error: {text:.300} ({TRACEBACK} shows where)", show)
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for each, handler in kept.items():
-                signal.signal(each, handler)
 
 
 def _run(given: list[str]) -> int:
@@ -129,9 +123,8 @@ def _run(given: list[str]) -> int:
     root = parser()
     _known_command(root, given)
     options = root.parse_args(given)
-    _end_politely()
     command: Callable[[argparse.Namespace], int] = options.command
-    with warnings.catch_warnings():
+    with polite(), warnings.catch_warnings():
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = _one_line
         return command(options)
@@ -163,16 +156,6 @@ def _mute() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (OSError, ValueError):  # no file of the system's, as in a notebook
             sys.stdout = None
-
-
-def _end_politely() -> None:
-    """A polite kill ends a command as Ctrl-C does: what it was writing is cleared away."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
 
 
 def _one_line(

@@ -3,7 +3,6 @@
 import argparse
 import json
 import shlex
-import signal
 import sys
 from typing import Any
 
@@ -80,8 +79,6 @@ def command(options: argparse.Namespace) -> int:
         print("hmsim: the first run compiles its kernels, which takes about a minute; later ones "
               "find them on disk", file=sys.stderr)  # fmt: skip
     with Progress(0, " steps", "run") as progress:
-        for each in (signal.SIGINT, signal.SIGTERM):  # a polite kill ends as Ctrl-C does
-            signal.signal(each, progress.interrupt)
         from hmsim.simulate.run import execute  # some kernels compile as they are imported
 
         ran = execute(

@@ -3,7 +3,6 @@
 import argparse
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +74,6 @@ def command(options: argparse.Namespace) -> int:
         need_pyarrow("--parquet")
 
     progress = Progress(plan.size, " points", "sweep")
-    signal.signal(signal.SIGTERM, progress.interrupt)  # a polite kill ends as Ctrl-C does
     with Folder(Path(options.output), sweep, options.resume) as folder, progress:
         swept = sweep_into(
             folder, plan, sweep, pool, progress, options.parquet, options.allow_plugins

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 
 from hmsim import progress as module
 from hmsim.cli.common import print_json
@@ -30,14 +29,6 @@ def test_a_bar_appears_only_once_work_takes_long(capsys, monkeypatch):
     said = capsys.readouterr().err
     assert "10.0/10.0" in said
     assert said.index("first") < said.index("second")
-
-
-def test_an_interrupt_that_is_lost_comes_again():
-    progress = Progress(10, " steps", "run")
-    with pytest.raises(KeyboardInterrupt):
-        progress.interrupt(2, None)
-    with pytest.raises(KeyboardInterrupt):
-        progress(1)
 
 
 def test_numpy_numbers_are_numbers(capsys):
