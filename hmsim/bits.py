@@ -58,6 +58,14 @@ def remove(bits, number):
 
 
 @record_inlined
+def assign(into, source):
+    """Make an array like another, word by word: for `into[:] = source` Numba would compile what
+    words its error for arrays of two lengths, which takes longer than most kernels."""
+    for w in range(len(into)):
+        into[w] = source[w]
+
+
+@record_inlined
 def mask(word, low, high):
     """Which bits of the word numbered `word` stand for numbers low .. high - 1."""
     if low >= word * 64 + 64 or high <= word * 64:

@@ -83,6 +83,11 @@ def record_inlined(function: Callable) -> Any:
     return _cached(njit(nogil=True, forceinline=True, **_RECORD)(_with_unsigned_indices(function)))
 
 
+def record_expanded(function: Callable) -> Any:
+    """As `record_kernel`, and part of its callers before they are typed: not compiled by itself."""
+    return _cached(njit(nogil=True, inline="always", **_RECORD)(_with_unsigned_indices(function)))
+
+
 def in_threads(work: Callable[[int], None], count: int) -> None:
     """Call `work(0)` .. `work(count - 1)`, side by side where they run kernels; all have ended after.
 

@@ -16,7 +16,7 @@ apart and serves one kind at a time; HIT, PRE and ACT hold the kind being served
 Records are described in burst_state. Ticks count from 1.
 """
 
-from hmsim.jit import record_inlined, record_kernel
+from hmsim.jit import record_expanded, record_inlined, record_kernel
 from hmsim.memory.burst_commands import (
     activate_second,
     ask_precharges,
@@ -264,7 +264,7 @@ def _single_bus_tick(p, s, c, now):
     serve(p, s, c, k, i, now)
 
 
-@record_inlined
+@record_expanded
 def _tick(p, s, c, now):
     s[c + NOW] = now
     if now >= s[c + NEXT_REFRESH]:
@@ -277,7 +277,7 @@ def _tick(p, s, c, now):
         _single_bus_tick(p, s, c, now)
 
 
-@record_kernel
+@record_expanded
 def _run(p, s, c):
     """Run channel c through tick STOP_TICK, and on until STOP_DONE requests are complete and fewer
     than STOP_QUEUED of a kind are queued."""
@@ -359,7 +359,7 @@ def _accept(p, s, c, b, kind, line, t, intended):
     complete(p, s, c, t + 1)
 
 
-@record_kernel
+@record_expanded
 def _check(p, s, c, line, kind, t, window, delay):
     """Accept what a data burst asks of in-band ECC; the tick of the last.
 
@@ -424,7 +424,7 @@ def _start_buses(p, s, n, start):
             s[each + BUS_FREE] = max(s[each + BUS_FREE], start)
 
 
-@record_inlined
+@record_expanded
 def _drain(p, s, c):
     """Run channel c until nothing is left to do but refresh."""
     s[c + STOP_TICK] = 0

@@ -12,6 +12,7 @@ import numpy as np
 from numba import typeof, types
 from numpy.typing import NDArray
 
+from hmsim.bits import assign
 from hmsim.jit import kernel, record_inlined, record_kernel
 from hmsim.memory import burst_state as state
 from hmsim.memory.burst_kernel import turn_of
@@ -447,7 +448,7 @@ def _play(replay, learner, asked, row, bursts, turn, start, drain):
             _play_part(
                 replay, learner, asked, row, channel, start, drain, first - before, before
             )  # fmt: skip
-    learner.seen[:] = row[: DONE + 1]
+    assign(learner.seen, row)
     if length < total:
         _play_part(replay, learner, asked, row, channel, start, drain, first, length)
     else:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import typeof, types
 
-from hmsim.bits import add, has, popcount, remove
+from hmsim.bits import add, assign, has, popcount, remove
 from hmsim.jit import compiled_for, inlined, kernel
 from hmsim.placement.latency import (
     APPEND,
@@ -84,6 +84,13 @@ def give_birth(steps, row, state, place):
             if place[i - first] == 1 and state.used[0] < state.capacity:
                 add(state.resident[lane], slot)
                 state.used[0] += 1
+
+
+@kernel
+def _note(into, resident):
+    """Keep what is in HBM now, U64[lanes, words]."""
+    for lane in range(len(resident)):
+        assign(into[lane], resident[lane])
 
 
 @kernel
@@ -213,7 +220,7 @@ def advance(step, window, state, seen, own, moves, capture, counts):
         _count(steps, k, state, out)
         sample = capture.wanted[k]
         if sample >= 0:
-            capture.before[sample] = state.resident
+            _note(capture.before[sample], state.resident)
         if k + 1 < total:  # there is a next step to move for
             now = _now(steps, seen, k)
             moves.count[:] = 0
@@ -224,7 +231,7 @@ def advance(step, window, state, seen, own, moves, capture, counts):
             if state.error[0] != OK:
                 return
         if sample >= 0:
-            capture.after[sample] = state.resident
+            _note(capture.after[sample], state.resident)
         if k + 1 < total:
             give_birth(steps, k + 1, state, moves.place)
 

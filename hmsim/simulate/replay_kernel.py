@@ -6,6 +6,7 @@ import numpy as np
 from numba import typeof, types
 from numpy.typing import NDArray
 
+from hmsim.bits import assign
 from hmsim.jit import compiled_for, kernel
 from hmsim.memory import superchip_kernel
 from hmsim.memory.burst_state import ACTIVATIONS, ROW_HITS
@@ -54,7 +55,9 @@ def _with_room(extents, n, room):
     address, size, write = (
         np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
     )  # fmt: skip
-    address[:n], size[:n], write[:n] = extents.address[:n], extents.size[:n], extents.write[:n]
+    assign(address[:n], extents.address)
+    assign(size[:n], extents.size)
+    assign(write[:n], extents.write)
     return Extents(address, size, write)
 
 
@@ -95,4 +98,4 @@ def replay_groups(replay, learn, chip, served, layout, steps, sampled, out):
         for memory in range(2):
             out.row_hits[group, memory] = served.counts[memory, ROW_HITS]
             out.activations[group, memory] = served.counts[memory, ACTIVATIONS]
-            out.bus_ticks[group, memory] = served.bus_ticks[memory]
+            assign(out.bus_ticks[group, memory], served.bus_ticks[memory])

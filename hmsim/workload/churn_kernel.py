@@ -7,7 +7,7 @@ lanes can be made in any order.
 
 import numpy as np
 
-from hmsim.bits import add, add_range, cardinality, has, lowest_bit, mask, popcount
+from hmsim.bits import add, add_range, assign, cardinality, has, lowest_bit, mask, popcount
 from hmsim.jit import kernel
 from hmsim.random import GOLDEN, mix, random_below, random_word
 
@@ -40,12 +40,12 @@ def fill(bits, reads, lanes, t0, schedule, state, size, quota, oldest, drift, se
                 base = scratch[: chosen.size]
                 draw = np.int64(1)
                 if quota[blocks] > size[lane, s]:
-                    base[:] = chosen
+                    assign(base, chosen)
                     missing = quota[blocks] - size[lane, s]
                     _, draw = _add(chosen, base, oldest[blocks], blocks, missing, key, draw)
                     size[lane, s] = quota[blocks]
                 if t > schedule.start[s]:
-                    base[:] = chosen
+                    assign(base, chosen)
                     most = np.int64(np.floor(drift * size[lane, s]))
                     swap, draw = random_below(key, draw, most + 1), draw + 1
                     swap, draw = _add(chosen, base, oldest[blocks], blocks, swap, key, draw)

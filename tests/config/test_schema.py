@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import jsonschema
@@ -31,6 +32,7 @@ SHIPPED["run"] = [
 FILES_OF = [(kind, path) for kind, paths in SHIPPED.items() for path in paths]
 
 
+@cache
 def validator(kind):
     schema = json_schema(kind)
     jsonschema.Draft202012Validator.check_schema(schema)

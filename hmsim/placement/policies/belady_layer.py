@@ -6,7 +6,7 @@ back, then of the lowest slot.
 
 import numpy as np
 
-from hmsim.bits import lowest_bit
+from hmsim.bits import assign, lowest_bit
 from hmsim.jit import kernel
 from hmsim.placement.policies.api import Own, policy_step
 from hmsim.placement.policies.needs_kernel import first_needs
@@ -35,7 +35,7 @@ def _take_oldest(idle, last, visit, oldest, rest):
             rest[w] = oldest[w] & ~last[plane, w]
             found |= rest[w]
         if found != 0:
-            oldest[:] = rest
+            assign(oldest, rest)
     for w in range(idle.size):
         idle[w] &= ~oldest[w]
     return True

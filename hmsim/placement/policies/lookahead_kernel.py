@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hmsim.bits import lowest_bit, popcount
+from hmsim.bits import assign, lowest_bit, popcount
 from hmsim.jit import kernel
 
 
@@ -23,7 +23,7 @@ def count_reads(now, hbm, window, planes, carry, missing, read):
         if visits == window:
             break
         visits += 1
-        carry[:] = now.bits[row]
+        assign(carry, now.bits[row])
         plane = 0
         while visits >> plane != 0:
             for w in range(words):
@@ -47,7 +47,7 @@ def promote_ranked(now, visits, planes, missing, ranked, moves, most):
     words, lane = missing.size, now.lane
     one = np.uint64(1)
     for count in range(visits, 0, -1):
-        ranked[:] = missing
+        assign(ranked, missing)
         for plane in range(planes.shape[0]):
             flip = np.uint64(0) if (count >> plane) & 1 else ~np.uint64(0)
             for w in range(words):

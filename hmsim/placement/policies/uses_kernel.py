@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from hmsim.bits import add, lowest_bit, popcount
+from hmsim.bits import add, assign, lowest_bit, popcount
 from hmsim.jit import kernel
 
 
 @kernel
 def note_used(now, used):
     """`used` [words]: what the step reads or appends to."""
-    used[:] = now.bits[now.row]
+    assign(used, now.bits[now.row])
     for slot in now.appended:
         add(used, slot)
 
