@@ -40,7 +40,7 @@ def test_plot_every_source(tmp_path, capsys):
 
 
 def test_lost_cycles_of_a_run(tmp_path, capsys):
-    result = small_results.result(tmp_path, **{"replay.fidelity": "burst", "replay.sample": "16"})
+    result = small_results.result(tmp_path, **{"replay.fidelity": "burst", "replay.sample": "2"})
     figure = tmp_path / "lost.svg"
     call = ["plot", str(result.path), "--kind", "lost-cycles", "-o", str(figure)]
     assert main(call) == 0, capsys.readouterr().err

@@ -91,7 +91,7 @@ def test_replays_of_the_two_kinds_of_copies_differ():
 
 def test_a_bound_of_a_run_takes_the_runs_latency_model_gap_and_time(tmp_path, capsys):
     path = tmp_path / "run.toml"
-    path.write_text(resolve(RUN, CHANGES, "run").as_toml())
+    path.write_text(resolve(RUN | {"bound": {"gap": 0.3}}, CHANGES, "run").as_toml())
 
     def bound(*options):
         assert main(["bound", str(path), "--json", *options]) == 0

@@ -208,7 +208,7 @@ def test_every_policy_has_its_naive_run():
     assert tested | set(AUTHORS) | {"sa", "dual"} == set(SHIPPED)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=seeds, variant=variants, barrier=barriers)
 def test_every_policy_on_traces(folder, seed, variant, barrier):
     rng, blocks, sequences, capacity = tiny(seed)
@@ -242,7 +242,7 @@ def warm(rng: np.random.Generator, job, workload: dict) -> dict:
     return workload | {"warmup": int(rng.integers(0, max(reads, default=0) + 1))}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=seeds, variant=variants, barrier=barriers)
 def test_a_warm_up_is_simulated_and_not_counted(folder, seed, variant, barrier):
     """Policies begin the counted part with the state that the warm-up left."""
