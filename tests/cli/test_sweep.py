@@ -22,6 +22,7 @@ def test_a_sweep_whose_points_all_work(tmp_path, capsys):
     out = tmp_path / "out"
     shown = done(capsys, "sweep", write(tmp_path, GOOD), "-o", out, "--jobs", "1")
     assert "3 points: 2 computed" in shown
+    assert shown.count("layers: 2 of the model's 32 are decoded; the weights of all of them") == 1
     assert (out / "sweep.h5").exists()
     assert "3 points: 0 computed, 2 known" in done(
         capsys, "sweep", write(tmp_path, GOOD), "-o", out, "--jobs", "1", "--resume"

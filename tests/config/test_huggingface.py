@@ -65,7 +65,8 @@ def test_public_models(tmp_path, shape):
     assert windows == dict(shape.get("windows", [[0, found.layers]]))
     if "state_bytes_per_sequence" in shape:
         assert told["state_bytes_per_sequence"] == shape["state_bytes_per_sequence"]
-    assert set(doubts) <= {"index_head_dim", "cla_share_factor", "num_kv_shared_layers"}
+    known = {"index_head_dim", "cla_share_factor", "num_kv_shared_layers"}
+    assert set(doubts) <= known | {"num_nextn_predict_layers"}
     assert load(LlmModel, tomllib.loads(as_toml(found)), "printed") == found
 
 
@@ -281,6 +282,19 @@ def test_a_window_of_a_family_without_windows_is_warned_of(tmp_path):
     assert list(read(tmp_path, LLAMA | {"sliding_window": 4096}).warnings) == ["sliding_window"]
     off = {"sliding_window": 4096, "use_sliding_window": False}
     assert read(tmp_path, LLAMA | off).warnings == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("num_nextn_predict_layers", 1), ("mtp_num_hidden_layers", 2), ("use_mtp", True),
+     ("num_mtp_modules", 3)],
+)  # fmt: skip
+def test_layers_of_multi_token_prediction_are_said_to_be_left_out(tmp_path, key, value):
+    plain, found = read(tmp_path, LLAMA), read(tmp_path, LLAMA | {key: value})
+    assert found.model == plain.model
+    assert list(found.warnings) == [key]
+    assert "multi-token prediction are left out" in found.warnings[key]
+    assert read(tmp_path, LLAMA | {key: 0}).warnings == {}
 
 
 def test_quantisation_stands_in_more_than_one_place(tmp_path):
