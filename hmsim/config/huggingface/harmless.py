@@ -21,7 +21,7 @@ torchscript use_bfloat16 pruned_heads is_decoder is_encoder is_encoder_decoder a
 cross_attention_hidden_size tie_encoder_decoder finetuning_task id2label label2id use_cache
 tokenizer_class prefix chunk_size_feed_forward bf16 fp16 fp32 dtype torch_dtype
 use_cache_quantization use_cache_kernel softmax_in_fp32 unsloth_version unsloth_fixed language
-image_size
+image_size cache_implementation is_composition original_rope num_image_tokens
 
 bos_token eos_token pad_token vocab_file unpadded_vocab_size model_max_length max_seq_len
 max_sequence_length max_length seq_length seq_len n_ctx max_window_size max_position_embeddings
