@@ -46,6 +46,7 @@ def test_a_point_that_fails_is_told_and_ends_with_one(tmp_path, capsys):
             "axes.sparsity: empty",
         ),
         (GOOD, ["--dry-run", "--jobs", "0"], "jobs"),
+        (f"{GOOD}\n[base.output]\nbogus = 1", ["--dry-run"], "base.output: bogus: unknown key"),
         ("title = ", ["--dry-run"], "not valid TOML"),
     ],
 )
