@@ -26,7 +26,8 @@ class _Parser(argparse.ArgumentParser):
         return "\n".join([super().format_help(), "examples:", *lines]) + "\n"
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        raise InputError(f"{self.prog}: {message}")
+        command = self.prog.partition(" ")[2]
+        raise InputError(f"{command}: {message}" if command else message)
 
 
 class _PrintCompletion(argparse.Action):

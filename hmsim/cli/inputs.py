@@ -44,7 +44,19 @@ def spec_of(path: str, changes: list[str]) -> Any:
     data = read_run(path)
     for change in changes:
         data = changed(data, change)
-    return load_spec(data, path)
+    spec = load_spec(data, path)
+    _check_policies(data)
+    return spec
+
+
+def _check_policies(data: dict[str, Any]) -> None:
+    """InputError for policies that a checked file names, or options of theirs, that there are not;
+    those of users' own are not looked at, as nothing runs them."""
+    if "policies" in data:
+        from hmsim.config.run import PoliciesSpec
+        from hmsim.simulate.policies import check_policies
+
+        check_policies(PoliciesSpec.model_validate(data["policies"]), allow=True)
 
 
 def tables_of_bound(path: str, changes: list[str]) -> tuple[Any, Any, Any]:
@@ -87,6 +99,7 @@ def measured_system(where: str, changes: list[str]) -> Any:
             data = {"system": data}
         else:
             check_others(data, where, "system")
+            _check_policies(data)
     if isinstance(data["system"], str):
         data = {"system": {"preset": data["system"]}}
     for change in changes:

@@ -127,6 +127,8 @@ def _report(swept: "Swept", options: argparse.Namespace) -> None:
         f"{swept.points:,} points: {swept.computed:,} computed, {swept.known:,} known before, "
         f"{len(swept.failures):,} failed; took {swept.wall_s:.1f} s"
     )
+    for note in swept.notes:
+        print(note)
     written = ["sweep.h5", "sweep.csv", *(["sweep.parquet"] if options.parquet else [])]
     print(", ".join(f"{options.output}/{name}" for name in written))
     if not swept.finished:

@@ -230,8 +230,12 @@ def _shipped(kind: str, name: str) -> dict[str, Any]:
 
 
 def _first_line(model: type[BaseModel], error: ValidationError) -> str:
-    """The first problem as `key: what is wrong, what is allowed`."""
-    problem = error.errors(include_url=False)[0]
+    """The first problem as `key: what is wrong, what is allowed`.
+
+    A key that nothing knows comes first: another that is missing may be the same one, misspelt.
+    """
+    problems = error.errors(include_url=False)
+    problem = min(problems, key=lambda each: each["type"] != "extra_forbidden")
     path = [str(part) for part in problem["loc"]]
     key = ".".join(path)
     if problem["type"] == "extra_forbidden":

@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import Field, create_model, model_validator
 
 from hmsim.config.base import Bytes, Seconds, Strict, load, read_toml
+from hmsim.config.calibration import FitSpec
 from hmsim.config.enumerations import Barrier, Data, Variant
 from hmsim.config.model import is_path
 from hmsim.config.system import SystemSpec, with_preset
@@ -146,7 +147,9 @@ def check_others(data: dict[str, Any], source: str, own: str) -> None:
     others = {key: value for key, value in data.items() if key != own}
     if "system" in others:
         others["system"] = with_preset(others["system"])
-    load(_other_tables(), others, source)
+    found = load(_other_tables(), others, source)
+    policies: PoliciesSpec = found.policies  # type: ignore[attr-defined]
+    _check_named(policies, policies.names, source)
 
 
 @cache
@@ -157,8 +160,8 @@ def _other_tables() -> type[Strict]:
         for name, field in RunSpec.model_fields.items()
         if name not in ("system", "workload")
     }
-    for name in ("fit", "targets"):  # of `hmsim workload calibrate`
-        tables[name] = (dict[str, Any], {})
+    # Of `hmsim workload calibrate`; what it may aim at, it knows alone.
+    tables |= {"fit": (FitSpec | None, None), "targets": (dict[str, Any], {})}
     tables |= {"system": (SystemSpec | None, None), "workload": (WorkloadSpec | None, None)}
     return create_model("OtherTables", __base__=Strict, **tables)
 
@@ -230,15 +233,20 @@ def resolve(
         data = data | {"system": with_preset(data["system"])}
     _refuse_moved(data, source)
     spec = load(RunSpec, data, source)
-    for name in spec.policies.options:
-        if name not in known and name not in spec.policies.names:
-            hint = did_you_mean(name, spec.policies.names)
-            raise InputError(f"{source}: policies.options.{name}: no such policy runs{hint}")
+    _check_named(spec.policies, known, source)
     options = {name: spec.policies.options[name] for name in spec.policies.names
                if name in spec.policies.options}  # fmt: skip
     return spec.model_copy(
         update={"policies": PoliciesSpec(names=spec.policies.names, options=options)}
     )
+
+
+def _check_named(policies: PoliciesSpec, known: Collection[str], source: str) -> None:
+    """InputError for options of a policy that neither runs nor is one of `known`."""
+    for name in policies.options:
+        if name not in known and name not in policies.names:
+            hint = did_you_mean(name, policies.names)
+            raise InputError(f"{source}: policies.options.{name}: no such policy runs{hint}")
 
 
 def _names(data: dict[str, Any]) -> list[str]:

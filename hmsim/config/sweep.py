@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from hmsim.config.base import Strict, load, read_toml
 from hmsim.config.catalogue import find
 from hmsim.config.model import is_path
-from hmsim.config.run import MODEL, anchored, read_run, replaced, with_model_at
+from hmsim.config.run import MODEL, OutputSpec, anchored, read_run, replaced, with_model_at
 from hmsim.errors import InputError
 
 Scalar = int | float | str
@@ -139,6 +139,9 @@ def sweep_of(data: dict[str, Any], folder: Path, source: str) -> Sweep:
     for table in ("system", "workload"):
         if not isinstance(base.get(table), dict):
             raise InputError(f"{source}: base: no [{table}], which a run needs")
+    load(
+        OutputSpec, base.get("output", {}), f"{source}: base.output"
+    )  # of which points have no use
     title = spec.title or base.get("title") or Path(source).stem
     return Sweep(str(title), base, with_models(spec.axes, lambda to: os.path.normpath(folder / to)))
 

@@ -169,8 +169,8 @@ class ScoresSpec(Strict):
 class StreamingSpec(Strict):
     """Sink and local window only, in every layer."""
 
-    sink: TokensOrZero = 4
-    """Tokens at the start that are always read."""
+    sink: TokensOrZero | None = None
+    """Tokens at the start that are always read, in whole blocks; unless given as many as hold 4."""
     window: Tokens = 1024
     """Tokens at the end that are always read."""
 
@@ -255,7 +255,9 @@ class WorkloadSpec(Strict):
             if others:
                 raise ValueError(f"trace excludes {', '.join(others)}")
             return self
-        if (self.tokens is None) == (self.requests is None):
+        if self.tokens is not None and self.requests is not None:
+            raise ValueError("tokens excludes [workload.requests]")
+        if self.tokens is None and self.requests is None:
             raise ValueError("give tokens (first and last n), or [workload.requests], or trace")
         if self.tokens is not None and self.tokens[0] > self.tokens[1]:
             raise ValueError("tokens: the first n is above the last")

@@ -9,12 +9,14 @@ from hmsim.units import show_bytes, show_seconds
 
 # Tables of the JSON object, and their keys; in a record's attributes they are joined by `_`.
 TABLES = {
-    "workload": ("title", "steps", "warmup_steps", "token_steps", "tokens", "layers", "sequences",
-                 "block_bytes", "tokens_per_block", "demand_bytes", "seed"),
+    "workload": ("title", "steps", "warmup_steps", "token_steps", "tokens", "layers",
+                 "model_layers", "resident_bytes", "sequences", "block_bytes", "tokens_per_block",
+                 "demand_bytes", "seed"),
     "bound": ("time_s", "bandwidth_GBps", "method", "variant", "barrier", "iterations",
               "achievable_s"),
 }  # fmt: skip
-OPTIONAL = ("bound_achievable_s",)  # left out where the run has none
+# Left out where the run has none: an achieved schedule; layers that are not decoded.
+OPTIONAL = ("bound_achievable_s", "workload_model_layers", "workload_resident_bytes")
 COLD = 0.05  # share of a run's time above which the start says more than the policy
 REMEDY = "decode more tokens, or give [workload] warmup = TOKENS"
 Number = Callable[[str], float]  # a total by name

@@ -15,7 +15,7 @@ import tomli_w
 
 from hmsim import __version__, hdf5
 from hmsim.results.schema import TOTALS
-from hmsim.results.summary import flat, flat_policy
+from hmsim.results.summary import cut_short, flat, flat_policy
 from hmsim.sweep.axes import POLICY_NAMES, quantity
 from hmsim.sweep.folder import read_journal
 from hmsim.sweep.points import Plan
@@ -47,8 +47,9 @@ def collect(
     hashes: dict[tuple[int, ...], str],
     title: str,
     parquet: bool = False,
-) -> None:
-    """Write `sweep.h5` and `sweep.csv` in the directory `path` from its journal.
+) -> list[str]:
+    """Write `sweep.h5` and `sweep.csv` in the directory `path` from its journal; return what a
+    reader of them must know, a line each.
 
     `hashes`: the points' names by their place on each axis; a place that lacks one is unfinished.
     With `parquet`, `sweep.parquet` too; without, an older one goes.
@@ -63,6 +64,17 @@ def collect(
         write_parquet(path / PARQUET, table, {name: unit_of(name) for name in columns} | units)
     else:
         (path / PARQUET).unlink(missing_ok=True)
+    return _notes(columns)
+
+
+def _notes(columns: dict[str, Column]) -> list[str]:
+    """Models of which only some layers are decoded, each once."""
+    names = ("workload_layers", "workload_model_layers", "workload_resident_bytes")
+    if not columns.keys() >= set(names):
+        return []
+    rows = zip(*(columns[name].values.ravel() for name in names), strict=True)
+    told = dict.fromkeys(row for row in rows if not np.isnan(row).any())
+    return [cut_short(int(decoded), int(layers), size) for decoded, layers, size in told]
 
 
 def policy_axis(plan: Plan) -> int | None:

@@ -32,6 +32,7 @@ class Swept(NamedTuple):
     computed: int
     known: int  # different ones, in the directory from an earlier run
     failures: list[Failure]
+    notes: list[str]  # what a reader of the results must know, a line each
     finished: bool  # False: interrupted
     wall_s: float
 
@@ -69,10 +70,9 @@ def sweep_into(
         run.drive(pool)
     except KeyboardInterrupt:
         finished = False
-    collect(folder.path, plan, run.hashes, sweep.title, parquet)
-    return Swept(
-        plan.size, run.computed, run.known, run.failures, finished, time.perf_counter() - began
-    )
+    notes = collect(folder.path, plan, run.hashes, sweep.title, parquet)
+    wall_s = time.perf_counter() - began
+    return Swept(plan.size, run.computed, run.known, run.failures, notes, finished, wall_s)
 
 
 class _Run:

@@ -20,7 +20,8 @@ PASS_SECONDS = 5e-10  # a pair of those beyond the most, generated once more and
 REPLAY_BYTES_PER_SECOND = {"analytic": np.inf, "run": 30e9, "burst": 0.02e9}
 PROBES = 4  # runs of a sweep that are tried
 SAMPLED_GROUPS = 256  # replayed where as many are as the error needs, each after another one
-POINT_BYTES, POLICY_BYTES = 900, 800  # of the journal, the dataset and the table
+# On disk, of the journal, the dataset and the table: whatever the size, a point, a policy of a point.
+SWEEP_BYTES, POINT_BYTES, POLICY_BYTES = 50_000, 1000, 2000
 
 
 def reckon(spec: RunSpec, geometry: Geometry) -> float:

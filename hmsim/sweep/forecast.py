@@ -13,6 +13,7 @@ from hmsim.sweep.estimate import (
     POINT_BYTES,
     POLICY_BYTES,
     PROBES,
+    SWEEP_BYTES,
     Reckoned,
     chosen,
     reckon,
@@ -50,7 +51,7 @@ def forecast(
     probes = chosen(runs, PROBES)
     start_up, probed, failed = _probed(runs, probes, pool, progress, allow_plugins)
     seconds = seconds_of(runs, probed)
-    points, size = {}, 0.0
+    points, size = {}, float(SWEEP_BYTES)
     for run, each in zip(runs, seconds, strict=True):
         for name, policies in run.task.wanted.items():
             points[name] = each / len(run.task.wanted)

@@ -29,7 +29,8 @@ SLAB_STEPS = 1024
 LONGEST_LINE = 64 << 20  # bytes: a line holds all the tokens of a step
 
 # What becomes of requests unless the caller says otherwise.
-BATCH = {"model": "llama-3.1-8b", "block_tokens": 16, "sparsity": 0.9}
+BATCH = {"model": "llama-3.1-8b", "block_tokens": 16}
+SPARSITY = {"sparsity": 0.9}  # of the kind that has one, unless another is asked for
 
 
 class ModelKey(Strict):
@@ -56,7 +57,8 @@ def import_file(
         form: One of FORMATS; docs/workloads.md describes them. None: told from the name or the
             content, which is done for selections, matrices and requests.
         out: The file to write.
-        changes: Keys of the spec that requests or a matrix go into, such as `{"batch": 64}`; of
+        changes: Keys of the spec that requests or a matrix go into, such as `{"requests":
+            {"batch": 64}}`; of
             `hmsim.workload.selections.SelectionSpec`; of the authors' CSV, `model` alone.
         progress: Called with the number of steps done so far.
 
@@ -101,7 +103,11 @@ def _told(path: Path) -> str:
 
 def _batch(path: Path, form: str, changes: dict[str, Any]) -> dict[str, Any]:
     requests = {"path": str(path), "format": form} | _table(path, changes, "requests")
-    return BATCH | changes | {"requests": requests}
+    for key in ("trace", "tokens", "copies"):
+        if key in changes:
+            raise InputError(f"import {path}: {key}: the sequences are the file's requests")
+    kind = {} if "kind" in changes else SPARSITY
+    return BATCH | kind | changes | {"requests": requests}
 
 
 def _table(path: Path, changes: dict[str, Any], key: str) -> dict[str, Any]:
@@ -118,6 +124,9 @@ def _matrix(path: Path, changes: dict[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"import {path}: matrix.dataset: {given['dataset']!r:.60}: expected a name"
         )
+    for key in ("trace", "kind", "requests"):
+        if key in changes:
+            raise InputError(f"import {path}: {key}: the file is a matrix of attention scores")
     steps, layers, past = matrix_shape(path, given.get("dataset", "scores"))
     base = {"kind": "matrix", "layers": layers, "tokens": [past - steps + 1, past]}
     return base | changes | {"matrix": given}

@@ -29,6 +29,7 @@ from hmsim.workload.selection import Selection
 from hmsim.workload.steps import Workload
 from hmsim.workload.trace import TraceWorkload
 
+SINK = 4  # tokens that kind streaming always reads at the start, whose blocks it takes whole
 # Bytes of memory, about, at the peak of a run: a block (its bit in a few bitsets, and its number in
 # a policy's lists of moves), a sequence in a layer, a token on its way through a schedule.
 BLOCK_BYTES, SEQUENCE_BYTES, STEP_BYTES = 2, 200, 150
@@ -85,7 +86,10 @@ def _selection(
     """How to start the process afresh; whatever is wrong with the spec is found here."""
     if spec.kind == "churn":
         if any(model.layer_window(layer) for layer in range(lanes)):
-            raise InputError("workload.kind: 'churn' knows no windowed layers; take 'scores'")
+            default = "" if "kind" in spec.model_fields_set else " (the default)"
+            raise InputError(
+                f"workload.kind: 'churn'{default} knows no windowed layers; take 'scores'"
+            )
         return lambda: Churn(plan, lanes, spec.sparsity, spec.drift, spec.reach, spec.seed)
     if spec.kind == "matrix":
         assert spec.matrix is not None  # WorkloadSpec saw to it
@@ -104,7 +108,10 @@ def _scores(spec: WorkloadSpec, lanes: int) -> ScoresSpec:
         return ScoresSpec(keep=1.0, dense_layers=lanes)
     if spec.kind == "streaming":
         only = spec.streaming or StreamingSpec()
-        return ScoresSpec(keep=1.0, streaming_heads=1, sink=only.sink, window=only.window)
+        sink = only.sink
+        if sink is None:
+            sink = -(-SINK // spec.block_tokens) * spec.block_tokens
+        return ScoresSpec(keep=1.0, streaming_heads=1, sink=sink, window=only.window)
     assert spec.scores is not None  # WorkloadSpec saw to it
     return spec.scores
 
@@ -202,7 +209,7 @@ def _describe(spec: WorkloadSpec) -> str:
 
 
 def _what(mass: float | None) -> str:
-    return "pages" if mass is None else "attention mass"
+    return "blocks" if mass is None else "attention mass"
 
 
 def load_spec(data: dict[str, Any], source: str) -> WorkloadSpec:

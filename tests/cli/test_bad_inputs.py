@@ -1,5 +1,6 @@
 """Every kind of wrong input ends in one line and exit code 2, and leaves every file as it was."""
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,19 @@ fidelity = "analytic"
 [bound]
 method = "split"
 """
+
+
+LEVELS = {  # what is stray, and where
+    "policies.options.sttaic": "no such policy runs",
+    "policies.options.static.bogus": "unknown option",
+    "replay.bogus": "unknown key",
+    "fit.bogus": "unknown key",
+    "system.link.bogus": "unknown key",
+}
+COMMANDS = (
+    "workload info run.toml", "workload generate run.toml -o o.h5", "bound run.toml",
+    "workload export run.toml --to csv -o o.csv", "measure run.toml",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -208,3 +222,19 @@ def test_read_toml_says_so_too(tmp_path):
 def test_more_bytes_than_can_be_counted(here, capsys, key):
     call = ["run", "run.toml", "--set", f"{key}=1e300"]
     assert f"{key}: 1e+300" in refused(call, here, capsys)
+
+
+@pytest.mark.parametrize("key", LEVELS)
+@pytest.mark.parametrize("call", COMMANDS)
+def test_a_stray_key_at_any_level_is_an_error_in_every_command(here, capsys, call, key):
+    """Also in tables that the command has no use for."""
+    data = tomllib.loads(RUN) | {"fit": {"parameters": {"sparsity": [0.1, 0.2]}}}
+    *tables, stray = key.split(".")
+    table = data
+    for name in tables:
+        table = table.setdefault(name, {})
+    table[stray] = {} if stray == "sttaic" else 1
+    (here / "run.toml").write_text(tomli_w.dumps(data))
+    line = refused(call.split(), here, capsys)
+    assert key.removeprefix("system.") in line
+    assert LEVELS[key] in line

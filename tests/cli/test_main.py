@@ -17,6 +17,7 @@ from tests.cli.calls import refused
         (["rn"], "did you mean 'run'"),
         (["run"], "CONFIG"),
         (["info", "x", "--jsn"], "--jsn"),
+        (["--jsn"], "hmsim: unrecognized arguments: --jsn\n"),
     ],
 )
 def test_wrong_calls_read_like_all_other_errors(capsys, call, message):

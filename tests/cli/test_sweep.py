@@ -22,6 +22,7 @@ def test_a_sweep_whose_points_all_work(tmp_path, capsys):
     out = tmp_path / "out"
     shown = done(capsys, "sweep", write(tmp_path, GOOD), "-o", out, "--jobs", "1")
     assert "3 points: 2 computed" in shown
+    assert shown.count("layers: 2 of the model's 32 are decoded; the weights of all of them") == 1
     assert (out / "sweep.h5").exists()
     assert "3 points: 0 computed, 2 known" in done(
         capsys, "sweep", write(tmp_path, GOOD), "-o", out, "--jobs", "1", "--resume"
@@ -45,6 +46,7 @@ def test_a_point_that_fails_is_told_and_ends_with_one(tmp_path, capsys):
             "axes.sparsity: empty",
         ),
         (GOOD, ["--dry-run", "--jobs", "0"], "jobs"),
+        (f"{GOOD}\n[base.output]\nbogus = 1", ["--dry-run"], "base.output: bogus: unknown key"),
         ("title = ", ["--dry-run"], "not valid TOML"),
     ],
 )

@@ -65,7 +65,8 @@ def test_public_models(tmp_path, shape):
     assert windows == dict(shape.get("windows", [[0, found.layers]]))
     if "state_bytes_per_sequence" in shape:
         assert told["state_bytes_per_sequence"] == shape["state_bytes_per_sequence"]
-    assert set(doubts) <= {"index_head_dim", "cla_share_factor", "num_kv_shared_layers"}
+    known = {"index_head_dim", "cla_share_factor", "num_kv_shared_layers"}
+    assert set(doubts) <= known | {"num_nextn_predict_layers"}
     assert load(LlmModel, tomllib.loads(as_toml(found)), "printed") == found
 
 
@@ -283,8 +284,52 @@ def test_a_window_of_a_family_without_windows_is_warned_of(tmp_path):
     assert read(tmp_path, LLAMA | off).warnings == {}
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("num_nextn_predict_layers", 1), ("mtp_num_hidden_layers", 2), ("use_mtp", True),
+     ("num_mtp_modules", 3)],
+)  # fmt: skip
+def test_layers_of_multi_token_prediction_are_said_to_be_left_out(tmp_path, key, value):
+    plain, found = read(tmp_path, LLAMA), read(tmp_path, LLAMA | {key: value})
+    assert found.model == plain.model
+    assert list(found.warnings) == [key]
+    assert "multi-token prediction are left out" in found.warnings[key]
+    assert read(tmp_path, LLAMA | {key: 0}).warnings == {}
+
+
+def test_one_kv_head_by_another_name(tmp_path):
+    santa = {
+        "model_type": "gpt2", "n_embd": 2048, "n_layer": 24, "n_head": 16, "n_inner": 8192,
+        "vocab_size": 49280, "n_positions": 2048, "attention_head_type": "multiquery",
+    }  # fmt: skip
+    found = read(tmp_path, santa)
+    assert found.warnings == {}
+    assert found.model.describe()["kv_bytes_per_token"] == 24 * 2 * 128 * 2
+    assert found.model.parameters == pytest.approx(1.12e9, rel=0.01)
+
+
+def test_experts_narrower_than_the_model_by_another_name(tmp_path):
+    sparse = LLAMA | {
+        "model_type": "qwen3_moe", "num_experts": 8, "num_experts_per_tok": 2,
+        "moe_intermediate_size": 512,
+    }  # fmt: skip
+    sizes = [
+        read(tmp_path, sparse | {key: 1024}).model.by_layer[0].unit_parameters
+        for key in ("moe_latent_size", "routed_expert_hidden_size")
+    ]
+    assert sizes == [3 * 1024] * 2
+
+
 def test_quantisation_stands_in_more_than_one_place(tmp_path):
     plain = read(tmp_path, LLAMA).model
+    half = {"nbits": 4, "group_size": 64, "axis": 1, "channel_wise": True}
+    hqq = {"quant_method": "hqq", "quant_config": {"weight_quant_params": half},
+           "skip_modules": ["lm_head"]}  # fmt: skip
+    found = read(tmp_path, LLAMA | {"quantization_config": hqq})
+    assert found.warnings == {}
+    assert found.model.element_bytes == 4.5 / 8
+    with pytest.raises(InputError, match="no nbits in weight_quant_params"):
+        read(tmp_path, LLAMA | {"quantization_config": hqq | {"quant_config": {}}})
     # MLX: 4 bits, a scale and a bias of 16 bits each for 64 weights, embeddings too.
     mlx = read(tmp_path, LLAMA | {"quantization": {"bits": 4, "group_size": 64}})
     assert mlx.warnings == {}

@@ -67,6 +67,8 @@ def test_notes_say_what_a_model_cut_short_keeps_in_hbm():
         "layers: 2 of the model's 32 are decoded; the weights of all of them stay in HBM, 16.1 GB"
         in summary.notes(cut)
     )
+    assert summary.as_dict(cut)["workload"]["model_layers"] == 32
+    assert "model_layers" not in summary.as_dict(record(kv_hit_rate=[0.5]))["workload"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hmsim.config.sweep import load_sweep
 from hmsim.errors import InputError
 from hmsim.results import summary
 from hmsim.simulate import run as engine
+from hmsim.sweep import estimate
 from hmsim.sweep.coordinator import plan_of, sweep_into
 from hmsim.sweep.folder import Folder, read_journal
 from tests.sweep.toy_sweep import TEXT, Answering, Dying, Here, Interrupting, write
@@ -32,6 +33,9 @@ def test_every_point_is_what_a_run_gives(tmp_path):
     assert (swept.points, swept.computed, pool.ran) == (6, 4, 4)  # two points are twice there
     assert len(swept.failures) == 2
     assert all("weights" in failure.error for failure in swept.failures)
+    assert len(swept.notes) == 1
+    assert swept.notes[0].startswith("layers: 2 of the model's 32 are decoded")
+    assert sweep(tmp_path, pool, resume=True).notes == swept.notes
 
     data = hmsim.open_sweep(tmp_path / "out")
     assert dict(data.sizes) == {"sparsity": 3, "capacity": 2, "policy": 2}
@@ -67,6 +71,14 @@ def test_every_point_is_what_a_run_gives(tmp_path):
 FAILING = TEXT.replace('"static", ', '"static", "authors-sa", ').replace(
     "layers = 2", "layers = 2\nblock_tokens = 2"
 )
+
+
+def test_nothing_is_said_of_models_that_are_decoded_whole(tmp_path):
+    whole = TEXT.replace("layers = 2", "layers = 32").replace('"8 GB", ', "")
+    assert sweep(tmp_path, Here(), text=whole).notes == []
+    size = sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
+    told = estimate.SWEEP_BYTES + 2 * (estimate.POINT_BYTES + 2 * estimate.POLICY_BYTES)
+    assert told / 2 < size < 2 * told  # what --dry-run says
 
 
 def test_a_failing_policy_fails_alone(tmp_path):

@@ -165,7 +165,7 @@ def test_points_that_share_a_run_share_its_seconds():
     assert len(pool.asked) == 2  # 0.1 twice
     assert sorted(found.seconds.values()) == [6.0] * 4  # twelve seconds a run: half the processor
     assert found.wall_s == pytest.approx(12.0 + 1.0, abs=0.1)  # two jobs; loading
-    assert found.bytes == 4 * (estimate.POINT_BYTES + estimate.POLICY_BYTES)
+    assert found.bytes == estimate.SWEEP_BYTES + 4 * (estimate.POINT_BYTES + estimate.POLICY_BYTES)
 
 
 def test_what_fails_and_what_is_not_counted_is_said():

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import h5py
 import numpy as np
 import pytest
 
@@ -77,6 +78,21 @@ def test_requests_become_a_trace(tmp_path):
     assert file.blocks.birth.size == 2 * pages
     with pytest.raises(InputError, match="column ContextTokens is missing"):
         import_file(path, "azure", tmp_path / "u.h5")
+
+
+def test_requests_become_a_trace_of_any_kind(tmp_path):
+    """No key is complained of that the caller did not give."""
+    path = tmp_path / "requests.csv"
+    path.write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n0,40,2\n")
+    given = {"layers": 2, "kind": "dense"}
+    import_file(path, None, tmp_path / "dense.h5", given)
+    with h5py.File(tmp_path / "dense.h5") as trace:
+        assert trace["read/offset"][1] == 3
+    streaming = given | {"kind": "streaming", "block_tokens": 32}
+    import_file(path, None, tmp_path / "streaming.h5", streaming)
+    for key in ("tokens", "trace", "copies"):
+        with pytest.raises(InputError, match=f"{key}: the sequences are the file's requests"):
+            import_file(path, None, tmp_path / "no.h5", {key: 1})
 
 
 def test_a_matrix_becomes_a_trace_of_its_own_size(tmp_path):

@@ -129,6 +129,8 @@ def test_weights_grow_with_the_batch_and_the_index_with_the_context():
     [
         ({"trace": "t.h5", "seed": 2}, "trace excludes seed"),
         ({}, "give tokens .first and last n., or"),
+        (BASE | {"requests": {"path": "x"}}, "tokens excludes .workload.requests."),
+        ({"wrokload": 1}, "wrokload: unknown key"),
         (BASE | {"tokens": (5, 4)}, "tokens: the first n is above the last"),
         (BASE | {"kind": "scores"}, "needs a table .workload.scores."),
         (BASE | {"kind": "dense", "sparsity": 0.5}, "sparsity does not go with kind = 'dense'"),
@@ -149,7 +151,7 @@ def test_contradictory_specs_are_refused_in_one_line(table, complaint):
 
 def test_churn_refuses_what_it_cannot_model():
     spec = WorkloadSpec(**(BASE | {"model": "gpt-oss-120b"}))
-    with pytest.raises(InputError, match="'churn' knows no windowed layers"):
+    with pytest.raises(InputError, match=r"'churn' .the default. knows no windowed layers"):
         open_workload(spec)
 
 

@@ -243,6 +243,18 @@ def test_streaming_reads_sink_and_window_and_dense_everything():
         assert set(chunk.reads.tolist()) == {63, 64}
 
 
+@pytest.mark.parametrize(("size", "sink"), [(1, 4), (3, 6), (16, 16)])
+def test_streaming_without_a_table_keeps_the_blocks_of_four_tokens(size, sink):
+    base = {"model": "gpt2", "layers": 1, "block_tokens": size, "tokens": (3000, 3000)}
+    given = WorkloadSpec(kind="streaming", streaming={"sink": sink, "window": 1024}, **base)
+    found = rows(open_workload(WorkloadSpec(kind="streaming", **base)))
+    np.testing.assert_array_equal(found, rows(open_workload(given)))
+    if size > 1:
+        wrong = WorkloadSpec(kind="streaming", streaming={"sink": size + 1}, **base)
+        with pytest.raises(InputError, match=r"workload\.streaming\.sink: .* no multiple"):
+            open_workload(wrong)
+
+
 @pytest.mark.nojit
 def test_windowed_and_dense_layers_of_a_model():
     windowed = model("gpt2").model_copy(update={"window": 32, "window_layers": "alternate"})

@@ -23,7 +23,7 @@ from hmsim.config.huggingface.attention import (
 )
 from hmsim.config.huggingface.families import GENERIC, Family, families, family_of, type_of
 from hmsim.config.huggingface.feedforward import COUNT, FeedForward, feed_forward
-from hmsim.config.huggingface.harmless import HARMLESS, MODALITIES
+from hmsim.config.huggingface.harmless import HARMLESS, MODALITIES, PREDICTION
 from hmsim.config.huggingface.keys import MOST_LAYERS, Keys
 from hmsim.config.huggingface.mixers import mixer
 from hmsim.config.huggingface.quantisation import Scheme, scheme
@@ -374,6 +374,11 @@ def _judge(keys: Keys, family: Family | None, name: str, doubts: dict[str, str])
     for key, value in keys.not_understood().items():
         last = key.rpartition(".")[2]
         if last in harmless or key in doubts or last.endswith(("_token_id", "_dropout", "_pdrop")):
+            continue
+        if last in PREDICTION:
+            doubts[key] = (
+                f"{_short(value)}: layers of multi-token prediction are left out, weights and KV"
+            )
             continue
         if family is None and DECIDES.search(last):
             refused[key] = (

@@ -272,7 +272,7 @@ def _grouped(
 def _kv_heads(keys: Keys, family: Family, heads: list[int]) -> list[int]:
     layers = len(heads)
     inner = keys.table("attn_config")
-    one = keys.flag("multi_query")
+    one = keys.flag("multi_query") or keys.text("attention_head_type") == "multiquery"
     if family.kv == "falcon" and not keys.flag("new_decoder_architecture"):
         keys.get(*KV_HEADS)
         return [1] * layers if one else heads

@@ -75,7 +75,7 @@ def feed_forward(keys: Keys, family: Family, hidden: int, kinds: list[str]) -> l
     if family.beside_experts != "none":
         beside = plain if family.beside_experts == "ffn" else [hidden] * layers
         shared = [a + b for a, b in zip(shared, beside, strict=True)]
-    latent = keys.count("moe_latent_size")
+    latent = keys.count("moe_latent_size", "routed_expert_hidden_size")
     gate = hidden if family.shared_gate else 0
     extra = 2 * hidden * latent if latent else 0
     found = []

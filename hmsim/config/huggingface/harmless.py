@@ -6,6 +6,12 @@ MODALITIES = {
     "audio_processor", "projector_config", "visual_config", "mlp_projector_config",
 }  # fmt: skip
 
+# Further layers that guess at tokens to come (multi-token prediction): how many, or whether.
+PREDICTION = {
+    "num_nextn_predict_layers", "nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers",
+    "mtp_num_layers", "num_mtp_modules", "use_mtp",
+}  # fmt: skip
+
 _WORDS = """
 architectures auto_map transformers_version _name_or_path name_or_path _attn_implementation
 _attn_implementation_autoset attn_implementation _commit_hash _flash_attn_2_enabled use_flash_attn
@@ -15,7 +21,7 @@ torchscript use_bfloat16 pruned_heads is_decoder is_encoder is_encoder_decoder a
 cross_attention_hidden_size tie_encoder_decoder finetuning_task id2label label2id use_cache
 tokenizer_class prefix chunk_size_feed_forward bf16 fp16 fp32 dtype torch_dtype
 use_cache_quantization use_cache_kernel softmax_in_fp32 unsloth_version unsloth_fixed language
-image_size
+image_size cache_implementation is_composition original_rope num_image_tokens
 
 bos_token eos_token pad_token vocab_file unpadded_vocab_size model_max_length max_seq_len
 max_sequence_length max_length seq_length seq_len n_ctx max_window_size max_position_embeddings
@@ -99,11 +105,9 @@ moe_train_capacity_factor moe_min_capacity moe_token_dropping moe_gate_act moe_m
 moe_layer_mode router_n_groups n_routed_groups num_groups_per_tok moe_weight_fp32 moe_router_dtype
 moe_router_load_balancing_type moe_router_pre_softmax moe_router_score_function
 
-num_nextn_predict_layers num_mtp_layers mtp_num_hidden_layers mtp_num_layers num_mtp_modules
-use_mtp mtp_loss_scaling_factor mtp_transformer_layers mtp_use_dedicated_embeddings
-mtp_layer_types mtp_layers_block_type mtp_mlp_layer_types mtp_hybrid_override_pattern
-mtp_local_layer_ids nextn_predict_layers mtp_lm_head mtp_hidden_states_first
-chain_hidden_post_norm
+mtp_loss_scaling_factor mtp_transformer_layers mtp_use_dedicated_embeddings mtp_layer_types
+mtp_layers_block_type mtp_mlp_layer_types mtp_hybrid_override_pattern mtp_local_layer_ids
+mtp_lm_head mtp_hidden_states_first chain_hidden_post_norm
 
 index_topk index_n_heads index_head_dim index_topk_freq index_skip_topk_offset
 indexer_rope_interleave index_topk_pattern indexer_types

@@ -194,6 +194,18 @@ def _auto_round(table: Keys) -> Method:
     return _grouped(table, table.get("sym") is not True)
 
 
+def _hqq(table: Keys) -> Method:
+    """Integers with a scale and a zero point a group, of 16 bits each."""
+    inner = table.table("quant_config").table("weight_quant_params")
+    said = inner if inner.data else table
+    bits = said.count("nbits", "bits")
+    if bits is None:
+        raise InputError(f"{table.where}: quantization_config: no nbits in weight_quant_params")
+    size = said.count("group_size") if said.get("group_size") is not None else None
+    said.get("axis", "channel_wise")
+    return _everywhere((bits + (2 * SCALE_BITS / size if size else 0)) / 8)
+
+
 def _mlx(table: Keys) -> Method:
     """Integers with a scale and a bias a group, both halves; embeddings too."""
     if table.text("mode") not in (None, "affine"):
@@ -324,7 +336,7 @@ METHODS: dict[str, Callable[[Keys], Method]] = {
     "auto-round": _auto_round,
     "intel/auto-round": _auto_round,
     "mlx": _mlx,
-    "hqq": lambda table: _grouped(table, True),
+    "hqq": _hqq,
     "fp8": _fp8,
     "fbgemm_fp8": _fp8,
     "bitsandbytes": _bitsandbytes,
