@@ -15,10 +15,17 @@ import numba
 import numpy as np
 
 from hmsim import units
+from hmsim.bound import revision
 from hmsim.bound.ascent import Ascent, ascend, coarse_start
 from hmsim.bound.certificate import Certificate
 from hmsim.bound.exact import anneal, lp
-from hmsim.bound.exact.problem import Problem, capacity_in_blocks, check_setting, collect
+from hmsim.bound.exact.problem import (
+    MAX_READS,
+    Problem,
+    capacity_in_blocks,
+    check_setting,
+    collect,
+)
 from hmsim.bound.objective import TIME, Objective, energy
 from hmsim.bound.paths.runs import Timeline
 from hmsim.bound.paths.words import Grid, gather
@@ -425,6 +432,7 @@ class _Search:
         spend, ever longer ones."""
         lagrangian = self._lagrangian(1)
         problem = self._small_problem()
+        revised = None if problem is not None else self._revision(lagrangian.setting)
         best = coarse_start(lagrangian)
         history = list(best.history)
         achievable, moves, passes, stage = np.inf, FIRST_MOVES, FIRST_PASSES, 0
@@ -439,9 +447,8 @@ class _Search:
                 )
                 achievable = self._shorter(achievable, found_s)
             else:
-                cut = self.late if stage else lambda: False  # the first is a schedule at least
-                use, _ = rounded(lagrangian.setting, lagrangian.grid, best.dual, cut)
-                achievable = self._shorter(achievable, cost_of(lagrangian.setting, use))
+                found_s = self._revised(revised, lagrangian, best.dual, stage)
+                achievable = self._shorter(achievable, found_s)
             if stage == 0:
                 achievable = self._policies_where_misled(best.value, achievable)
             self.progress(
@@ -588,6 +595,29 @@ class _Search:
         if geometry.lanes * geometry.slots * geometry.steps > anneal.MAX_PAIRS:
             return None
         return collect(self.workload, self.capacity)
+
+    def _revision(self, setting: Setting) -> revision.Revised | None:
+        """The means to let blocks choose again, if what that takes fits in memory."""
+        geometry = self.workload.geometry
+        pairs = geometry.lanes * geometry.slots * geometry.steps
+        if pairs > revision.MOST_PAIRS or setting.timeline.table.reads.sum() > MAX_READS:
+            return None
+        return revision.Revised(collect(self.workload, self.capacity), setting)
+
+    def _revised(
+        self, revised: revision.Revised | None, lagrangian: Lagrangian, dual: Dual, stage: int
+    ) -> float:
+        """Cost of the best schedule of blocks that choose again, or, where that is too much or there
+        is no time for it, of blocks that choose once."""
+        found = np.inf
+        if revised is not None:
+            seed = self.workload.seed + stage
+            found = revised.follow(dual, seed, revision.ROUNDS, self.late)
+        if np.isinf(found):
+            cut = self.late if stage else lambda: False  # the first is a schedule at least
+            use, _ = rounded(lagrangian.setting, lagrangian.grid, dual, cut)
+            found = cost_of(lagrangian.setting, use)
+        return found
 
     def _schedule(
         self, problem: Problem, setting: Setting, duals: list[Dual], bound_s: float, moves: int

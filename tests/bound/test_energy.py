@@ -14,6 +14,7 @@ from hmsim.bound.exact.problem import collect, placement_cost
 from hmsim.bound.objective import TIME, Objective, energy
 from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
+from hmsim.bound.revision import Revised
 from hmsim.bound.rounding import cost_of, rounded
 from hmsim.config.enumerations import BARRIERS, VARIANTS
 from hmsim.config.system import load_system
@@ -95,7 +96,7 @@ def test_good_prices_reach_the_lp_and_none_beat_it(variant, barrier):
 @settings(max_examples=12, deadline=None)
 @given(seeds, variants, barriers)
 def test_schedules_cost_what_their_bytes_and_seconds_do(seed, variant, barrier):
-    """The annealer's, the rounding's and the LP's own reckoning, each against the traffic's."""
+    """The annealer's, the rounding's and the revision's own reckoning, each against the traffic's."""
     rng = np.random.default_rng(seed)
     *_, problem, lagrangian = an_instance(rng, variant, barrier)
     setting = lagrangian.setting
@@ -110,6 +111,11 @@ def test_schedules_cost_what_their_bytes_and_seconds_do(seed, variant, barrier):
     assert value <= taken * (1 + 1e-9) + 1e-12
     use, _ = rounded(setting, lagrangian.grid, dual)
     assert value <= cost_of(setting, use) * (1 + 1e-9) + 1e-12
+    revised = Revised(problem, setting)
+    revised.follow(dual, 1)
+    paths = np.unpackbits(revised.books.path, axis=1, bitorder="little")[:, : problem.steps]
+    taken = placement_cost(problem, paths, *arguments)
+    assert revised.cost == pytest.approx(taken, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

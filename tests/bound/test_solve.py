@@ -205,6 +205,7 @@ def test_where_prices_mislead_a_policy_stands_for_the_schedule(monkeypatch):
     blocks = random_blocks(rng, steps=60, blocks=1200, lanes=2, births=False)
     call = (blocks, Rates(20.0, 4.0, 4.0, 5.0), float(200 * blocks.block_bytes))
     monkeypatch.setattr(solve.anneal, "MAX_PAIRS", 0)
+    monkeypatch.setattr(solve.revision, "MOST_PAIRS", 0)
     followed = bound(*call)
     assert followed.policy is None
     monkeypatch.setattr(solve, "cost_of", lambda setting, use: 10 * followed.achievable_s)

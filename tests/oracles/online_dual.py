@@ -2,6 +2,7 @@
 each term."""
 
 import bisect
+import math
 from functools import cache
 
 from tests.oracles import times
@@ -11,6 +12,7 @@ LEVELS = [(k / 15) * (k / 15) for k in range(16)]
 OLDEST = [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256]
 PRIOR_AGE = [*OLDEST, 1000]
 TURNS, PRIOR, KEPT, PACE, FREE = 32, 4.0, 0.8, 0.02, 0.003
+IDLE_PACE, SURE = 0.05, 4.0
 MASK = 2**64 - 1
 
 
@@ -51,6 +53,9 @@ class OnlineDual(Rule):
         terms = len(times.terms(game.variant, game.rates))
         self.price = [[0.7, *[0.3 / terms] * terms, 0.0] for _ in range(job.lanes)]
         self.sums, self.place_price = [0.0] * (terms + 2), 0.0
+        self.idle = [[0.0, 0.0] for _ in range(job.lanes)]
+        self.one_side = game.variant not in times.INCLUSIVE and game.barrier == "layer"
+        self.away = set()
         return super().begin(game)
 
     def see(self, t):
@@ -113,13 +118,17 @@ class OnlineDual(Rule):
         saved = game.size * max(saved, 0.0)
         leaving *= 0 if game.variant in times.INCLUSIVE else game.size
         free = game.capacity - len(game.resident)
+        most = len(missed)
+        if self.one_side:
+            self.note_idle(t)
+            most = int(max(0.0, -self.surely_idle(lane)))
         into = out = 0
         taken = self.seconds(t, 0, 0, price)
         while True:
             victim = saved * of(held[out])[0] if out < len(held) else None
             full = free + out - into <= 0
             swap = victim is not None and (full or victim < self.place_price)
-            if into == len(missed) or (full and not swap):
+            if into == min(len(missed), most) or (full and not swap):
                 break
             gain = saved * of(missed[into])[0] - (victim if swap else self.place_price)
             longer = self.seconds(t, into + 1, out + swap, price)
@@ -136,10 +145,63 @@ class OnlineDual(Rule):
                 if gain <= self.caution * max(longer - taken, leaving):
                     break
                 taken, out = longer, out + 1
-        self.note_binding(t, into, out)
+        dearest = []
+        if self.one_side:
+            self.idle[lane][0] += into
+            dearest = self.lighten(t, into, out, held, of)
+        self.note_binding(t, into, out + len(dearest))
         promoted = self.pick(lane, set(missed), missed[:into], 0)[0]
-        demoted, self.hand[lane] = self.pick(lane, here, held[:out], self.hand[lane])
+        demoted, self.hand[lane] = self.pick(lane, here, held[:out] + dearest, self.hand[lane])
         return promoted, demoted
+
+    def note_idle(self, t):
+        """How many blocks more DRAM could have read meanwhile: mean and variance, by lane."""
+        game, lane = self.game, self.game.steps[t].lane
+        hbm, *paths, _ = self.terms(t, 0, 0)
+        spare = min(
+            (hbm - seconds) / (game.size * (read + 1 / game.rates.hbm))
+            for seconds, (read, *_) in zip(
+                paths, times.terms(game.variant, game.rates), strict=True
+            )
+            if read > 0
+        )
+        pace = max(IDLE_PACE, 1.0 / self.visits[lane])
+        mean, variance = self.idle[lane]
+        change = spare - mean
+        self.idle[lane] = [
+            mean + pace * change, variance + pace * ((1 - pace) * change * change - variance)
+        ]  # fmt: skip
+
+    def surely_idle(self, lane):
+        mean, variance = self.idle[lane]
+        return mean - SURE * math.sqrt(variance)
+
+    def lighten(self, t, into, out, held, of):
+        """Residents to demote that are read most; and in `away`, newborns that begin in DRAM."""
+        game, lane = self.game, self.game.steps[t].lane
+        left, dearest = held[out:], []
+        taken = max(self.terms(t, into, out))
+        while left and self.surely_idle(lane) >= 1.0:
+            found = self.terms(t, into, out + len(dearest) + 1)
+            gain = game.size / game.rates.hbm * of(left[-1])[0]
+            if max(found) > found[0] or gain <= self.caution * (max(found) - taken):
+                break
+            dearest.append(left.pop())
+            taken = max(found)
+            self.idle[lane][0] -= 1.0
+        self.away = set()
+        if t + 1 < len(game.steps):
+            then = game.steps[t + 1]
+            for block, _, _ in then.appends:
+                if self.surely_idle(then.lane) < 1.0:
+                    break
+                if block not in game.alive:
+                    self.away.add(block)
+                    self.idle[then.lane][0] -= 1.0
+        return dearest
+
+    def place(self, block):
+        return block not in self.away
 
     def pick(self, lane, blocks, chosen, start):
         """As many blocks of each class as are chosen, word by word from `start` on, round the lane."""

@@ -46,6 +46,24 @@ def moved(g, reads, grown, promoted, fetched, demoted, size, demand, copies):
 
 
 @inlined
+def bytes_cost(
+    g, other, hits, grown, promoted, appended, fetches, demotions, size, demand, latency, cost
+):
+    """Joules of a group's bytes, which are as `moved` returns them."""
+    near = served_by_hbm(other, demand.reads[g], hits, appended, fetches, demotions, latency)
+    return (
+        cost.attention_hbm * near
+        + cost.attention_dram * (demand.reads[g] - near)
+        + cost.weights_hbm * demand.hbm_bytes[g]
+        + cost.append_hbm * grown
+        + cost.append_dram * appended
+        + cost.promotion_hbm * size * promoted
+        + cost.promotion_dram * fetches
+        + (cost.demotion_hbm + cost.demotion_dram) * demotions
+    )
+
+
+@inlined
 def group_cost(g, reads, grown, promoted, fetched, demoted, size, demand, latency, cost):
     """Seconds or joules of a group by a row of tallies; blocks of `size` bytes."""
     other, hits, appended, fetches, demotions = moved(
@@ -56,17 +74,10 @@ def group_cost(g, reads, grown, promoted, fetched, demoted, size, demand, latenc
     )
     found = cost.power * seconds
     if cost.attention_dram != 0.0:  # energy
-        near = served_by_hbm(other, demand.reads[g], hits, appended, fetches, demotions, latency)
-        found += (
-            cost.attention_hbm * near
-            + cost.attention_dram * (demand.reads[g] - near)
-            + cost.weights_hbm * demand.hbm_bytes[g]
-            + cost.append_hbm * grown
-            + cost.append_dram * appended
-            + cost.promotion_hbm * size * promoted
-            + cost.promotion_dram * fetches
-            + (cost.demotion_hbm + cost.demotion_dram) * demotions
-        )
+        found += bytes_cost(
+            g, other, hits, grown, promoted, appended, fetches, demotions, size, demand, latency,
+            cost,
+        )  # fmt: skip
     return found
 
 

@@ -15,7 +15,13 @@ saves. After a step its misses, dearest first, are each weighed against the chea
 lane, or against the price of a free place: a move is made where what it gains is above `caution` times
 what it makes this very step longer. So where a step has time left moves are nearly free, and where
 moves are what binds they have to pay. (A gain lasts as long as the block stays, which is not as long as
-its reads: hence the factor.) Nothing is known of what comes.
+its reads: hence the factor.)
+
+Where a block is read from the one memory that it is in (exclusive copies) and each step is waited for,
+HBM can hold too much of a lane: then it makes the lane wait while DRAM has nothing to do. How many
+blocks more DRAM could read meanwhile is learned too, mean and variance. While that is surely above zero
+nothing is promoted, and what is read most, and what is born, is left to DRAM until it is not. Nothing
+is known of what comes.
 
 Sources: the two-state rule with prices is Whittle's relaxation of restless bandits ("Restless bandits:
 activity allocation in a changing world", Journal of Applied Probability 25A, 1988); prices as means of
@@ -40,6 +46,10 @@ from hmsim.placement.policies.uses_kernel import demand
 BLOCK, HORIZON, CAUTION, TOKEN, PLACE, HEAD = range(6)  # places in own.floats, see `OnlineDual`
 PACE = 0.02  # weight of a lane's last step in the prices of its terms
 PLACE_PACE = 0.02  # and of any step in that of capacity
+IDLE_PACE = 0.05  # weight of a lane's last step in what is known of DRAM's idleness
+SURE = (
+    4.0  # standard deviations below the mean at which DRAM is idle in nearly every step. By trial
+)
 FREE = 0.003  # share of the capacity that is kept free, for lanes that need more
 MOST_SHARE = 8  # a step fills an eighth of it at most
 FIRST_DRAM = 0.3  # price of DRAM's terms together, before any step
@@ -72,7 +82,7 @@ def _parts(hbm, own):
 
 @kernel
 def _numbers(lanes, own):
-    """`model`, `terms`, `sums`, `prices`, `prior`, `worth`, `seen` of own.floats."""
+    """`model`, `terms`, `sums`, `prices`, `prior`, `worth`, `seen`, `idle` of own.floats."""
     floats = own.floats
     first = HEAD + 1
     last = first + np.int64(floats[HEAD])
@@ -87,7 +97,17 @@ def _numbers(lanes, own):
     worth = floats[last : last + lanes * CLASSES].reshape(lanes, CLASSES)
     last += lanes * CLASSES
     seen = floats[last : last + 2 * lanes * CLASSES].reshape(lanes, CLASSES, 2)
-    return model, shapes[:terms], shapes[terms:], prices, prior, worth, seen
+    last += 2 * lanes * CLASSES
+    return (
+        model,
+        shapes[:terms],
+        shapes[terms:],
+        prices,
+        prior,
+        worth,
+        seen,
+        floats[last : last + 2 * lanes].reshape(lanes, 2),
+    )
 
 
 @kernel
@@ -145,10 +165,10 @@ def _count(bits, classes, counts):
 
 
 @kernel
-def _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts):
+def _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts, most):
     """How many misses to promote and residents to demote, and in `counts` of which classes.
 
-    `counts` [4, CLASSES]: misses, residents; of these promoted, demoted.
+    `counts` [4, CLASSES]: misses, residents; of these promoted, demoted. `most`: promotions.
     """
     floats, caution, by_token = own.floats, own.floats[CAUTION], own.floats[TOKEN] == 1.0
     misses, held, promoted, demoted = counts[0], counts[1], counts[2], counts[3]
@@ -165,7 +185,7 @@ def _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts):
         victim = saved * worth[order[low]] if low < CLASSES else np.inf
         full = free + out - into <= 0
         swap = victim < np.inf and (full or victim < floats[PLACE])
-        if high < 0 or (full and not swap):
+        if high < 0 or into >= most or (full and not swap):
             break
         gain = saved * worth[order[high]] - (victim if swap else floats[PLACE])
         then = out + np.int64(swap)
@@ -197,6 +217,56 @@ def _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts):
         demoted[order[low]] += 1
         taken, out = longer, out + 1
     return into, out
+
+
+@kernel
+def _note_idle(visit, lane, load, latency, terms, idle):
+    """Learn how many blocks more DRAM could have read while HBM read the rest; without moves."""
+    spare = np.inf
+    for k in range(latency.term.shape[0]):
+        if latency.term[k, READ] > 0.0:
+            each = load.size * (latency.term[k, READ] + 1 / latency.hbm)
+            spare = min(spare, (terms[0] - terms[1 + k]) / each)
+    pace = max(IDLE_PACE, 1.0 / visit)
+    change = spare - idle[lane, 0]
+    idle[lane, 0] += pace * change
+    idle[lane, 1] += pace * ((1 - pace) * change * change - idle[lane, 1])
+
+
+@kernel
+def _surely_idle(lane, idle):
+    """How many blocks more DRAM could read in nearly every step of the lane, if HBM read them not."""
+    return idle[lane, 0] - SURE * np.sqrt(idle[lane, 1])
+
+
+@kernel
+def _lighten(now, hbm, own, latency, load, worth, order, terms, counts, into, out, idle, moves):
+    """Leave more to a DRAM that has nothing to do: what is read most, and newborns.
+
+    How many blocks are demoted in all. `terms` are of the step with these moves.
+    """
+    held, demoted = counts[1], counts[3]
+    high = CLASSES - 1
+    taken = terms.max()
+    while _surely_idle(now.lane, idle) >= 1.0:
+        while high >= 0 and held[order[high]] == demoted[order[high]]:
+            high -= 1
+        if high < 0:
+            break
+        longer = _seconds(now, latency, load, into, out + 1, False, terms, terms)
+        gain = load.size / latency.hbm * worth[order[high]]
+        if longer > terms[0] or gain <= own.floats[CAUTION] * (longer - taken):
+            break
+        demoted[order[high]] += 1
+        out, taken = out + 1, longer
+        idle[now.lane, 0] -= 1.0
+    for j in range(now.coming.size):
+        if _surely_idle(now.next_lane, idle) < 1.0:
+            break
+        if not has(hbm.alive[now.next_lane], now.coming[j]):
+            moves.place[j] = 0
+            idle[now.next_lane, 0] -= 1.0
+    return out
 
 
 @kernel
@@ -245,7 +315,7 @@ def step(now, hbm, own, moves):
     """Learn from the step, weigh its moves, let prices follow."""
     lanes, words = hbm.resident.shape
     classes, tables, visits, hand, orders, counts = _parts(hbm, own)
-    model, terms, sums, prices, prior, worths, seen = _numbers(lanes, own)
+    model, terms, sums, prices, prior, worths, seen, idle = _numbers(lanes, own)
     lane, read, here = now.lane, now.bits[now.row], hbm.resident[now.lane]
     missed = own.bits[own.bits.shape[0] - 1]
     first = lane * words * 64
@@ -266,8 +336,21 @@ def step(now, hbm, own, moves):
     _count(missed, mine, counts[0])
     _count(here, mine, counts[1])
     load = _load(now, hbm, own.floats[BLOCK], latency.copies)
-    into, out = _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts)
+    # Else reads are split by themselves, or no step knows what its group waits for.
+    one_side = latency.copies.either_side == 0 and own.floats[TOKEN] == 0.0
+    most = load.reads
+    if one_side:
+        _seconds(now, latency, load, 0, 0, False, price, terms)
+        _note_idle(visits[lane], lane, load, latency, terms, idle)
+        most = np.int64(max(0.0, -_surely_idle(lane, idle)))
+    into, out = _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts, most)
     _seconds(now, latency, load, into, out, False, price, terms)
+    if one_side:
+        idle[lane, 0] += into
+        out = _lighten(
+            now, hbm, own, latency, load, worth, order, terms, counts, into, out, idle, moves
+        )
+        _seconds(now, latency, load, into, out, False, price, terms)
     _note_binding(own, now, prices, terms, sums)
     _pick(missed, mine, 0, into, counts[2], first, moves.promote)
     hand[lane] = _pick(here, mine, hand[lane], out, counts[3], first, moves.demote)
@@ -286,7 +369,8 @@ class OnlineDual(Policy):
           hand      [lanes]                      word at which demotions begin
           order     [lanes, CLASSES]             classes by what they are worth
           counts    [4, CLASSES]                 see `_weigh`
-        own.floats  [6 + n + 2 * terms + lanes * terms + 2 * CLASSES + 3 * lanes * CLASSES]
+        own.floats  [6 + n + 2 * terms + lanes * terms + 2 * CLASSES + 3 * lanes * CLASSES
+                     + 2 * lanes]
           BLOCK     1                            bytes of a block
           HORIZON   1
           CAUTION   1
@@ -300,6 +384,7 @@ class OnlineDual(Policy):
           prior     [CLASSES, 2]                 `classes_kernel.prior_reads`
           worth     [lanes, CLASSES]             reads to come
           seen      [lanes, CLASSES, 2]          visits without and with a read
+          idle      [lanes, 2]                   blocks that DRAM could read beside: mean, variance
 
     Args:
         memory: Visits of its lane (tokens) over which a block's reads are averaged, 2 to 1000.
@@ -339,6 +424,6 @@ class OnlineDual(Policy):
         head = [geometry.block_bytes, self.horizon, self.caution, by_token, 0.0, model.size]
         floats = np.concatenate([
             np.array(head, float), model, np.zeros(2 * terms), prices.ravel(), prior,
-            np.zeros(lanes * CLASSES), np.tile(prior, lanes),
+            np.zeros(lanes * CLASSES), np.tile(prior, lanes), np.zeros(2 * lanes),
         ])  # fmt: skip
         return Own(bits, ints, floats)

@@ -1,9 +1,12 @@
 """`online-dual` against its rule."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hmsim.placement.latency import Rates
+from tests.oracles import rules
 from tests.oracles.online_dual import OnlineDual
 from tests.placement.policies.agreement import agree, capacities, case, seeds, tokens
 
@@ -20,3 +23,18 @@ def test_online_dual(seed, capacity, rows, variant, caution, memory):
     workload, rates = case(seed, rows, blocks=30, steps=30)
     options = {"caution": caution, "memory": memory, "horizon": 8}
     agree("online-dual", options, OnlineDual(**options), workload, rates, capacity, variant)
+
+
+@settings(max_examples=6, deadline=None)
+@given(seed=seeds, variant=st.sampled_from(["text", "exclusive"]))
+def test_what_an_idle_dram_could_read_is_left_to_it(seed, variant):
+    """All blocks fit into HBM, and all of them are read at every visit."""
+    workload, _ = case(seed, 3, blocks=60, steps=40, lanes=2)
+    step, lane = np.arange(40), workload.number // workload.slots
+    alive = (step >= workload.birth[:, None]) & (step < workload.death[:, None])
+    workload = workload._replace(read=alive & (lane[:, None] == workload.lane))
+    rates, options = Rates(9.0, 4.0, 3.0, 3.5), {"caution": 0.3}
+    agree("online-dual", options, OnlineDual(**options), workload, rates, 60, variant)
+    game = rules.Game(workload, 60, rates, variant)
+    game.play(OnlineDual(**options))
+    assert any(step.read - here for here, step in zip(game.before, game.steps, strict=True))
