@@ -8,7 +8,7 @@ the trace's.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,9 +20,10 @@ from hmsim.config.base import load
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
 from hmsim.workload.dynamics import measure_dynamics
+from hmsim.workload.first import First
 from hmsim.workload.open import open_workload
 from hmsim.workload.statistics import measure
-from hmsim.workload.steps import F64, I64, U64, Geometry, Steps, Workload
+from hmsim.workload.steps import F64, Workload
 
 TRIAL_TOKENS = 160  # of a trial of all layers
 TRIAL_SCORES = 1 << 22  # steps times blocks of that trial, about
@@ -126,8 +127,9 @@ def fit_trace(
 
     whole = _spec_of(trace)
     size = _trial_size(trace)
-    wanted = _of_both(_figures(_First(trace, size)), _figures(trace))
-    goal = _ages_read(_First(trace, size))
+    begin = First(trace, size * trace.geometry.lanes)
+    wanted = _of_both(_figures(begin), _figures(trace))
+    goal = _ages_read(begin)
     names = list(PARAMETERS)
     best: tuple[float, dict[str, Any]] = (math.inf, {})
     count = 0
@@ -175,27 +177,6 @@ def compare(trace: Workload, made: Workload) -> list[Row]:
     """The statistics of a trace beside those of a workload that stands for it."""
     real, found = _figures(trace), _figures(made)
     return [Row(name, real[name], found[name], _allowed(name, real[name])) for name in real]
-
-
-class _First:
-    """The first steps of a workload, as one of its own."""
-
-    def __init__(self, workload: Workload, tokens: int) -> None:
-        self._inner, shape = workload, workload.geometry
-        steps = min(shape.steps, tokens * shape.lanes)
-        self.title, self.toml, self.seed = workload.title, "", workload.seed
-        self.geometry: Geometry = shape._replace(steps=steps)
-        self.prompt: U64 = workload.prompt
-
-    def locate(self, block: I64) -> tuple[I64, I64, I64]:
-        return self._inner.locate(block)
-
-    def chunks(self) -> Iterator[Steps]:
-        for chunk in self._inner.chunks():
-            left = self.geometry.steps - chunk.first
-            if left <= 0:
-                return
-            yield chunk.slice(0, min(chunk.rows, left))
 
 
 def _spec_of(trace: Workload) -> WorkloadSpec:
