@@ -203,8 +203,8 @@ def _enter(process, keys, flicker, first, end, n, choice):
         _add_up(choice, block)
         number = 2 * _draw_number(process.flicker_steps, keys[0], block, n) + _BRIEF
         drawn = _last_draw(process.flicker_steps, keys[0], block, n)
-        deviation = flicker * _burst(process, keys, drawn)
-        choice.brief[block] = _draw(deviation, process.flicker_tail, shared, keys, block, number)
+        scale = _stretched(flicker * _burst(process, keys, drawn), process.flicker_tail)
+        choice.brief[block] = _draw(scale, process.flicker_tail, shared, keys, block, number)
 
 
 @kernel
@@ -249,16 +249,15 @@ def _redraw_part(deviation, tail, period, kind, process, keys, n, end, part, due
     if deviation == 0.0:
         return count
     number, turn = 2 * (n // period + 1) + kind, n % period
+    scale = _stretched(deviation, tail)
     if period == 1:
-        _draws(
-            deviation, tail, process.shared, keys, process.sink, number, part[process.sink : end]
-        )
+        _draws(scale, tail, process.shared, keys, process.sink, number, part[process.sink : end])
         return count + end
     for group in range(process.sink // period, -(-end // period)):
         place = turn - _offset(period, keys[0], group)
         block = group * period + (place if place >= 0 else place + period)
         if process.sink <= block < end:
-            part[block] = _draw(deviation, tail, process.shared, keys, block, number)
+            part[block] = _draw(scale, tail, process.shared, keys, block, number)
             due[count] = block
             count += 1
     return count
@@ -417,17 +416,20 @@ def _popularity(process, keys, block):
 
 
 @kernel
-def _draw(deviation, tail, shared, keys, block, number):
-    """Of mean 0: sums of four uniform numbers, which are nearly normal, with tails as `_stretch`."""
+def _draw(scale, tail, shared, keys, block, number):
+    """Of mean 0: sums of four uniform numbers, which are nearly normal, with longer tails.
+
+    The scale of a deviation is as `_stretched` says.
+    """
     total = 0.0
     for i in range(4):
         if shared[i] > 0.0:
             total += shared[i] * _sum_of_four(_random(keys[i], block, number))
-    return deviation * _stretch(tail) * total * (1.0 + tail * total * total)
+    return scale * total * (1.0 + tail * total * total)
 
 
 @kernel
-def _draws(deviation, tail, shared, keys, first, number, out):
+def _draws(scale, tail, shared, keys, first, number, out):
     """`_draw` of blocks first, first + 1, ...: the same to the last bit, and faster."""
     out[:] = 0.0
     for i in range(4):
@@ -435,15 +437,14 @@ def _draws(deviation, tail, shared, keys, first, number, out):
             key, weight = keys[i], shared[i]
             for j in range(out.size):
                 out[j] += weight * _sum_of_four(_random(key, first + j, number))
-    scale = deviation * _stretch(tail)
     for j in range(out.size):
         out[j] = scale * out[j] * (1.0 + tail * out[j] * out[j])
 
 
 @kernel
-def _stretch(tail):
-    """What makes the deviation of x (1 + tail x^2) that of x, where x is normal."""
-    return 1.0 / np.sqrt(1.0 + 6.0 * tail + 15.0 * tail * tail)
+def _stretched(deviation, tail):
+    """The scale with which scale x (1 + tail x^2) has that deviation, where x is normal."""
+    return deviation / np.sqrt(1.0 + 6.0 * tail + 15.0 * tail * tail)
 
 
 @kernel

@@ -44,8 +44,8 @@ class Reference:
                 x = random(key, block, number)
                 four = sum((x >> shift) & 0xFFFF for shift in (0, 16, 32, 48))
                 total += share * ((four - 131070) / 37836.95)
-        scale = 1 / math.sqrt(1 + 6 * tail + 15 * tail**2)
-        return deviation * scale * total * (1 + tail * total * total)
+        scale = deviation / math.sqrt(1 + 6 * tail + 15 * tail * tail)
+        return scale * total * (1 + tail * total * total)
 
     def redrawn(self, period, key, block, n):
         """How often a block was redrawn: count the turns one by one."""
