@@ -47,7 +47,7 @@ class Dynamics:
             read at the token before.
         lru_misses: Share of the reads that miss an LRU buffer of BUFFERS read sets, a layer each;
             first reads are none. float64 [BUFFERS].
-        lfu_misses: The same of the blocks read most often so far, BUFFER read sets of them.
+        lfu_misses: The same share of the blocks read most often so far, BUFFER read sets of them.
         miss_peaks: Share of the reads that are misses of the LRU buffer of BUFFER read sets beyond
             PEAK of a mean read set at their step.
         miss_spread: Of that buffer's misses in a layer: the standard deviation over layers over
