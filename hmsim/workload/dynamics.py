@@ -50,8 +50,8 @@ class Dynamics:
         lfu_misses: The same share of the blocks read most often so far, BUFFER read sets of them.
         miss_peaks: Share of the reads that are misses of the LRU buffer of BUFFER read sets beyond
             PEAK of a mean read set at their step.
-        miss_spread: Of that buffer's misses in a layer: the standard deviation over layers over
-            the mean.
+        miss_spread: Of the share of reads that miss that buffer in a layer: the standard deviation
+            over layers over the mean.
         miss_dispersion: Of the misses of an LRU buffer of BUFFER read sets a layer: the variance of
             how many there are at a step over their mean.
         miss_memory: The correlation from token to token of how many misses all layers have.
