@@ -24,12 +24,14 @@ import numpy as np
 
 from hmsim.bound import bound, quick_bound
 from hmsim.config.run import RunSpec, load_run
+from hmsim.config.system import SystemSpec
 from hmsim.placement import policies
 from hmsim.placement.latency import VARIANTS, Groups, Traffic, analytic_rates, variant_traffic
 from hmsim.placement.policies.sa import Sa
 from hmsim.plot import style
 from hmsim.simulate import overlap
 from hmsim.workload.open import open_workload
+from hmsim.workload.steps import Workload
 from hmsim.workload.windows import Window, windows
 
 ROOT = Path(__file__).parents[1]
@@ -153,12 +155,13 @@ def spec_of(workload: dict[str, Any], quick: bool) -> RunSpec:
     return load_run(ROOT / "workloads/paper-60.toml", [*changes, capacity])
 
 
-def play(spec: RunSpec, players: dict[str, Player]) -> dict[str, dict[str, Any]]:
+def play(
+    workload: Workload, system: SystemSpec, players: dict[str, Player]
+) -> dict[str, dict[str, Any]]:
     """Every player over the workload; decode seconds and HBM's share by latency model."""
-    workload = open_workload(spec.workload)
-    rates, size = analytic_rates(spec.system), workload.geometry.block_bytes
+    rates, size = analytic_rates(system), workload.geometry.block_bytes
     made = {label: policies.make(each.name, each.options) for label, each in players.items()}
-    capacity = spec.system.hbm.capacity
+    capacity = system.hbm.capacity
     tracks = {
         label: made[label].start(workload, capacity, rates, players[label].variant)
         for label in players
@@ -207,13 +210,13 @@ def share(sums: np.ndarray) -> np.ndarray:
     return sums[:, 1] / (sums[:, 1] + sums[:, 2])
 
 
-def certify(spec: RunSpec, each: Pass) -> dict[str, dict[str, float]]:
+def certify(
+    workload: Workload, system: SystemSpec, models: tuple[str, ...], schedule: bool = False
+) -> dict[str, dict[str, float]]:
     """Seconds by latency model: the certified bound, and the schedule's if one is asked for."""
-    workload, rates = open_workload(spec.workload), analytic_rates(spec.system)
-    search = bound if each.schedule else quick_bound
-    found = {
-        model: search(workload, rates, spec.system.hbm.capacity, model) for model in each.bound
-    }
+    rates, capacity = analytic_rates(system), system.hbm.capacity
+    search = bound if schedule else quick_bound
+    found = {model: search(workload, rates, capacity, model) for model in models}
     return {
         "bound_s": {model: result.bound_s for model, result in found.items()},
         "achievable_s": {
@@ -238,8 +241,9 @@ def evaluate(path: Path, quick: bool) -> dict[str, Any]:
             continue
         began = time.process_time()
         spec = spec_of(each.workload, quick)
-        case["policies"] |= play(spec, each.players) if each.players else {}
-        for key, by_model in certify(spec, each).items():
+        workload = open_workload(spec.workload)
+        case["policies"] |= play(workload, spec.system, each.players) if each.players else {}
+        for key, by_model in certify(workload, spec.system, each.bound, each.schedule).items():
             case.setdefault(key, {}).update(by_model)
         case["cpu_s"][each.what] = round(time.process_time() - began, 1)
         print(f"{each.case}, {each.what}: {case['cpu_s'][each.what]} CPU s", file=sys.stderr)

@@ -116,22 +116,35 @@ class ScoresSpec(Strict):
     """Tokens at the end that are always read."""
     popularity: float = Field(default=1.0, ge=0)
     """Scale of the part of the score that lasts."""
+    popularity_tail: float = Field(default=0.0, ge=0, le=2)
+    """How far a few blocks stand out: x of the exponential part becomes x + tail (x^2 - 1)."""
     slow: float = Field(default=0.0, ge=0)
     """Standard deviation of the part that changes slowly."""
     slow_steps: Tokens = 256
     """Tokens after which the slow part is redrawn."""
+    slow_parts: Annotated[int, Field(ge=1, le=8)] = 1
+    """Parts of which the slow part is the sum, each redrawn more often than the one before."""
+    slow_ratio: float = Field(default=6.0, gt=1)
+    """How many times as often."""
+    slow_fall: float = Field(default=1.0, gt=0)
+    """Variance of a slow part over that of the one before."""
     flicker: float = Field(default=0.0, ge=0)
     """Standard deviation of the part that changes fast."""
     flicker_steps: Tokens = 8
     """Tokens after which the fast part is redrawn."""
+    flicker_tail: float = Field(default=0.0, ge=0, le=2)
+    """How rare and far the visits of the fast part are: normal x becomes x (1 + tail x^2), scaled
+    to the same deviation."""
     recency: float = Field(default=0.0, ge=0)
     """What a doubling of a block's age takes off its score."""
     ages: list[float] | None = Field(default=None, min_length=1, max_length=32)
     """What a block's age takes off its score after 0, 1, 2, ... doublings; the last entry goes on."""
     burst: float = Field(default=0.0, ge=0, le=3)
-    """Standard deviation of the logarithm of the flicker's own from time to time, in all layers."""
+    """Standard deviation of the logarithm of the flicker's own from time to time."""
     burst_steps: Tokens = 1
     """Tokens for which that stays."""
+    burst_common: Share = 1.0
+    """Correlation of that in two layers."""
     layer_spread: float = Field(default=0.0, ge=0, le=3)
     """Standard deviation of the logarithm of the flicker's own over layers."""
     phase_steps: TokensOrZero = 0

@@ -18,7 +18,10 @@ from hmsim.workload.steps import F64, I64, Workload
 LAGS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # tokens
 AGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # newest blocks
 AWAY = (1, 2, 4, 8, 16)  # layers
-BUFFER = 2.0  # of a mean read set: the LRU buffer whose misses are looked at
+BUFFERS = (1.0, 1.5, 2.0, 3.0)  # of a layer's mean read set: buffers whose misses are counted
+BUFFER = 2.0  # the one of them whose bursts are looked at
+PEAK = 0.1  # of a mean read set: misses beyond it are a peak
+FAR = 128  # newest blocks, beyond which one is far
 LEARNT = 64  # tokens from which the best blocks are taken
 BEST = 0.3  # share of the blocks that these are
 _BOOLS = NDArray[np.bool_]
@@ -40,6 +43,15 @@ class Dynamics:
         overlap_spread: Standard deviation over layers of the share of a read set that the one of
             the token before holds.
         overlap_away: Share of a read set that the layer so many before holds, float64 [AWAY].
+        far_entering: Of the reads of other than the FAR newest blocks, the share whose block was not
+            read at the token before.
+        lru_misses: Share of the reads that miss an LRU buffer of BUFFERS read sets, a layer each;
+            first reads are none. float64 [BUFFERS].
+        lfu_misses: The same share of the blocks read most often so far, BUFFER read sets of them.
+        miss_peaks: Share of the reads that are misses of the LRU buffer of BUFFER read sets beyond
+            PEAK of a mean read set at their step.
+        miss_spread: Of the share of reads that miss that buffer in a layer: the standard deviation
+            over layers over the mean.
         miss_dispersion: Of the misses of an LRU buffer of BUFFER read sets a layer: the variance of
             how many there are at a step over their mean.
         miss_memory: The correlation from token to token of how many misses all layers have.
@@ -58,6 +70,11 @@ class Dynamics:
     mean_stay: float
     overlap_spread: float
     overlap_away: F64
+    far_entering: float
+    lru_misses: F64
+    lfu_misses: float
+    miss_peaks: float
+    miss_spread: float
     miss_dispersion: float
     miss_memory: float
     miss_common: float
@@ -65,7 +82,8 @@ class Dynamics:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data: curves are keyed by their abscissa, and what cannot be told is None."""
-        keys = {"persistence": LAGS, "newest_share": AGES, "overlap_away": AWAY}
+        keys: dict[str, tuple[float, ...]] = {"persistence": LAGS, "newest_share": AGES,
+                                              "overlap_away": AWAY, "lru_misses": BUFFERS}  # fmt: skip
         return {
             name: dict(zip(map(str, keys[name]), map(_plain, value), strict=True))
             if name in keys
@@ -76,8 +94,8 @@ class Dynamics:
     def format_table(self) -> str:
         """Two columns for a terminal."""
 
-        def curve(keys: tuple[int, ...], values: F64) -> str:
-            return ", ".join(f"{k}: {_percent(v)}" for k, v in zip(keys, values, strict=True))
+        def curve(keys: tuple[float, ...], values: F64) -> str:
+            return ", ".join(f"{k:g}: {_percent(v)}" for k, v in zip(keys, values, strict=True))
 
         rows = [
             ("still read after, tokens", curve(LAGS[1::2], self.persistence[1::2])),
@@ -87,7 +105,11 @@ class Dynamics:
             ("stays", f"{self.mean_stay:.2f} tokens; {_percent(self.one_step_stays)} last one"),
             ("overlap, spread over layers", f"{self.overlap_spread:.3f}"),
             ("overlap with layers away", curve(AWAY, self.overlap_away)),
+            (f"reads beyond {FAR} blocks that enter", _percent(self.far_entering)),
+            ("misses of LRU, x a read set", curve(BUFFERS, self.lru_misses)),
+            (f"misses of the most read, {BUFFER:g} x", _percent(self.lfu_misses)),
             (f"misses of LRU, {BUFFER:g} x a read set",
+             f"{_percent(self.miss_peaks)} in peaks, spread over layers {self.miss_spread:.2f}, "
              f"dispersion {self.miss_dispersion:.2f}, memory {self.miss_memory:.2f}, "
              f"common to layers {self.miss_common:.2f}"),
             (f"best {100 * BEST:g} % of {LEARNT} tokens later catch", _percent(self.best_caught)),
@@ -115,10 +137,12 @@ def measure_dynamics(workload: Workload) -> Dynamics:
                          "layer by layer")  # fmt: skip
     machine.need_memory(6 * shape.steps * shape.slots, f"{workload.title}: every step's reads")
     read, newest = _reads(workload)
-    tokens, layers = read.shape[:2]
+    tokens = read.shape[0]
     counts = read.sum(axis=2, dtype=np.int64)
     overlap = _overlap(read[:-1], read[1:]) / np.maximum(counts[1:], 1)
-    misses = np.stack([_misses(read[:, layer]) for layer in range(layers)], axis=1)
+    by_buffer = _misses(read, counts.mean(axis=0))
+    misses = by_buffer[BUFFERS.index(BUFFER)]
+    peaks = np.maximum(misses - PEAK * counts.mean(axis=0), 0)
     started, stays = _stays(read)
     total = float(counts.sum())
     return Dynamics(
@@ -131,6 +155,11 @@ def measure_dynamics(workload: Workload) -> Dynamics:
         mean_stay=stays,
         overlap_spread=float(overlap.mean(axis=0).std()) if tokens > 1 else np.nan,
         overlap_away=np.array([_across(read, counts, away) for away in AWAY]),
+        far_entering=_far_entering(read, newest),
+        lru_misses=by_buffer.sum(axis=(1, 2)) / total,
+        lfu_misses=float(_misses_of_most(read, counts.mean(axis=0)).sum() / total),
+        miss_peaks=float(peaks.sum() / total),
+        miss_spread=_ratio(misses.mean(axis=0).std(), misses.mean()),
         miss_dispersion=_ratio(misses.var(), misses.mean()),
         miss_memory=_memory(misses.sum(axis=1)),
         miss_common=_ratio(misses.sum(axis=1).var(), misses.var(axis=0).sum()),
@@ -197,23 +226,50 @@ def _across(read: _BOOLS, counts: I64, away: int) -> float:
     return _ratio(same, int(counts[:, away:].sum()))
 
 
-def _misses(read: _BOOLS) -> I64:
-    """Misses at each token of a layer's LRU buffer, but for first reads: flags [tokens, blocks].
+def _misses(read: _BOOLS, mean: F64) -> I64:
+    """Misses of LRU buffers of BUFFERS mean read sets, but for first reads: [buffers, tokens, layers].
 
-    It is updated after each token, in order of position.
+    They are updated after each token, in order of position.
     """
-    tokens, blocks = read.shape
-    size = max(1, round(BUFFER * np.count_nonzero(read) / tokens))
-    used = np.full(blocks, -1, np.int64)
-    misses = np.zeros(tokens, np.int64)
+    tokens, layers, blocks = read.shape
+    sizes = np.maximum(1, np.rint(np.outer(BUFFERS, mean))).astype(np.int64)
+    used = np.full((layers, blocks), -1, np.int64)
+    misses = np.zeros((len(BUFFERS), tokens, layers), np.int64)
     for token in range(tokens):
-        here = np.flatnonzero(read[token])
-        known = here[used[here] >= 0]
-        if size < blocks:
-            oldest = np.partition(used, blocks - size)[blocks - size]
-            misses[token] = np.count_nonzero(used[known] < oldest)
-        used[here] = token * blocks + here
+        rank = _ranks(used)
+        rank[~read[token] | (used < 0)] = -1  # not asked for, or a first read
+        misses[:, token] = np.count_nonzero(rank >= sizes[:, :, None], axis=2)
+        used = np.where(read[token], token * blocks + np.arange(blocks), used)
     return misses
+
+
+def _misses_of_most(read: _BOOLS, mean: F64) -> I64:
+    """Reads, but for first ones, of blocks that are not among those read most so far, the newest of
+    equals first: [tokens, layers]."""
+    tokens, layers, blocks = read.shape
+    size = np.maximum(1, np.rint(BUFFER * mean)).astype(np.int64)
+    count = np.zeros((layers, blocks), np.int64)
+    misses = np.zeros((tokens, layers), np.int64)
+    for token in range(tokens):
+        rank = _ranks(count * blocks + np.arange(blocks))
+        missed = read[token] & (count > 0) & (rank >= size[:, None])
+        misses[token] = np.count_nonzero(missed, axis=1)
+        count += read[token]
+    return misses
+
+
+def _ranks(value: I64) -> I64:
+    """How many blocks of its layer have a greater value, of each [layers, blocks]."""
+    order = np.argsort(-value, axis=1)
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(value.shape[1])[None], axis=1)
+    return rank
+
+
+def _far_entering(read: _BOOLS, newest: I64) -> float:
+    far = newest[1:, None] - np.arange(read.shape[2]) >= FAR
+    there = read[1:] & far[:, None]
+    return _ratio(np.count_nonzero(there & ~read[:-1]), np.count_nonzero(there))
 
 
 def _memory(misses: I64) -> float:

@@ -124,8 +124,9 @@ def _need_memory(
     `tokens`: of all sequences together at their ends, `decoded`: of those, made one by one.
     """
     slots = tokens / spec.block_tokens + 64 * sequences
-    heads = spec.scores.heads if spec.kind == "scores" and spec.scores is not None else 1
-    process = 26 * heads if spec.kind == "scores" else 1  # bytes: scores, levels, choices; or bits
+    process = 1  # bytes of a block: bits; or parts of scores, levels, choices
+    if spec.kind == "scores" and spec.scores is not None:
+        process = (26 + 8 * spec.scores.slow_parts) * spec.scores.heads
     size = lanes * slots * (process + BLOCK_BYTES) + SEQUENCE_BYTES * sequences * lanes
     size += STEP_BYTES * decoded
     what = f"workload: {lanes:,} layers, {sequences:,} sequences, {tokens:,.0f} tokens"

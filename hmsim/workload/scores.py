@@ -36,8 +36,8 @@ class Scores:
         shape, words = (lanes, self.process.heads), int(schedule.word[-1])
         sequences, columns = schedule.start.size, scores_kernel.STATE_COLUMNS
         self.choice = Choice(
-            lasting=np.zeros((*shape, words * 64)),
-            slow=np.zeros((*shape, words * 64)),
+            parts=np.zeros((*shape, 1 + spec.slow_parts, words * 64)),
+            steady=np.zeros((*shape, words * 64)),
             brief=np.zeros((*shape, words * 64)),
             # 16 bits: the scan over them is most of what a step with few changes costs.
             level=np.zeros((*shape, words * 64), np.int16),
@@ -77,24 +77,31 @@ def _process(spec: ScoresSpec, seed: int, size: int) -> Process:
     of_all = spec.layer_correlation
     of_band = (1 - of_all) * spec.band_correlation
     of_layer = (1 - of_all - of_band) * (spec.head_correlation if heads > 1 else 1.0)
-    # Beyond what sums of four uniform numbers reach; in the strongest bursts scores may end there.
+    # Beyond what sums of four uniform numbers reach; scores may end there in the strongest bursts
+    # and far out on long tails.
     most = spec.flicker * math.exp(2 * spec.burst + 3**0.5 * spec.layer_spread)
+    most *= 1 + min(spec.flicker_tail, 1)
     noise = 3.6 * (spec.slow + most)
     lost = _lost(spec)
-    low = -spec.popularity * 1.8 - noise - max(lost)
-    high = spec.popularity * 12 + noise - min(lost)
+    low = -spec.popularity * (1.8 + spec.popularity_tail) - noise - max(lost)
+    high = spec.popularity * (12 + 35 * spec.popularity_tail) + noise - min(lost)
+    fall = spec.slow_fall ** np.arange(spec.slow_parts)  # of the variance, from part to part
+    ratio = spec.slow_ratio ** -np.arange(spec.slow_parts)
     return Process(
         seed=seed,
         heads=max(heads, 1),
         popularity=spec.popularity,
-        slow=spec.slow,
-        slow_steps=spec.slow_steps,
+        popularity_tail=spec.popularity_tail,
+        slow=spec.slow * np.sqrt(fall / fall.sum()),
+        slow_steps=np.maximum(np.rint(spec.slow_steps * ratio), 1).astype(np.int64),
         flicker=spec.flicker,
         flicker_steps=spec.flicker_steps,
+        flicker_tail=spec.flicker_tail,
         phase_steps=spec.phase_steps,
         aged=len(set(lost)) > 1,
         burst=spec.burst,
         burst_steps=spec.burst_steps,
+        burst_shared=(spec.burst_common**0.5, (1 - spec.burst_common) ** 0.5),
         band_layers=spec.band_layers,
         shared=(
             of_all**0.5,

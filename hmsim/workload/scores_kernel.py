@@ -28,6 +28,7 @@ _IH_MEAN, _IH_SCALE = 131070.0, 1 / 37836.95  # of a sum of four uniform 16-bit 
 _BAND = np.uint64(0x8CB92BA72F3D8DD7)  # these set keys apart
 _BURST = np.uint64(0xABCC5167CCAD925F)
 _BRIEF, _SLOW = 1, 2  # draw c of a part has the number 2 c + kind; 0 is the popularity
+_PART = 1 << 40  # and this sets slow parts apart
 
 # Columns of `Choice.state`: tokens past; one past the last block that can be chosen; the lowest
 # level chosen from; the weight above it; the weight of all levels; the phase; the weight wanted;
@@ -42,14 +43,17 @@ class Process(NamedTuple):
     seed: int
     heads: int  # groups that choose for themselves
     popularity: float  # scale of the lasting part, exponentially distributed
-    slow: float  # deviation of the drift
-    slow_steps: int  # its period
+    popularity_tail: float  # how much longer its upper tail is
+    slow: np.ndarray  # F64[parts] deviations of the parts of the drift
+    slow_steps: np.ndarray  # I64[parts] their periods, the longest first
     flicker: float  # deviation of the part that comes and goes
     flicker_steps: int
+    flicker_tail: float  # how much longer its tails are
     phase_steps: int  # mean length of a phase, 0: none; a new phase redraws everything
     aged: bool  # whether a block's age counts
     burst: float  # deviation of the logarithm of the flicker's deviation from time to time
     burst_steps: int  # tokens for which it stays
+    burst_shared: tuple[float, float]  # weights of what all layers draw for it, and a layer
     band_layers: int  # layers of a band
     # Weights of what all layers, a layer, a head group, a band of layers draw.
     shared: tuple[float, float, float, float]
@@ -63,8 +67,8 @@ class Process(NamedTuple):
 class Choice(NamedTuple):
     """What carries over from step to step, for each lane and head group (the leading axes)."""
 
-    lasting: np.ndarray  # F64[.., blocks] the parts of the score: popularity
-    slow: np.ndarray  # F64[.., blocks] drift
+    parts: np.ndarray  # F64[.., 1 + slow parts, blocks] of the score: popularity, drift
+    steady: np.ndarray  # F64[.., blocks] their sum
     brief: np.ndarray  # F64[.., blocks] flicker
     level: np.ndarray  # I16[.., blocks] -1 where a block cannot be chosen
     histogram: np.ndarray  # I32[.., seats, LEVELS] blocks by level
@@ -98,7 +102,7 @@ def fill(
     score lost by a block of that age, counted in blocks; flicker F64[L]: its deviation.
     """
     size = plan.block_tokens
-    due = np.empty(3 * choice.level.shape[2] + 64, np.int64)
+    due = np.empty((2 + choice.parts.shape[2]) * (choice.level.shape[2] + 1) + 64, np.int64)
     for lane in range(lanes[0], lanes[1]):
         for s in range(plan.start.size):
             first, last = max(t0, plan.start[s]), min(t0 + bits.shape[0], plan.stop[s])
@@ -106,8 +110,8 @@ def fill(
             blocks = slice(plan.word[s] * 64, plan.word[s + 1] * 64)
             for head in range(process.heads if mode[lane] == SELECTED and first < last else 0):
                 mine = Choice(
-                    choice.lasting[lane, head, blocks],
-                    choice.slow[lane, head, blocks],
+                    choice.parts[lane, head, :, blocks],
+                    choice.steady[lane, head, blocks],
                     choice.brief[lane, head, blocks],
                     choice.level[lane, head, blocks],
                     choice.histogram[lane, head, plan.seat[s]],
@@ -187,14 +191,29 @@ def _select(
 @kernel
 def _enter(process, keys, flicker, first, end, n, choice):
     """Draw all parts of the score of blocks first .. end - 1, which can be chosen from now on."""
+    shared = process.shared
     for block in range(first, end):
-        choice.lasting[block] = _popularity(process, keys, block)
-        number = 2 * _draw_number(process.slow_steps, keys[0], block, n) + _SLOW
-        choice.slow[block] = _normal(process.slow, process.shared, keys, block, number)
+        choice.parts[0, block] = _popularity(process, keys, block)
+        for part in range(process.slow.size):
+            kind = _SLOW + part * _PART
+            number = 2 * _draw_number(process.slow_steps[part], keys[0], block, n) + kind
+            choice.parts[part + 1, block] = _draw(
+                process.slow[part], 0.0, shared, keys, block, number
+            )
+        _add_up(choice, block)
         number = 2 * _draw_number(process.flicker_steps, keys[0], block, n) + _BRIEF
         drawn = _last_draw(process.flicker_steps, keys[0], block, n)
-        deviation = flicker * _burst(process, keys[0], drawn)
-        choice.brief[block] = _normal(deviation, process.shared, keys, block, number)
+        scale = _stretched(flicker * _burst(process, keys, drawn), process.flicker_tail)
+        choice.brief[block] = _draw(scale, process.flicker_tail, shared, keys, block, number)
+
+
+@kernel
+def _add_up(choice, block):
+    """The sum of the steady parts of a block's score."""
+    total = choice.parts[0, block]
+    for part in range(1, choice.parts.shape[0]):
+        total += choice.parts[part, block]
+    choice.steady[block] = total
 
 
 @kernel
@@ -203,25 +222,26 @@ def _redraw(process, keys, flicker, n, end, choice, due, count):
 
     Returns how many are listed.
     """
-    count = _redraw_part(
-        process.slow, process.slow_steps, _SLOW, process, keys, n, end, choice.slow, due, count
-    )
+    began = count
+    for part in range(process.slow.size):
+        count = _redraw_part(
+            process.slow[part], 0.0, process.slow_steps[part], _SLOW + part * _PART,
+            process, keys, n, end, choice.parts[part + 1], due, count,
+        )  # fmt: skip
+    if process.slow_steps[-1] == 1:
+        for block in range(process.sink, end):
+            _add_up(choice, block)
+    else:
+        for i in range(began, count):
+            _add_up(choice, due[i])
     return _redraw_part(
-        flicker * _burst(process, keys[0], n),
-        process.flicker_steps,
-        _BRIEF,
-        process,
-        keys,
-        n,
-        end,
-        choice.brief,
-        due,
-        count,
-    )
+        flicker * _burst(process, keys, n), process.flicker_tail, process.flicker_steps, _BRIEF,
+        process, keys, n, end, choice.brief, due, count,
+    )  # fmt: skip
 
 
 @kernel
-def _redraw_part(deviation, period, kind, process, keys, n, end, part, due, count):
+def _redraw_part(deviation, tail, period, kind, process, keys, n, end, part, due, count):
     """`_redraw` one part of the score: the blocks whose turn it is in their groups of `period`.
 
     Of a period of 1 all blocks are redrawn and counted, but not listed.
@@ -229,14 +249,15 @@ def _redraw_part(deviation, period, kind, process, keys, n, end, part, due, coun
     if deviation == 0.0:
         return count
     number, turn = 2 * (n // period + 1) + kind, n % period
+    scale = _stretched(deviation, tail)
     if period == 1:
-        _normals(deviation, process.shared, keys, process.sink, number, part[process.sink : end])
+        _draws(scale, tail, process.shared, keys, process.sink, number, part[process.sink : end])
         return count + end
     for group in range(process.sink // period, -(-end // period)):
         place = turn - _offset(period, keys[0], group)
         block = group * period + (place if place >= 0 else place + period)
         if process.sink <= block < end:
-            part[block] = _normal(deviation, process.shared, keys, block, number)
+            part[block] = _draw(scale, tail, process.shared, keys, block, number)
             due[count] = block
             count += 1
     return count
@@ -263,7 +284,7 @@ def _level_some(process, recency, due, blocks, weight, choice):
     stale = False
     for i in range(due.size):
         block = due[i]
-        score = choice.lasting[block] + choice.slow[block] + choice.brief[block]
+        score = choice.steady[block] + choice.brief[block]
         score -= recency[blocks - block]
         new = min(max(np.int64((score - process.low) * process.scale), 0), LEVELS - 1)
         old = np.int64(level[block])
@@ -287,13 +308,13 @@ def _level_some(process, recency, due, blocks, weight, choice):
 def _level_all(process, recency, end, blocks, weight, choice):
     """Give every block below `end` the level of its score, and count anew."""
     histogram, state = choice.histogram, choice.state
-    lasting, slow = choice.lasting[process.sink : end], choice.slow[process.sink : end]
-    brief, level = choice.brief[process.sink : end], choice.level[process.sink : end]
+    steady, brief = choice.steady[process.sink : end], choice.brief[process.sink : end]
+    level = choice.level[process.sink : end]
     youngest = blocks - end + 1
     lost = recency[youngest : youngest + level.size][::-1]
     low, scale = process.low, process.scale
     for i in range(level.size):
-        score = lasting[i] + slow[i] + brief[i] - lost[i]
+        score = steady[i] + brief[i] - lost[i]
         level[i] = min(max(np.int64((score - low) * scale), 0), LEVELS - 1)
     histogram[:] = 0
     for i in range(level.size):
@@ -334,12 +355,16 @@ def _last_draw(period, key, block, n):
 
 
 @kernel
-def _burst(process, key, n):
+def _burst(process, keys, n):
     """What the flicker's deviation is multiplied with where it is drawn when n tokens are past."""
     if process.burst == 0.0:
         return 1.0
-    random = _random(key ^ _BURST, n // process.burst_steps, 0)
-    return np.exp(process.burst * _sum_of_four(random))
+    total = 0.0
+    for i in range(2):  # all layers', this layer's
+        if process.burst_shared[i] > 0.0:
+            random = _random(keys[i] ^ _BURST, n // process.burst_steps, 0)
+            total += process.burst_shared[i] * _sum_of_four(random)
+    return np.exp(process.burst * total)
 
 
 @kernel
@@ -387,28 +412,39 @@ def _popularity(process, keys, block):
         if process.shared[i] > 0.0:
             uniform = (np.float64(_random(keys[i], block, 0) >> np.uint64(11)) + 0.5) / 2.0**53
             score -= process.shared[i] * (np.log(uniform) + 1.0)
-    return process.popularity * score
+    return process.popularity * (score + process.popularity_tail * (score * score - 1.0))
 
 
 @kernel
-def _normal(deviation, shared, keys, block, number):
-    """Nearly normal, of mean 0: sums of four uniform numbers."""
+def _draw(scale, tail, shared, keys, block, number):
+    """Of mean 0: sums of four uniform numbers, which are nearly normal, with longer tails.
+
+    The scale of a deviation is as `_stretched` says.
+    """
     total = 0.0
     for i in range(4):
         if shared[i] > 0.0:
-            total += (deviation * shared[i]) * _sum_of_four(_random(keys[i], block, number))
-    return total
+            total += shared[i] * _sum_of_four(_random(keys[i], block, number))
+    return scale * total * (1.0 + tail * total * total)
 
 
 @kernel
-def _normals(deviation, shared, keys, first, number, out):
-    """`_normal` of blocks first, first + 1, ...: the same to the last bit, and faster."""
+def _draws(scale, tail, shared, keys, first, number, out):
+    """`_draw` of blocks first, first + 1, ...: the same to the last bit, and faster."""
     out[:] = 0.0
     for i in range(4):
         if shared[i] > 0.0:
-            key, weight = keys[i], deviation * shared[i]
+            key, weight = keys[i], shared[i]
             for j in range(out.size):
                 out[j] += weight * _sum_of_four(_random(key, first + j, number))
+    for j in range(out.size):
+        out[j] = scale * out[j] * (1.0 + tail * out[j] * out[j])
+
+
+@kernel
+def _stretched(deviation, tail):
+    """The scale with which scale x (1 + tail x^2) has that deviation, where x is normal."""
+    return deviation / np.sqrt(1.0 + 6.0 * tail + 15.0 * tail * tail)
 
 
 @kernel

@@ -1,14 +1,14 @@
 """A `scores` spec fitted to a trace: what `hmsim workload calibrate TRACE.h5` does.
 
 Only the order of scores matters, so the slow part's deviation is 1 and the rest is relative to it.
-What a block's age takes off its score follows from how often blocks of each age are read, a first
-flicker from the overlap of consecutive read sets; the other parameters are searched for, on few
-tokens of all layers and on all tokens of few layers, so that statistics and dynamics come out as
-the trace's.
+Two things are solved for in every trial: what a block's age takes off its score, from how often
+blocks of each age are read; and the flicker, from the overlap of consecutive read sets. The other
+parameters are searched for, so that statistics and dynamics come out as the trace's. A trial is of
+all steps; of a trace of many blocks it is of few tokens of all layers and all tokens of few layers.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,19 +20,19 @@ from hmsim.config.base import load
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
 from hmsim.workload.dynamics import measure_dynamics
+from hmsim.workload.first import First
 from hmsim.workload.open import open_workload
 from hmsim.workload.statistics import measure
-from hmsim.workload.steps import F64, I64, U64, Geometry, Steps, Workload
+from hmsim.workload.steps import F64, Workload
 
-TRIAL_TOKENS = 160  # of a trial of all layers
-TRIAL_SCORES = 1 << 22  # steps times blocks of that trial, about
-LONG_LAYERS = 3  # of a trial of all tokens
+TRIAL_SCORES = 1 << 24  # steps times blocks of a trial of all layers, about
+LONG_LAYERS = 3  # of a trial of all tokens, where they are more
 _LONG = ("persistence", "top_share", "newest_share")  # what it is for
-AGE_ROUNDS = 6  # in which the loss by age is made to fit
-FLICKER_ROUNDS = 5  # in which the flicker is halved in on
+FIRST_ROUNDS, ROUNDS = 8, 2  # in which ages and flicker are solved for: at first, in a trial
 EVALUATIONS = 150
 
-# What may be off, by how much: as it is, or as a share of the trace's value.
+# What may be off, by how much: as it is, or as a share of the trace's value. What policies pay for
+# is held tightest: misses, and for how long what was read is read again.
 _POINTS, _SHARE = "points", "share"
 TARGETS: dict[str, tuple[str, float]] = {
     "overlap": (_POINTS, 0.03),
@@ -42,10 +42,14 @@ TARGETS: dict[str, tuple[str, float]] = {
     "belady_multiple": (_POINTS, 0.03),
     "top_share": (_POINTS, 0.05),
     "newest_share": (_SHARE, 0.2),
-    "persistence": (_SHARE, 0.2),
+    "persistence": (_SHARE, 0.1),
     "one_step_stays": (_SHARE, 0.2),
+    "lru_misses": (_SHARE, 0.15),
+    "lfu_misses": (_SHARE, 0.15),
+    "miss_peaks": (_SHARE, 0.2),
     "miss_dispersion": (_SHARE, 0.2),
     "miss_memory": (_SHARE, 0.2),
+    "far_entering": (_SHARE, 0.2),
     "overlap_spread": (_SHARE, 0.2),
     "overlap_away": (_SHARE, 0.2),
 }
@@ -53,16 +57,23 @@ TARGETS: dict[str, tuple[str, float]] = {
 # What is searched: least and greatest value; logarithmic where the least is above 0.
 PARAMETERS: dict[str, tuple[float, float]] = {
     "popularity": (0.0, 3.0),
-    "slow_steps": (8.0, 2048.0),
-    "flicker": (0.03, 2.0),
+    "popularity_tail": (0.0, 2.0),
+    "slow_steps": (64.0, 16384.0),
+    "slow_fall": (0.3, 3.0),
+    "flicker_tail": (0.0, 1.0),
     "burst": (0.0, 1.5),
-    "burst_steps": (1.0, 6.0),
+    "burst_common": (0.0, 1.0),
     "layer_correlation": (0.0, 1.0),
     "band_correlation": (0.0, 1.0),
     "layer_spread": (0.0, 1.2),
 }
-_START = {"popularity": 0.7, "slow_steps": 256.0, "flicker": 0.25, "burst": 0.5, "burst_steps": 2.0,
-          "layer_correlation": 0.5, "band_correlation": 0.4, "layer_spread": 0.4}  # fmt: skip
+_START = {"popularity": 0.4, "popularity_tail": 0.9, "slow_steps": 3000.0, "slow_fall": 0.8,
+          "flicker_tail": 0.1, "burst": 0.6, "burst_common": 0.4, "layer_correlation": 0.2,
+          "band_correlation": 0.7, "layer_spread": 0.5}  # fmt: skip
+_FLICKER = (0.36, 0.01, 4.0)  # first, least and greatest
+# What is left as it is. With 5 slow parts, each redrawn 6 times as often as the one before, the
+# shortest lasts some tokens and the longest some thousand, as what a real model reads does.
+_FIXED = {"slow": 1.0, "slow_parts": 5, "slow_ratio": 6.0, "flicker_steps": 1, "burst_steps": 2}
 
 
 class Row(NamedTuple):
@@ -126,47 +137,44 @@ def fit_trace(
 
     whole = _spec_of(trace)
     size = _trial_size(trace)
-    wanted = _of_both(_figures(_First(trace, size)), _figures(trace))
-    goal = _ages_read(_First(trace, size))
+    begin = First(trace, size * trace.geometry.lanes)
+    cut = begin.geometry.steps < trace.geometry.steps
+    wanted = _of_both(_figures(begin), _figures(trace, _LONG)) if cut else _figures(trace)
+    goal = _seen(begin)
     names = list(PARAMETERS)
-    best: tuple[float, dict[str, Any]] = (math.inf, {})
+    solved = _Solved(_FLICKER[0], np.zeros(goal.ages.size))
+    best: tuple[float, dict[str, Any], _Solved] = (math.inf, {}, solved)
     count = 0
-    first = dict(_START)
-    ages = _ages(goal, whole, first, size)
-    first["flicker"] = _flicker(wanted["overlap"], whole, first, ages, size)
-    ages = _ages(goal, whole, first, size, _scaled(ages, first))
 
     def distance(unit: F64) -> float:
         nonlocal best, count
         values = dict(zip(names, map(_value, names, np.clip(unit, 0, 1)), strict=True))
-        table = values | {"ages": _scaled(ages, values)}
-        found = _of_both(
-            _figures(open_workload(_with(whole, table, tokens=size))),
-            _figures(open_workload(_with(whole, table, layers=LONG_LAYERS)), _LONG),
-        )
+        rounds = ROUNDS if best[1] else FIRST_ROUNDS
+        now = _solve(goal, whole, values, size, best[2], rounds)
+        table = values | {"flicker": now.flicker, "ages": _scaled(now, values)}
+        found = _figures(open_workload(_with(whole, table, tokens=size)))
+        if cut:
+            few = open_workload(_with(whole, table, layers=LONG_LAYERS))
+            found = _of_both(found, _figures(few, _LONG))
         far = _distance(wanted, found)
         count += 1
         if far < best[0]:
-            best = far, table
+            best = far, table, now
         if progress is not None:
             progress(1)
         return far
 
-    start = np.array([_unit(name, first[name]) for name in names])
-    for share in (0.6, 0.4):  # the loss by age is fitted anew in between
-        corners = start + np.vstack([np.zeros(len(names)), 0.2 * np.eye(len(names))])
+    start = np.array([_unit(name, _START[name]) for name in names])
+    for share in (0.6, 0.4):  # a second simplex, around the best of the first
+        corners = start + np.vstack([np.zeros(len(names)), 0.15 * np.eye(len(names))])
         minimize(
             distance, start, method="Nelder-Mead", bounds=[(0, 1)] * len(names),
             options={
                 "maxfev": max(1, int(share * evaluations)),
-                "initial_simplex": np.where(corners > 1, corners - 0.4, corners),
+                "initial_simplex": np.where(corners > 1, corners - 0.3, corners),
             },
         )  # fmt: skip
         start = np.array([_unit(name, best[1][name]) for name in names])
-        values = {name: best[1][name] for name in names}
-        ages = _ages(goal, whole, values, size, best[1]["ages"])
-        best = math.inf, best[1] | {"ages": _scaled(ages, values)}
-        distance(start)
     spec = _with(whole, best[1])
     return Fit(spec, compare(trace, open_workload(spec)), count)
 
@@ -175,27 +183,6 @@ def compare(trace: Workload, made: Workload) -> list[Row]:
     """The statistics of a trace beside those of a workload that stands for it."""
     real, found = _figures(trace), _figures(made)
     return [Row(name, real[name], found[name], _allowed(name, real[name])) for name in real]
-
-
-class _First:
-    """The first steps of a workload, as one of its own."""
-
-    def __init__(self, workload: Workload, tokens: int) -> None:
-        self._inner, shape = workload, workload.geometry
-        steps = min(shape.steps, tokens * shape.lanes)
-        self.title, self.toml, self.seed = workload.title, "", workload.seed
-        self.geometry: Geometry = shape._replace(steps=steps)
-        self.prompt: U64 = workload.prompt
-
-    def locate(self, block: I64) -> tuple[I64, I64, I64]:
-        return self._inner.locate(block)
-
-    def chunks(self) -> Iterator[Steps]:
-        for chunk in self._inner.chunks():
-            left = self.geometry.steps - chunk.first
-            if left <= 0:
-                return
-            yield chunk.slice(0, min(chunk.rows, left))
 
 
 def _spec_of(trace: Workload) -> WorkloadSpec:
@@ -229,7 +216,7 @@ def _spec_of(trace: Workload) -> WorkloadSpec:
             },
             "block_tokens": size,
             "tokens": [first, first + shape.steps // shape.lanes - 1],
-            "scores": chosen | {"slow": 1.0, "flicker_steps": 1},
+            "scores": chosen | _FIXED,
         },
         trace.title or "trace",
     )  # fmt: skip
@@ -243,7 +230,7 @@ def _starts_block(trace: Workload) -> bool:
 def _trial_size(trace: Workload) -> int:
     shape = trace.geometry
     fits = TRIAL_SCORES // (shape.lanes * shape.slots)
-    return max(4, min(TRIAL_TOKENS, shape.steps // shape.lanes, max(fits, 32)))
+    return min(shape.steps // shape.lanes, max(fits, 32))
 
 
 def _with(
@@ -255,8 +242,7 @@ def _with(
         key: [_short(x) for x in value] if key == "ages" else _short(value)
         for key, value in scores.items()
     }
-    for name in ("slow_steps", "burst_steps"):
-        table[name] = round(table[name])
+    table["slow_steps"] = round(table["slow_steps"])
     data["scores"] = data["scores"] | table
     if tokens is not None:
         data["tokens"] = (spec.tokens[0], spec.tokens[0] + tokens - 1)  # type: ignore[index]
@@ -304,62 +290,74 @@ def _distance(wanted: dict[str, float], found: dict[str, float]) -> float:
     return sum(sum(group) / len(group) for group in groups.values())
 
 
-def _ages_read(workload: Workload) -> F64:
-    """Share of the blocks of each doubling of age that is read, [doublings]."""
+class _Seen(NamedTuple):
+    """What is solved for."""
+
+    ages: F64  # share of the blocks of each doubling of age that is read, [doublings]
+    overlap: float  # share of a read set that the layer's next one holds
+
+
+class _Solved(NamedTuple):
+    """With what: the flicker, and the loss by doublings of age in deviations of a score."""
+
+    flicker: float
+    ages: F64
+
+
+def _seen(workload: Workload) -> _Seen:
     read, there = np.zeros(64), np.zeros(64)
     blocks = int(np.bitwise_count(workload.prompt[0]).sum())
+    layers = workload.geometry.lanes
+    before = np.zeros((0, workload.geometry.words), np.uint64)
+    both = reads = 0
     for chunk in workload.chunks():
+        rows = np.concatenate([before, chunk.bits])
+        both += int(np.bitwise_count(rows[layers:] & rows[:-layers]).sum())
+        reads += int(np.bitwise_count(rows[layers:]).sum())
+        before = rows[-layers:]
         flags = unpack(chunk.bits)
         born = np.add.reduceat(np.append(chunk.append_born, 0), chunk.append_offset[:-1])
         born[np.diff(chunk.append_offset) == 0] = 0
         alive = blocks + np.cumsum(np.where(chunk.lane == 0, born, 0))
         blocks = int(alive[-1])
         for count in np.unique(alive):
-            rows = alive == count
+            these = alive == count
             age = count - np.arange(count)
             doubling = np.floor(np.log2(age)).astype(np.int64)
-            reads = flags[rows, :count].sum(axis=0, dtype=np.int64)
-            read += np.bincount(doubling, reads, 64)
-            there += np.bincount(doubling, minlength=64) * np.count_nonzero(rows)
+            total = flags[these, :count].sum(axis=0, dtype=np.int64)
+            read += np.bincount(doubling, total, 64)
+            there += np.bincount(doubling, minlength=64) * np.count_nonzero(these)
     known = there > 0
-    return read[known] / there[known]
+    return _Seen(read[known] / there[known], both / max(reads, 1))
 
 
-def _ages(
-    goal: F64, spec: WorkloadSpec, values: dict[str, Any], tokens: int, start: Any = None
-) -> list[float]:
-    """Scores lost by age with which blocks of each age are read as often as in the trace."""
-    ages = np.zeros(goal.size) if start is None else np.array(start)
-    step = 0.5 * _deviation(values)
-    for _ in range(AGE_ROUNDS):
-        made = _ages_read(open_workload(_with(spec, values | {"ages": list(ages)}, tokens)))
-        made = np.resize(made, goal.size)
-        ages = ages + np.clip(step * (_logit(made) - _logit(goal)), -2, 2)
-        ages -= ages[-1]
-    return [float(x) / _deviation(values) for x in ages]
+def _solve(
+    goal: _Seen,
+    spec: WorkloadSpec,
+    values: dict[str, Any],
+    tokens: int,
+    start: _Solved,
+    rounds: int,
+) -> _Solved:
+    """With what blocks of each age are read, and read sets overlap, about as in the trace."""
+    now = start
+    for _ in range(rounds):
+        table = values | {"flicker": now.flicker, "ages": _scaled(now, values)}
+        made = _seen(open_workload(_with(spec, table, tokens)))
+        ages = np.resize(made.ages, goal.ages.size)
+        ages = now.ages + np.clip(0.5 * (_logit(ages) - _logit(goal.ages)), -1, 1)
+        # What leaves a read set grows about as the flicker does.
+        leaves, wanted = max(1 - made.overlap, 1e-3), max(1 - goal.overlap, 1e-3)
+        flicker = now.flicker * min(max((wanted / leaves) ** 1.2, 0.2), 5.0)
+        now = _Solved(float(np.clip(flicker, *_FLICKER[1:])), ages - ages[-1])
+    return now
 
 
-def _flicker(
-    overlap: float, spec: WorkloadSpec, values: dict[str, Any], ages: list[float], tokens: int
-) -> float:
-    """The flicker with which a read set overlaps the next as in the trace: the more, the less."""
-    low, high = 0.0, 1.0
-    for _ in range(FLICKER_ROUNDS):
-        unit = (low + high) / 2
-        tried = values | {"flicker": _value("flicker", unit)}
-        made = open_workload(_with(spec, tried | {"ages": _scaled(ages, tried)}, tokens))
-        low, high = (unit, high) if measure(made).overlap > overlap else (low, unit)
-    return _value("flicker", (low + high) / 2)
-
-
-def _deviation(values: dict[str, Any]) -> float:
-    """Of a score, about."""
-    flicker = values["flicker"] * math.exp(values["burst"] ** 2)
-    return math.sqrt(1 + values["popularity"] ** 2 + flicker**2)
-
-
-def _scaled(ages: list[float], values: dict[str, Any]) -> list[float]:
-    return [age * _deviation(values) for age in ages]
+def _scaled(solved: _Solved, values: dict[str, Any]) -> list[float]:
+    """Scores lost by doublings of age; a score's deviation is about that of its steady parts."""
+    tail = values["popularity_tail"]
+    popularity = values["popularity"] * math.sqrt(1 + 4 * tail + 8 * tail**2)
+    return [float(age) * math.sqrt(1 + popularity**2) for age in solved.ages]
 
 
 def _logit(share: F64) -> F64:

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from hmsim.errors import InputError
-from hmsim.workload.steps import I64, U64, Geometry, Steps, Workload, group_starts
+from hmsim.workload.steps import I64, U64, Steps, Workload, group_starts
+from hmsim.workload.view import View
 from hmsim.workload.windows import Window
 
 
-class Counted:
+class Counted(View):
     """What is left of a workload once its warm-up is over, as a workload of its own.
 
     Args:
@@ -29,31 +30,8 @@ class Counted:
     """
 
     def __init__(self, workload: Workload, tokens: int):
-        self._whole = workload
-        self.title, self.toml, self.seed = workload.title, workload.toml, workload.seed
-        self.warmup, self._prompt = _after(workload, tokens) if tokens else (0, workload.prompt)
-
-    @property
-    def geometry(self) -> Geometry:
-        """That of the whole workload, with fewer steps."""
-        whole = self._whole.geometry
-        return whole._replace(steps=whole.steps - self.warmup)
-
-    @property
-    def prompt(self) -> U64:
-        """The blocks that are alive as the warm-up ends, uint64 [lanes, words]."""
-        return self._prompt
-
-    def locate(self, block: I64) -> tuple[I64, I64, I64]:
-        """Where blocks belong, as in the whole workload.
-
-        Args:
-            block: Global block numbers, int64 [n].
-
-        Returns:
-            Layer, sequence, and position in the sequence of each block, all int64 [n].
-        """
-        return self._whole.locate(block)
+        self.warmup, alive = _after(workload, tokens) if tokens else (0, workload.prompt)
+        super().__init__(workload, workload.geometry.steps - self.warmup, alive)
 
     def chunks(self) -> Iterator[Steps]:
         """The steps that count, in tables of whole tokens.

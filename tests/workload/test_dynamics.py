@@ -5,8 +5,8 @@ import pytest
 
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
-from hmsim.workload import open_workload
-from hmsim.workload.dynamics import AGES, AWAY, BEST, LAGS, LEARNT, measure_dynamics
+from hmsim.workload import dynamics, open_workload
+from hmsim.workload.dynamics import AGES, AWAY, BEST, BUFFERS, LAGS, LEARNT, measure_dynamics
 
 SIZE = 2
 
@@ -76,12 +76,12 @@ def test_ages_and_stays(workload, sets):
     assert found.one_step_stays == pytest.approx(np.mean(np.array(lengths) == 1))
 
 
-def test_misses_and_what_is_learnt(workload, sets):
-    found = measure_dynamics(workload)
+def misses_of(sets, multiple):
+    """Of an LRU buffer a layer, token by token: [tokens, layers]."""
     layers = len(sets[0])
     misses = np.zeros((len(sets), layers))
     for layer in range(layers):
-        size = round(2.0 * np.mean([len(row[layer]) for row in sets]))
+        size = round(multiple * np.mean([len(row[layer]) for row in sets]))
         stack = []
         for token, row in enumerate(sets):
             held = set(stack[:size])
@@ -91,6 +91,20 @@ def test_misses_and_what_is_learnt(workload, sets):
                     stack.remove(block)
                 stack.insert(0, block)
     assert misses.sum() > 0
+    return misses
+
+
+def test_misses_and_what_is_learnt(workload, sets):
+    found = measure_dynamics(workload)
+    layers = len(sets[0])
+    reads = sum(len(read) for row in sets for read in row)
+    for multiple, value in zip(BUFFERS, found.lru_misses, strict=True):
+        assert value == pytest.approx(misses_of(sets, multiple).sum() / reads)
+    misses = misses_of(sets, 2.0)
+    means = np.mean([[len(read) for read in row] for row in sets], axis=0)
+    assert found.miss_peaks == pytest.approx(np.maximum(misses - 0.1 * means, 0).sum() / reads)
+    of_layer = misses.mean(axis=0)
+    assert found.miss_spread == pytest.approx(of_layer.std() / of_layer.mean())
     assert found.miss_dispersion == pytest.approx(misses.var() / misses.mean())
     total = misses.sum(axis=1)
     moved = total - total.mean()
@@ -104,6 +118,32 @@ def test_misses_and_what_is_learnt(workload, sets):
         caught += sum(len(row[layer] & best) for row in sets[LEARNT:])
         later += sum(len(row[layer]) for row in sets[LEARNT:])
     assert found.best_caught == pytest.approx(caught / later)
+
+
+def test_misses_of_the_most_read(workload, sets):
+    misses = 0
+    for layer in range(len(sets[0])):
+        size = round(2.0 * np.mean([len(row[layer]) for row in sets]))
+        count = dict.fromkeys(range(128), 0)
+        for row in sets:
+            held = sorted(count, key=lambda b: (count[b], b))[-size:]
+            misses += sum(count[b] > 0 and b not in held for b in row[layer])
+            for block in row[layer]:
+                count[block] += 1
+    reads = sum(len(read) for row in sets for read in row)
+    assert misses > 0
+    assert measure_dynamics(workload).lfu_misses == pytest.approx(misses / reads)
+
+
+def test_what_enters_from_afar(workload, sets, monkeypatch):
+    monkeypatch.setattr(dynamics, "FAR", 20)
+    old = entered = 0
+    for t in range(1, len(sets)):
+        for layer, read in enumerate(sets[t]):
+            far = {b for b in read if (100 + t) // SIZE - b >= 20}
+            old, entered = old + len(far), entered + len(far - sets[t - 1][layer])
+    assert entered > 0
+    assert measure_dynamics(workload).far_entering == pytest.approx(entered / old)
 
 
 def test_as_json_keys_curves_by_what_they_are_of(workload):

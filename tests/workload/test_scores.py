@@ -37,14 +37,15 @@ class Reference:
     def __init__(self, scores: Scores, spec: ScoresSpec):
         self.scores, self.process, self.spec = scores, scores.process, spec
 
-    def normal(self, deviation, keys, block, number):
+    def draw(self, deviation, tail, keys, block, number):
         total = 0.0
         for share, key in zip(self.process.shared, keys, strict=True):
             if share > 0:
                 x = random(key, block, number)
                 four = sum((x >> shift) & 0xFFFF for shift in (0, 16, 32, 48))
-                total += deviation * share * ((four - 131070) / 37836.95)
-        return total
+                total += share * ((four - 131070) / 37836.95)
+        scale = deviation / math.sqrt(1 + 6 * tail + 15 * tail * tail)
+        return scale * total * (1 + tail * total * total)
 
     def redrawn(self, period, key, block, n):
         """How often a block was redrawn: count the turns one by one."""
@@ -54,19 +55,25 @@ class Reference:
         turns = [m for m in range(n + 1) if group * period + (m - offset) % period == block]
         return len(turns) if period > 1 else n + 1
 
-    def burst(self, key, block, n):
+    def burst(self, keys, block, n):
         """By how much the flicker was larger when the block was redrawn last."""
         p = self.process
         if p.burst == 0:
             return 1.0
         drawn = n
-        while self.redrawn(p.flicker_steps, key, block, drawn - 1) == self.redrawn(
-            p.flicker_steps, key, block, n
+        while self.redrawn(p.flicker_steps, keys[0], block, drawn - 1) == self.redrawn(
+            p.flicker_steps, keys[0], block, n
         ):
             drawn -= 1
-        x = random(key ^ 0xABCC5167CCAD925F, drawn // p.burst_steps, 0)
-        four = sum((x >> shift) & 0xFFFF for shift in (0, 16, 32, 48))
-        return math.exp(p.burst * (four - 131070) / 37836.95)
+        total = 0.0
+        for common, key in (
+            (self.spec.burst_common, keys[0]),
+            (1 - self.spec.burst_common, keys[1]),
+        ):
+            x = random(key ^ 0xABCC5167CCAD925F, drawn // p.burst_steps, 0)
+            four = sum((x >> shift) & 0xFFFF for shift in (0, 16, 32, 48))
+            total += common**0.5 * (four - 131070) / 37836.95
+        return math.exp(p.burst * total)
 
     def level(self, lane, keys, block, n, blocks):
         p = self.process
@@ -74,12 +81,17 @@ class Reference:
         for share, key in zip(p.shared, keys, strict=True):
             if share > 0:
                 score -= share * (math.log(((random(key, block, 0) >> 11) + 0.5) / 2**53) + 1)
-        score *= p.popularity
-        number = self.redrawn(p.slow_steps, keys[0], block, n)
-        score += self.normal(p.slow, keys, block, 2 * number + 2)
+        score = p.popularity * (score + self.spec.popularity_tail * (score**2 - 1))
+        parts = range(self.spec.slow_parts)
+        variances = [self.spec.slow_fall**part for part in parts]
+        for part in parts:
+            period = max(round(self.spec.slow_steps / self.spec.slow_ratio**part), 1)
+            deviation = self.spec.slow * math.sqrt(variances[part] / sum(variances))
+            number = self.redrawn(period, keys[0], block, n)
+            score += self.draw(deviation, 0.0, keys, block, 2 * number + 2 + (part << 40))
         number = self.redrawn(p.flicker_steps, keys[0], block, n)
-        flicker = self.scores.flicker[lane] * self.burst(keys[0], block, n)
-        score += self.normal(flicker, keys, block, 2 * number + 1)
+        flicker = self.scores.flicker[lane] * self.burst(keys, block, n)
+        score += self.draw(flicker, self.spec.flicker_tail, keys, block, 2 * number + 1)
         doublings = int(math.log2(blocks - block))
         ages = self.spec.ages
         score -= ages[min(doublings, len(ages) - 1)] if ages else self.spec.recency * doublings
@@ -148,13 +160,19 @@ processes = st.fixed_dictionaries(
         "sink": st.sampled_from([0, 16]),
         "window": st.sampled_from([0, 5, 16]),
         "popularity": st.floats(0, 2),
+        "popularity_tail": st.floats(0, 2),
         "slow": st.floats(0, 1),
         "slow_steps": st.integers(1, 40),
+        "slow_parts": st.integers(1, 3),
+        "slow_ratio": st.floats(1.5, 8),
+        "slow_fall": st.floats(0.2, 3),
         "flicker": st.floats(0, 1),
+        "flicker_tail": st.floats(0, 1),
         "flicker_steps": st.integers(1, 9),
         "ages": st.lists(st.floats(-1, 1), min_size=1, max_size=8),
         "burst": st.floats(0, 1),
         "burst_steps": st.integers(1, 5),
+        "burst_common": st.floats(0, 1),
         "layer_spread": st.floats(0, 1),
         "band_layers": st.integers(1, 2),
         "band_correlation": st.floats(0, 1),
@@ -205,7 +223,9 @@ def rows(workload):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"flicker_steps": 1}, {"slow_steps": 1}, {"phase_steps": 15}, {"reselect": 7},
+    [{}, {"flicker_steps": 1}, {"slow_steps": 1},
+     {"slow_parts": 3, "flicker_tail": 0.2, "burst": 0.5, "burst_common": 0.3},
+     {"phase_steps": 15}, {"reselect": 7},
      {"mass": 0.5, "budget": None}],
     ids=str,
 )  # fmt: skip

@@ -58,9 +58,11 @@ def test_it_moves_as_the_trace_does(path, fit):
 
 
 def test_blocks_of_every_age_are_read_as_often(path, fit):
-    real = trace_fit._ages_read(TraceWorkload(path))
-    made = trace_fit._ages_read(open_workload(fit.spec))
-    np.testing.assert_allclose(made, real, atol=0.12)
+    real = trace_fit._seen(TraceWorkload(path))
+    made = trace_fit._seen(open_workload(fit.spec))
+    np.testing.assert_allclose(made.ages, real.ages, atol=0.12)
+    assert made.overlap == pytest.approx(real.overlap, abs=0.03)
+    assert real.overlap == pytest.approx(measure(TraceWorkload(path)).overlap)
 
 
 def test_a_trace_against_itself_is_met(path):
