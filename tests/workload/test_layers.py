@@ -70,7 +70,7 @@ def test_a_matrix_of_scores_is_read_within_the_window(tmp_path):
 
 def test_churn_is_refused_only_where_a_simulated_layer_has_a_window():
     spec = {"block_tokens": 16, "tokens": (100, 101), "sparsity": 0.5}
-    with pytest.raises(InputError, match="'churn' knows no windowed layers"):
+    with pytest.raises(InputError, match="knows no windowed layers"):
         opened(model="gpt-oss-120b", **spec)
     table = SMALL | {"kinds": {"local": {"window": 8}}, "pattern": "3 plain, local"}
     assert reads(opened(model=table, layers=3, **spec)).shape == (2, 3)
