@@ -12,7 +12,7 @@ from hmsim.config.enumerations import CAUSES
 from hmsim.config.workload import WorkloadSpec
 from hmsim.simulate import run as engine
 from hmsim.simulate.policies import POLICIES as SHIPPED
-from hmsim.workload import open_workload
+from hmsim.workload import open_workload, trace
 from tests.oracles import run as naive
 from tests.oracles import traces
 from tests.oracles.best_schedule import best_time
@@ -255,8 +255,10 @@ def test_a_warm_up_is_simulated_and_not_counted(folder, seed, variant, barrier):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_small_windows_change_nothing(folder, seed, monkeypatch):
-    """Where samples would take too much memory, windows are cut; policies must not notice."""
+    """Where samples would take too much memory, windows are cut, and a long trace is read in chunks;
+    policies must not notice."""
     monkeypatch.setattr(engine, "SAMPLE_BYTES", 1.0)
+    monkeypatch.setattr(trace, "CHUNK_BYTES", 1)  # a token each
     rng, blocks, sequences, capacity = tiny(seed)
     steps = len(blocks.lane)
     blocks = blocks._replace(  # what the weights of a step allow differs much from the next one's
