@@ -4,7 +4,7 @@
     python scripts/which_policy.py batches                    # tokens/s by batch: does offloading pay?
     python scripts/which_policy.py worst [COUNT]              # ratios over random tiny workloads
 
-The first two write results/policies/*.csv and put them into the page. Without names `gaps` generates
+Each writes results/policies/*.csv and puts it into the page. Without names `gaps` generates
 the workloads of CASES. With names it makes their rows alone, and the others stay: a trace for one of
 CASES is as `hmsim workload generate` makes it (300 tokens), one of another name is a case of its own,
 on the founding paper's machine, with 30 % of its last blocks in HBM.
@@ -23,6 +23,7 @@ from hmsim.bound import quick_bound
 from hmsim.config.catalogue import find
 from hmsim.placement import policies
 from hmsim.placement.latency import TABLE, Groups, Rates
+from hmsim.workload.steps import Workload
 from hmsim.workload.warmup import Counted
 from hmsim.workload.windows import windows
 
@@ -43,6 +44,7 @@ BATCH_RULES = {
     "large": {"policy": "hisparse", "buffer": 8192}, "online-dual": {},
 }  # fmt: skip
 BATCH_WARMUP, BATCH_COUNTED = 40, 20
+RIVALS = ("static", "reactive", "belady")  # of `worst`: from the same blocks in HBM at the start
 
 
 def run(workload: dict, system: dict, rules: dict, variant: str = "text") -> hmsim.Result:
@@ -99,49 +101,66 @@ def batches() -> list[list[str]]:
     return rows
 
 
-def worst(count: int) -> None:
-    """Time of `online-dual` over the bound of each of so many random workloads, by variant."""
+def instance(seed: int) -> tuple[Workload, float, Rates, str]:
+    """A random tiny workload, capacity, rates and variant."""
     model = {"layers": 2, "kv_bytes_per_token_layer": 4096, "resident_bytes": 1}
-    ratios: dict[str, list[tuple[float, int]]] = {variant: [] for variant in TABLE}
+    rng = np.random.default_rng(seed)
+    first = int(rng.integers(40, 400))
+    table = {
+        "model": model | {"weight_bytes_step": 10 ** rng.uniform(3, 7)},
+        "block_tokens": int(2 ** rng.integers(0, 4)), "seed": seed,
+        "tokens": [first, first + int(rng.integers(8, 60))],
+    }  # fmt: skip
+    if rng.random() < 0.5:
+        table |= {
+            "kind": "churn",
+            "sparsity": rng.uniform(0.2, 0.9),
+            "drift": rng.uniform(0, 1),
+        }
+    else:
+        scores = {
+            "keep": rng.uniform(0.1, 0.7),
+            "slow": rng.uniform(0, 2),
+            "flicker": rng.random(),
+        }
+        table |= {"kind": "scores", "scores": scores}
+    rates = Rates(*10 ** rng.uniform([11.5, 10, 10, 10], [12.7, 12, 12, 12]))
+    workload = hmsim.open_workload(table)
+    shape = workload.geometry
+    room = rng.uniform(0.02, 1) * 2 * first / table["block_tokens"] * shape.block_bytes
+    return workload, shape.resident_bytes + room, rates, list(TABLE)[seed % len(TABLE)]
+
+
+def seconds(name: str, workload: Workload, capacity: float, rates: Rates, variant: str) -> float:
+    """What a policy takes."""
+    policy = policies.make(name)
+    run, time_s = policy.start(workload, capacity, rates, variant), 0.0
+    for window in windows(workload, policy.ahead_tokens):
+        counts, _ = run.advance(window)
+        time_s += run.traffic(counts, Groups.of(window.own, "layer")).time_s.sum()
+    return time_s
+
+
+def worst(count: int) -> list[list[str]]:
+    """Time of `online-dual` on random workloads, over each one's bound and over its best rival's."""
+    found: dict[str, list[tuple[float, float]]] = {variant: [] for variant in TABLE}
     for seed in range(count):
-        rng = np.random.default_rng(seed)
-        first = int(rng.integers(40, 400))
-        table = {
-            "model": model | {"weight_bytes_step": 10 ** rng.uniform(3, 7)},
-            "block_tokens": int(2 ** rng.integers(0, 4)), "seed": seed,
-            "tokens": [first, first + int(rng.integers(8, 60))],
-        }  # fmt: skip
-        if rng.random() < 0.5:
-            table |= {
-                "kind": "churn",
-                "sparsity": rng.uniform(0.2, 0.9),
-                "drift": rng.uniform(0, 1),
-            }
-        else:
-            scores = {
-                "keep": rng.uniform(0.1, 0.7),
-                "slow": rng.uniform(0, 2),
-                "flicker": rng.random(),
-            }
-            table |= {"kind": "scores", "scores": scores}
-        rates = Rates(*10 ** rng.uniform([11.5, 10, 10, 10], [12.7, 12, 12, 12]))
-        workload = hmsim.open_workload(table)
-        shape = workload.geometry
-        room = rng.uniform(0.02, 1) * 2 * first / table["block_tokens"] * shape.block_bytes
-        capacity = shape.resident_bytes + room
-        variant = list(TABLE)[seed % len(TABLE)]
-        taken = policies.make("online-dual").start(workload, capacity, rates, variant)
-        time_s = 0.0
-        for window in windows(workload, 0):
-            counts, _ = taken.advance(window)
-            time_s += taken.traffic(counts, Groups.of(window.own, "layer")).time_s.sum()
+        case = workload, capacity, rates, variant = instance(seed)
+        time_s = seconds("online-dual", *case)
         bound_s = quick_bound(workload, rates, capacity, variant).bound_s
-        ratios[variant].append((time_s / bound_s, seed))
-    for variant, found in ratios.items():
-        values = [ratio for ratio, _ in found]
-        most, seed = max(found)
-        high, half = np.quantile(values, [0.99, 0.5])
-        print(f"{variant}: worst {most:.3f} (seed {seed}), 99 % below {high:.3f}, half {half:.3f}")
+        rival_s = min(seconds(name, *case) for name in RIVALS)
+        found[variant].append((time_s / bound_s, time_s / rival_s))
+    rows = [
+        ["variant", *(f"{x}: {y}" for x in ("bound", "rival") for y in ("worst", "99 %", "half"))]
+    ]
+    for variant, pairs in found.items():
+        ratios = np.array(pairs)
+        rows.append(
+            [variant, *(f"{x:.2f}" for x in np.quantile(ratios, [1, 0.99, 0.5], axis=0).T.flat)]
+        )
+        seeds = np.argmax(ratios, axis=0) * len(TABLE) + list(TABLE).index(variant)
+        print(*rows[-1], "worst at seeds", *seeds, flush=True)
+    return rows
 
 
 def publish(name: str, rows: list[list[str]]) -> None:
@@ -171,7 +190,7 @@ def main() -> None:
     elif what == "batches":
         publish(what, batches())
     elif what == "worst":
-        worst(int(rest[0]) if rest else 10_000)
+        publish(what, worst(int(rest[0]) if rest else 10_000))
     else:
         sys.exit(__doc__)
 

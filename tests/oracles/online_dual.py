@@ -250,9 +250,10 @@ class OnlineDual(Rule):
         for k, seconds in enumerate(self.sums):
             if seconds > self.sums[longest] * (1 + 1e-9):
                 longest = k
+        pace = max(PACE, 1.0 / (1 + self.visits[lane]))
         for each in lanes:
             self.price[each] = [
-                p + PACE * ((k == longest) - p) for k, p in enumerate(self.price[each])
+                p + pace * ((k == longest) - p) for k, p in enumerate(self.price[each])
             ]
         self.sums = [0.0] * len(self.sums)
 

@@ -626,7 +626,7 @@ class HiSparse(Rule):
         self.tokens = buffer
 
     def begin(self, game):
-        self.game, self.refused, self.buffers = game, set(), {}
+        self.game, self.refused, self.buffers, self.whole = game, set(), {}, set()
         self.places = max(1, self.tokens // game.job.tokens_per_block)
         newest = []
         for block in reversed(game.prompt):
@@ -664,21 +664,61 @@ class HiSparse(Rule):
             if block in buffer:
                 buffer.remove(block)
             buffer.append(block)
-        for (where, _), buffer in self.buffers.items():
-            while where == lane and len(buffer) > self.places and evict(buffer):
+
+        def shed(buffer):
+            while len(buffer) > self.places and evict(buffer):
                 pass
+
+        def press():
+            for request in sorted(self.whole, reverse=True):
+                before, buffer = len(demote), self.buffers.get((lane, request), [])
+                if len(buffer) > self.places:
+                    self.whole.remove(request)
+                    shed(buffer)
+                    if len(demote) > before:
+                        return len(demote) - before
+            return 0
+
+        def may_grow(block, buffer):
+            return game.job.sequence[block] in self.whole or len(buffer) < self.places
+
+        for (where, request), buffer in self.buffers.items():
+            if where == lane and request not in self.whole:
+                shed(buffer)
         room = game.capacity - len(game.resident) + len(demote)
         for block in sorted(read - game.resident):
             buffer = self.buffer(block)
-            if len(buffer) < self.places and room > 0:
+            if room <= 0 and may_grow(block, buffer):
+                room += press()
+            if room > 0 and may_grow(block, buffer):
                 room -= 1
             elif not evict(buffer):
                 continue
             buffer.append(block)
             promote.append(block)
-        for block, _, born in game.steps[t + 1].appends:
-            if born and room > 0:
+        for block in (block for block, _, born in game.steps[t + 1].appends if born):
+            if room <= 0:
+                room += press()
+            if room > 0:
                 room -= 1
-            elif born and not evict(self.buffer(block)):
+            elif not evict(self.buffer(block)):
                 self.refused.add(block)
         return promote, demote
+
+
+class HiSparsePressure(HiSparse):
+    """`whole`: requests that are bound to no buffer."""
+
+    def begin(self, game):
+        chosen, sequence = super().begin(game), game.job.sequence
+        self.buffers = {}
+        for block in game.prompt:
+            self.buffer(block).append(block)
+        newest = {block for buffer in self.buffers.values() for block in buffer[-self.places :]}
+        for many in range(game.job.sequences + 1):
+            kept = newest | {block for block in game.prompt if sequence[block] < many}
+            if len(kept) <= game.capacity:
+                chosen, self.whole = kept, set(range(many))
+        for buffer in self.buffers.values():
+            buffer[:] = [block for block in buffer if block in chosen]
+        return chosen

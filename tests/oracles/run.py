@@ -69,6 +69,7 @@ RULES = {
     "lirs": lambda rates, cold=0.01: rules.Lirs(cold),
     "working-set": lambda rates, window=8: rules.WorkingSet(window),
     "hisparse": lambda rates, buffer=4096: rules.HiSparse(buffer),
+    "hisparse-pressure": lambda rates, buffer=4096: rules.HiSparsePressure(buffer),
     "online-dual": lambda rates, **options: OnlineDual(**options),
     "page": lambda rates: rules.Page(),
     "lookahead": lambda rates, window=1, share=1.0, scope="layer": (

@@ -38,6 +38,7 @@ SCHEDULES = {
     "lirs": {"cold": 0.4},
     "working-set": {"window": 2},
     "hisparse": {"buffer": 8},
+    "hisparse-pressure": {"buffer": 4},
     "online-dual": {},
     "rash": {"policy": "online-dual", "memory": 3, "horizon": 5, "caution": 0.5},
     "page": {},

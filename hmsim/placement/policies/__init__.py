@@ -27,6 +27,7 @@ BUILT_IN = {
     "lirs": f"{__name__}.lirs:Lirs",
     "working-set": f"{__name__}.working_set:WorkingSet",
     "hisparse": f"{__name__}.hisparse:HiSparse",
+    "hisparse-pressure": f"{__name__}.hisparse_pressure:HiSparsePressure",
     "online-dual": f"{__name__}.online_dual:OnlineDual",
     "page": f"{__name__}.page:Page",
     "lookahead": f"{__name__}.lookahead:Lookahead",

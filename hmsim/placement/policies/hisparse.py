@@ -86,6 +86,31 @@ def _note_uses(now, hbm, own, held, older, newer, owner):
             enter(older, newer, owner.size + owner[block], block)
 
 
+@kernel
+def _shed(now, hbm, own, held, older, newer, owner, buffer, moves):
+    """Demote what a buffer of the step's lane has too much, the least recently used first."""
+    while own.ints[HEAD + buffer] > own.ints[PLACES]:
+        victim = _evict(now, hbm, own, held, older, newer, owner, buffer)
+        if victim == NOWHERE:
+            return
+        moves.demote[moves.count[1]] = victim
+        moves.count[1] += 1
+
+
+@kernel
+def _press(now, hbm, own, held, older, newer, owner, whole, moves):
+    """Turn whole requests, the last first, until one gives up blocks in this lane; how many."""
+    before = moves.count[1]
+    for s in range(whole.size - 1, -1, -1):
+        buffer = now.lane * whole.size + s
+        if whole[s] and own.ints[HEAD + buffer] > own.ints[PLACES]:
+            whole[s] = 0
+            _shed(now, hbm, own, held, older, newer, owner, buffer, moves)
+            if moves.count[1] > before:
+                break
+    return moves.count[1] - before
+
+
 @policy_step
 def step(now, hbm, own, moves):
     """Note uses, promote misses buffer by buffer, make place for newborns."""
@@ -95,20 +120,16 @@ def step(now, hbm, own, moves):
     counts = own.ints[HEAD : HEAD + buffers]
     owner = own.ints[HEAD + buffers : HEAD + buffers + blocks]
     links = own.ints[HEAD + buffers + blocks :]
-    older, newer = links[: blocks + buffers], links[blocks + buffers :]
+    older, newer = links[: blocks + buffers], links[blocks + buffers : 2 * (blocks + buffers)]
+    whole = links[2 * (blocks + buffers) :]
     held = own.bits.reshape(-1)
     first, next_first = now.lane * words * 64, now.next_lane * words * 64
     one = np.uint64(1)
     _note_uses(now, hbm, own, held, older, newer, owner)
-    sequences = buffers // lanes
-    for buffer in range(now.lane * sequences, (now.lane + 1) * sequences):
-        # A newborn may have been one too many.
-        while counts[buffer] > own.ints[PLACES]:
-            victim = _evict(now, hbm, own, held, older, newer, owner, buffer)
-            if victim == NOWHERE:
-                break
-            moves.demote[moves.count[1]] = victim
-            moves.count[1] += 1
+    for s in range(whole.size):
+        if not whole[s]:  # a newborn may have been one too many
+            buffer = now.lane * whole.size + s
+            _shed(now, hbm, own, held, older, newer, owner, buffer, moves)
     free = hbm.capacity - hbm.used[0] + moves.count[1]
     for w in range(words):
         misses = now.bits[now.row, w] & ~hbm.resident[now.lane, w]
@@ -116,7 +137,10 @@ def step(now, hbm, own, moves):
             block = first + w * 64 + lowest_bit(misses)
             misses &= misses - one
             buffer = owner[block]
-            if counts[buffer] < own.ints[PLACES] and free > 0:
+            request = buffer - now.lane * whole.size
+            if free <= 0 and (whole[request] or counts[buffer] < own.ints[PLACES]):
+                free += _press(now, hbm, own, held, older, newer, owner, whole, moves)
+            if free > 0 and (whole[request] or counts[buffer] < own.ints[PLACES]):
                 free -= 1
             else:
                 victim = _evict(now, hbm, own, held, older, newer, owner, buffer)
@@ -133,6 +157,8 @@ def step(now, hbm, own, moves):
         slot = now.coming[j]
         if has(hbm.alive[now.next_lane], slot):  # no newborn
             continue
+        if free <= 0:
+            free += _press(now, hbm, own, held, older, newer, owner, whole, moves)
         if free > 0:
             free -= 1
             continue
@@ -151,13 +177,14 @@ class HiSparse(Policy):
         own.bits    [lanes + 1, words]
           held      [lanes, words]     in a buffer
           used      [words]            used in this step
-        own.ints    [2 + buffers + blocks + 2 * (blocks + buffers)], buffers = lanes * sequences
+        own.ints    [2 + buffers + blocks + 2 * (blocks + buffers) + sequences]
           PLACES    1                  blocks that a buffer holds
-          BUFFERS   1
+          BUFFERS   1                  lanes * sequences
           counts    [buffers]          blocks in each
           owner     [blocks]           the buffer that a block belongs to
           older     [blocks + buffers] each buffer's blocks, as in `queues_kernel`
           newer     [blocks + buffers]
+          whole     [sequences]        whether a request is not bound to its buffers: here none
         own.floats  not used
 
     Args:
@@ -176,22 +203,10 @@ class HiSparse(Policy):
 
     def prompt(self, workload, capacity, rates):
         """The newest blocks of each buffer, the newest of all buffers first."""
-        shape = workload.geometry
-        _, sequence, position = workload.locate(np.arange(shape.lanes * shape.slots))
-        lane = np.arange(sequence.size) // shape.slots
-        # Slots that never hold a block belong to sequence -1.
-        self._owner = lane * shape.sequences + np.maximum(sequence, 0)
-        self._position = position
-        there = numbers(workload.prompt)
-        there = there[np.lexsort((-position[there], self._owner[there]))]
-        owner = self._owner[there]
-        starts = np.flatnonzero(np.diff(owner, prepend=-1))
-        rank = np.arange(owner.size) - np.repeat(starts, np.diff(starts, append=owner.size))
+        there, owner, rank = self._newest(workload)
         keep = np.lexsort((owner, rank))[:capacity]
-        keep = keep[rank[keep] < self._places(shape)]
-        resident = np.zeros(lane.size, bool)
-        resident[there[keep]] = True
-        return pack(resident.reshape(shape.lanes, shape.slots))
+        keep = keep[rank[keep] < self._places(workload.geometry)]
+        return resident_of(there[keep], workload.geometry)
 
     def own(self, geometry, capacity, rates, resident):
         """Of the prompt the newest blocks are the most recently used."""
@@ -201,10 +216,31 @@ class HiSparse(Policy):
         owner = self._owner[there]
         links = queued(self._owner.size, buffers, there, owner)
         head = [self._places(geometry), buffers]
-        counts = np.bincount(owner, minlength=buffers)
-        ints = np.concatenate([head, counts, self._owner, links]).astype(np.int64)
+        counts, whole = np.bincount(owner, minlength=buffers), np.zeros(geometry.sequences)
+        ints = np.concatenate([head, counts, self._owner, links, whole]).astype(np.int64)
         used = np.zeros((1, geometry.words), np.uint64)
         return Own(np.concatenate([resident, used]), ints, np.zeros(1))
 
+    def _newest(self, workload):
+        """The prompt's blocks, buffer by buffer; the buffer of each; and how many there are newer."""
+        shape = workload.geometry
+        _, sequence, self._position = workload.locate(np.arange(shape.lanes * shape.slots))
+        lane = np.arange(sequence.size) // shape.slots
+        # Slots that never hold a block belong to sequence -1.
+        self._owner = lane * shape.sequences + np.maximum(sequence, 0)
+        there = numbers(workload.prompt)
+        there = there[np.lexsort((-self._position[there], self._owner[there]))]
+        owner = self._owner[there]
+        starts = np.flatnonzero(np.diff(owner, prepend=-1))
+        rank = np.arange(owner.size) - np.repeat(starts, np.diff(starts, append=owner.size))
+        return there, owner, rank
+
     def _places(self, geometry):
         return max(1, self.buffer // geometry.tokens_per_block)
+
+
+def resident_of(block, shape):
+    """Some blocks, int64 [n], as bitsets [lanes, words]."""
+    resident = np.zeros((shape.lanes, shape.slots), bool)
+    resident.reshape(-1)[block] = True
+    return pack(resident)

@@ -6,7 +6,8 @@ known is learned:
 
 reads     `classes_kernel`: the reads to come of a block, by how it was read so far, lane by lane
 terms     each lane's price of a term is the share of its steps (lately) that the term bound. It is the
-          mean of the steps' own supergradients: by so much does a byte more of it make a step longer
+          mean of the steps' own supergradients: by so much does a byte more of it make a step longer.
+          What is assumed before any step counts as one visit
 capacity  the mean of what the last block that each lane keeps is worth, in seconds; what is worth less
           than that makes place for other lanes, as long as few places are free
 
@@ -44,7 +45,7 @@ from hmsim.placement.policies.classes_kernel import CLASSES, FORGET_EVERY, VALUE
 from hmsim.placement.policies.uses_kernel import demand
 
 BLOCK, HORIZON, CAUTION, TOKEN, PLACE, HEAD = range(6)  # places in own.floats, see `OnlineDual`
-PACE = 0.02  # weight of a lane's last step in the prices of its terms
+PACE = 0.02  # weight of a lane's last step in the prices of its terms; at first 1 / (1 + visits)
 PLACE_PACE = 0.02  # and of any step in that of capacity
 IDLE_PACE = 0.05  # weight of a lane's last step in what is known of DRAM's idleness
 SURE = (
@@ -292,7 +293,7 @@ def _pick(bits, classes, start, left, counts, first, blocks):
 
 
 @kernel
-def _note_binding(own, now, prices, terms, sums):
+def _note_binding(own, now, visit, prices, terms, sums):
     """The term that bound the group gains price: in the lane, or at a token's end in all of them."""
     first, last = now.lane, now.lane + 1
     sums += terms
@@ -305,9 +306,10 @@ def _note_binding(own, now, prices, terms, sums):
         if sums[k] > sums[longest] * (1 + 1e-9):  # what only rounding makes longer is not
             longest = k
     sums[:] = 0.0
+    pace = max(PACE, 1.0 / (1 + visit))
     for lane in range(first, last):
         for k in range(sums.size):
-            prices[lane, k] += PACE * ((1.0 if k == longest else 0.0) - prices[lane, k])
+            prices[lane, k] += pace * ((1.0 if k == longest else 0.0) - prices[lane, k])
 
 
 @policy_step
@@ -351,7 +353,7 @@ def step(now, hbm, own, moves):
             now, hbm, own, latency, load, worth, order, terms, counts, into, out, idle, moves
         )
         _seconds(now, latency, load, into, out, False, price, terms)
-    _note_binding(own, now, prices, terms, sums)
+    _note_binding(own, now, visits[lane], prices, terms, sums)
     _pick(missed, mine, 0, into, counts[2], first, moves.promote)
     hand[lane] = _pick(here, mine, hand[lane], out, counts[3], first, moves.demote)
     moves.count[0], moves.count[1] = into, out

@@ -5,8 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hmsim.placement.latency import DEMOTED, HITS, RESIDENT, Rates
 from tests.oracles import rules
-from tests.placement.policies.agreement import CASES, agree, capacities, case, seeds, tokens
+from tests.oracles.random_workloads import random_blocks
+from tests.placement.policies.agreement import (
+    CASES,
+    agree,
+    capacities,
+    case,
+    counts_of,
+    seeds,
+    tokens,
+)
 
 pytestmark = pytest.mark.nojit
 
@@ -51,9 +61,25 @@ def test_working_set(seed, capacity, rows, window):
 def test_hisparse(seed, capacity, rows, buffer, many):
     """Blocks of two tokens, of one sequence or three, whose slots lie in turn."""
     workload, rates = case(seed, rows, blocks=30)
-    sequences = 3 if many else 1
-    policy = {"buffer": buffer}
-    agree("hisparse", policy, rules.HiSparse(buffer), Shared(workload, sequences), rates, capacity)
+    workload, options = Shared(workload, 3 if many else 1), {"buffer": buffer}
+    agree("hisparse", options, rules.HiSparse(buffer), workload, rates, capacity)
+    rule = rules.HiSparsePressure(buffer)
+    agree("hisparse-pressure", options, rule, workload, rates, 2 * capacity)
+
+
+def test_a_whole_request_becomes_a_buffer_when_a_place_is_needed():
+    """Three requests of eight blocks and two places: with the third newborn the last request yields."""
+    blocks = random_blocks(np.random.default_rng(1), 6, 27, lanes=1, births=False)
+    birth, append = np.full(27, -1), np.zeros((27, 6), np.int64)
+    birth[24:], append[24:, 1:4] = [1, 2, 3], 8 * np.eye(3, dtype=np.int64)
+    read = np.zeros((27, 6), bool)
+    read[2] = True  # the oldest block of the last request
+    workload = blocks._replace(number=np.arange(27), birth=birth, append=append, read=read)
+    options, rates = {"buffer": 2}, Rates(9.0, 4.0, 3.0, 3.5)
+    counts = counts_of("hisparse-pressure", options, Shared(workload, 3), 26, rates)
+    assert counts[:, DEMOTED].tolist() == [0, 0, 6, 1, 0, 0]
+    assert counts[:, RESIDENT].tolist() == [24, 25, 26, 21, 20, 20]
+    assert np.all(counts[:, HITS] == 1)
 
 
 class Shared:

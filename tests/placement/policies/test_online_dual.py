@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmsim.placement.latency import Rates
+from hmsim.placement.latency import HITS, Rates
 from tests.oracles import rules
 from tests.oracles.online_dual import OnlineDual
-from tests.placement.policies.agreement import agree, capacities, case, seeds, tokens
+from tests.oracles.random_workloads import random_blocks
+from tests.placement.policies.agreement import agree, capacities, case, counts_of, seeds, tokens
 
 pytestmark = pytest.mark.nojit
 variants = st.sampled_from(["text", "code", "exclusive", "inclusive"])
@@ -38,3 +39,13 @@ def test_what_an_idle_dram_could_read_is_left_to_it(seed, variant):
     game = rules.Game(workload, 60, rates, variant)
     game.play(OnlineDual(**options))
     assert any(step.read - here for here, step in zip(game.before, game.steps, strict=True))
+
+
+@pytest.mark.parametrize("variant", ["text", "exclusive"])
+def test_what_every_visit_reads_from_dram_is_in_hbm_after_a_few(variant):
+    """Of twenty blocks HBM begins with the ten that are never read, and 40 visits read the others."""
+    blocks = random_blocks(np.random.default_rng(1), 40, 20, lanes=1, births=False)
+    read = np.repeat(np.arange(20) >= 10, 40).reshape(20, 40)
+    workload = blocks._replace(number=np.arange(20), read=read)
+    counts = counts_of("online-dual", {}, workload, 10, Rates(400.0, 20.0, 20.0, 10.0), variant)
+    assert np.all(counts[10:, HITS] >= 8)
