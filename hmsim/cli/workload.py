@@ -3,10 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hmsim.cli.common import help_of
 from hmsim.errors import InputError
+
+if TYPE_CHECKING:
+    from hmsim.placement.hit_rates import HitRates
+    from hmsim.workload.steps import Workload
 
 
 def add(commands: Any) -> None:
@@ -41,6 +45,8 @@ def add(commands: Any) -> None:
     info.add_argument("--json", action="store_true", help="print one JSON object")
     info.add_argument("--dynamics", action="store_true",
                       help="also how the selection moves: persistence, ages, stays, bursts")  # fmt: skip
+    info.add_argument("--buffers", action="store_true",
+                      help="also hit rates of the buffers that policies keep, by size")  # fmt: skip
     info.set_defaults(command=_info)
 
     take = verbs.add_parser("import", help="another tool's file to a trace", allow_abbrev=False)
@@ -156,13 +162,27 @@ def _info(options: argparse.Namespace) -> int:
     with Progress(workload.geometry.steps, " steps", "measure") as progress:
         found = measure(workload, _increments(progress))
     moves = measure_dynamics(workload) if options.dynamics else None
+    rates = _hit_rates(workload, found.peak_blocks) if options.buffers else None
     if options.json:
-        print_json(found.as_json() | (moves.as_json() if moves else {}))
+        print_json(
+            found.as_json()
+            | (moves.as_json() if moves else {})
+            | (rates.as_json() if rates else {})
+        )
     else:
         print(f"{workload.title}\n\n{found.format_table()}")
-        if moves is not None:
-            print(f"\n{moves.format_table()}")
+        for more in (rates, moves):
+            if more is not None:
+                print(f"\n{more.format_table()}")
     return 0
+
+
+def _hit_rates(workload: "Workload", peak_blocks: int) -> "HitRates":
+    from hmsim.placement.hit_rates import NAMES, hit_rates
+    from hmsim.progress import Progress
+
+    with Progress(len(NAMES), " policies", "hit rates") as progress:
+        return hit_rates(workload, peak_blocks / workload.geometry.lanes, _increments(progress))
 
 
 def _import(options: argparse.Namespace) -> int:

@@ -212,12 +212,39 @@ class _Slide:
         )  # fmt: skip
 
 
-class _Accesses(NamedTuple):
-    """One lane's reads, blocks renumbered 0 .. blocks - 1 within the lane."""
+class Accesses(NamedTuple):
+    """One lane's reads, blocks renumbered 0 .. blocks - 1 within the lane.
 
-    offset: I64  # by step
+    Attributes:
+        offset: Where the reads of each step begin and end, int64 [steps + 1].
+        block: What is read, int64 [reads].
+        number: The workload's numbers of these blocks, int64 [blocks], ascending.
+    """
+
+    offset: I64
     block: I64
-    blocks: int
+    number: I64
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return self.number.size
+
+    def sizes(self, alive: float) -> I64:
+        """Blocks that buffers of BUFFERS, then of MULTIPLES, hold; of `alive` blocks of the lane."""
+        mean = self.block.size / (self.offset.size - 1)
+        wanted = np.array([*(b * alive for b in BUFFERS), *(m * mean for m in MULTIPLES)])
+        return np.clip(np.rint(wanted).astype(np.int64), 1, self.blocks)
+
+
+def sampled_reads(workload: Workload) -> list[Accesses]:
+    """The reads of a few lanes from the first step on, of which `measure` takes its hit rates."""
+    sample = _Sample(workload.geometry.lanes, workload.geometry.slots)
+    for chunk in workload.chunks():
+        sample.add(chunk)
+        if not any(sample.room.values()):
+            break
+    return list(sample.accesses())
 
 
 class _Sample:
@@ -242,16 +269,17 @@ class _Sample:
             self.lengths[lane].append(chunk.reads[fits])
             self.room[lane] = room - found.size if fits.size == rows.size else 0
 
-    def _accesses(self) -> Iterator[_Accesses]:
+    def accesses(self) -> Iterator[Accesses]:
         for lane, parts in self.lists.items():
             known, block = np.unique(np.concatenate(parts), return_inverse=True)
             lengths = np.concatenate(self.lengths[lane])
             if block.size:
-                yield _Accesses(np.append(0, np.cumsum(lengths)), block, known.size)
+                number = lane * self.number.size + known
+                yield Accesses(np.append(0, np.cumsum(lengths)), block, number)
 
     def top_share(self) -> F64:
         top, total = np.zeros(len(TOP)), 0
-        for reads in self._accesses():
+        for reads in self.accesses():
             counts = np.sort(np.bincount(reads.block))[::-1]
             ends = [max(1, round(share * counts.size)) for share in TOP]
             top += np.cumsum(counts)[np.array(ends) - 1]
@@ -266,12 +294,10 @@ class _Sample:
         lru = np.zeros(len(BUFFERS) + len(MULTIPLES), np.int64)
         belady = np.zeros_like(lru)
         reuse, total = np.zeros(2, np.int64), 0
-        for reads in self._accesses():
+        for reads in self.accesses():
             histogram = np.zeros(reads.blocks + 1, np.int64)
             statistics_kernel.stack_distances(reads.offset, reads.block, reads.blocks, histogram)
-            mean = reads.block.size / (reads.offset.size - 1)
-            wanted = np.array([*(b * alive for b in BUFFERS), *(m * mean for m in MULTIPLES)])
-            sizes = np.clip(np.rint(wanted).astype(np.int64), 1, reads.blocks)
+            sizes = reads.sizes(alive)
             lru += np.cumsum(histogram[:-1])[sizes - 1]
             statistics_kernel.belady_hits(reads.offset, reads.block, reads.blocks, sizes, belady)
             reuse = _merge(reuse, _octaves(histogram))

@@ -34,6 +34,14 @@ def test_info_of_a_trace_and_of_its_spec_agree(trace, capsys):
     assert json.loads(first + "}") == json.loads("{" + second)
 
 
+def test_info_has_hit_rates_of_buffers_where_asked(trace, capsys):
+    assert main(["workload", "info", str(trace), "--buffers"]) == 0
+    assert "hit rates by buffer" in capsys.readouterr().out
+    assert main(["workload", "info", str(trace), "--buffers", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["hit_rates"]["hisparse"]["multiple"]["4.0"] <= found["belady_multiple"]["4.0"]
+
+
 @pytest.mark.parametrize("policy", ["static", "reactive"])
 @pytest.mark.parametrize(
     "form", ["ramulator", "ramulator-rw", "dramsim3", "dramsys", "gem5", "csv"]
