@@ -41,7 +41,8 @@ VARIANTS = ("text", "exclusive", "inclusive")
 BATCHES = (4, 8, 16, 18, 24, 32, 64)  # sequences of nosa-4096: 18 of them fit into 96 GB
 BATCH_RULES = {
     "static": {}, "reactive": {}, "small": {"policy": "hisparse", "buffer": 4096},
-    "large": {"policy": "hisparse", "buffer": 8192}, "online-dual": {},
+    "large": {"policy": "hisparse", "buffer": 8192},
+    "pressure": {"policy": "hisparse-pressure", "buffer": 8192}, "online-dual": {},
 }  # fmt: skip
 BATCH_WARMUP, BATCH_COUNTED = 40, 20
 RIVALS = ("static", "reactive", "belady")  # of `worst`: from the same blocks in HBM at the start
