@@ -141,13 +141,15 @@ def _channel(chunk, hashed, channels):
 
 @record_inlined
 def _rise(rises, c, chunks, channels):
-    """One chunk more for each of so many channels from c on, and past the last one from 0 on."""
+    """One chunk more for each of so many channels from c on, and past the last one from 0 on; the
+    channel after these."""
     rises[c] += 1
     c += chunks
     if c >= channels:
         c -= channels
         rises[0] += 1
     rises[c] -= 1
+    return c
 
 
 @record_kernel
@@ -218,12 +220,7 @@ def count(address, size, write, stripe, burst, hashed, position, bursts, rises, 
             rises[0] += rounds
             chunks -= rounds * channels
         if chunks > 0:
-            rises[c] += 1
-            c += chunks
-            if c >= channels:
-                c -= channels
-                rises[0] += 1
-            rises[c] -= 1
+            c = _rise(rises, c, chunks, channels)
         c = c - 1 if c > 0 else channels - 1
         bursts[c] -= ((last + 1) << (stripe - burst)) - ((high - 1) >> burst) - 1
     position[len(address)] = total

@@ -255,7 +255,7 @@ class ResultWriter:
             rows = min(SPARSE.get(name, block), block)
             dataset = file.create_dataset(
                 name, (len(policies), self._steps, *tail), kind, chunks=(1, rows, *tail),
-                compression="gzip", compression_opts=1, shuffle=kind[0] == "i",
+                compression="gzip", compression_opts=1, shuffle=kind != "f8",  # what is smaller
                 fillvalue=-1 if kind[0] == "i" else np.nan,
             )  # fmt: skip
             self._describe(dataset, ("policy", "step", *further), unit, meaning)
