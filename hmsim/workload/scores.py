@@ -36,7 +36,7 @@ class Scores:
         shape, words = (lanes, self.process.heads), int(schedule.word[-1])
         sequences, columns = schedule.start.size, scores_kernel.STATE_COLUMNS
         self.choice = Choice(
-            parts=np.zeros((*shape, 1 + spec.slow_parts, words * 64)),
+            parts=np.zeros((*shape, words * 64, 1 + spec.slow_parts)),
             steady=np.zeros((*shape, words * 64)),
             brief=np.zeros((*shape, words * 64)),
             # 16 bits: the scan over them is most of what a step with few changes costs.

@@ -67,7 +67,9 @@ class Process(NamedTuple):
 class Choice(NamedTuple):
     """What carries over from step to step, for each lane and head group (the leading axes)."""
 
-    parts: np.ndarray  # F64[.., 1 + slow parts, blocks] of the score: popularity, drift
+    # F64[.., blocks, 1 + slow parts] of the score: popularity, drift. A block's lie side by side, as
+    # each redraw of one adds them up.
+    parts: np.ndarray
     steady: np.ndarray  # F64[.., blocks] their sum
     brief: np.ndarray  # F64[.., blocks] flicker
     level: np.ndarray  # I16[.., blocks] -1 where a block cannot be chosen
@@ -102,7 +104,8 @@ def fill(
     score lost by a block of that age, counted in blocks; flicker F64[L]: its deviation.
     """
     size = plan.block_tokens
-    due = np.empty((2 + choice.parts.shape[2]) * (choice.level.shape[2] + 1) + 64, np.int64)
+    due = np.empty((2 + choice.parts.shape[3]) * (choice.level.shape[2] + 1) + 64, np.int64)
+    scratch = np.empty(choice.level.shape[2], np.float64)
     for lane in range(lanes[0], lanes[1]):
         for s in range(plan.start.size):
             first, last = max(t0, plan.start[s]), min(t0 + bits.shape[0], plan.stop[s])
@@ -110,7 +113,7 @@ def fill(
             blocks = slice(plan.word[s] * 64, plan.word[s + 1] * 64)
             for head in range(process.heads if mode[lane] == SELECTED and first < last else 0):
                 mine = Choice(
-                    choice.parts[lane, head, :, blocks],
+                    choice.parts[lane, head, blocks],
                     choice.steady[lane, head, blocks],
                     choice.brief[lane, head, blocks],
                     choice.level[lane, head, blocks],
@@ -122,7 +125,7 @@ def fill(
                     past = plan.prompt[s] + t - plan.start[s]
                     _select(
                         process, lane, head, s, past - past % process.reselect, size,
-                        window[lane], quota, weight, recency, flicker[lane], mine, due,
+                        window[lane], quota, weight, recency, flicker[lane], mine, due, scratch,
                     )  # fmt: skip
                     for r in range(plan.run_offset[s], plan.run_offset[s + 1]):
                         add_range(
@@ -146,7 +149,20 @@ def fill(
 
 @kernel
 def _select(
-    process, lane, head, s, past, size, window, quota, weight, recency, flicker, choice, due
+    process,
+    lane,
+    head,
+    s,
+    past,
+    size,
+    window,
+    quota,
+    weight,
+    recency,
+    flicker,
+    choice,
+    due,
+    scratch,
 ):
     """Bring one head group's state to `past` tokens and its choice of blocks with it."""
     state = choice.state
@@ -167,7 +183,7 @@ def _select(
     else:
         count, many = 0, False
         for n in range(state[_TIME] + 1, past + 1):
-            count = _redraw(process, keys, flicker, n, state[_END], choice, due, count)
+            count = _redraw(process, keys, flicker, n, state[_END], choice, due, count, scratch)
             if 4 * count > state[_END]:  # it does not matter which
                 count, many = 0, True
         _enter(process, keys, flicker, state[_END], end, past, choice)
@@ -193,11 +209,11 @@ def _enter(process, keys, flicker, first, end, n, choice):
     """Draw all parts of the score of blocks first .. end - 1, which can be chosen from now on."""
     shared = process.shared
     for block in range(first, end):
-        choice.parts[0, block] = _popularity(process, keys, block)
+        choice.parts[block, 0] = _popularity(process, keys, block)
         for part in range(process.slow.size):
             kind = _SLOW + part * _PART
             number = 2 * _draw_number(process.slow_steps[part], keys[0], block, n) + kind
-            choice.parts[part + 1, block] = _draw(
+            choice.parts[block, part + 1] = _draw(
                 process.slow[part], 0.0, shared, keys, block, number
             )
         _add_up(choice, block)
@@ -210,54 +226,62 @@ def _enter(process, keys, flicker, first, end, n, choice):
 @kernel
 def _add_up(choice, block):
     """The sum of the steady parts of a block's score."""
-    total = choice.parts[0, block]
-    for part in range(1, choice.parts.shape[0]):
-        total += choice.parts[part, block]
+    total = choice.parts[block, 0]
+    for part in range(1, choice.parts.shape[1]):
+        total += choice.parts[block, part]
     choice.steady[block] = total
 
 
 @kernel
-def _redraw(process, keys, flicker, n, end, choice, due, count):
+def _redraw(process, keys, flicker, n, end, choice, due, count, scratch):
     """Redraw what is due when the number of past tokens becomes n; list it from due[count] on.
 
-    Returns how many are listed.
+    Returns how many are listed; of a part that is redrawn at every token, blocks are counted, but
+    not listed.
     """
-    began = count
+    shared, sink = process.shared, process.sink
     for part in range(process.slow.size):
-        count = _redraw_part(
-            process.slow[part], 0.0, process.slow_steps[part], _SLOW + part * _PART,
-            process, keys, n, end, choice.parts[part + 1], due, count,
-        )  # fmt: skip
-    if process.slow_steps[-1] == 1:
-        for block in range(process.sink, end):
-            _add_up(choice, block)
-    else:
-        for i in range(began, count):
-            _add_up(choice, due[i])
-    return _redraw_part(
-        flicker * _burst(process, keys, n), process.flicker_tail, process.flicker_steps, _BRIEF,
-        process, keys, n, end, choice.brief, due, count,
-    )  # fmt: skip
+        period, deviation = process.slow_steps[part], process.slow[part]
+        number = 2 * (n // period + 1) + _SLOW + part * _PART
+        if deviation == 0.0:
+            continue
+        if period == 1:
+            _draws(deviation, 0.0, shared, keys, sink, number, choice.steady[sink:end])
+            for block in range(sink, end):
+                choice.parts[block, part + 1] = choice.steady[block]
+                _add_up(choice, block)
+            count += end
+            continue
+        began, count = count, _list(period, keys[0], n, sink, end, due, count)
+        drawn = scratch[: count - began]
+        _draws_of(deviation, 0.0, shared, keys, due[began:count], number, drawn)
+        for i in range(drawn.size):
+            choice.parts[due[began + i], part + 1] = drawn[i]
+            _add_up(choice, due[began + i])
+    scale = _stretched(flicker * _burst(process, keys, n), process.flicker_tail)
+    if scale == 0.0:
+        return count
+    period = process.flicker_steps
+    number = 2 * (n // period + 1) + _BRIEF
+    if period == 1:
+        _draws(scale, process.flicker_tail, shared, keys, sink, number, choice.brief[sink:end])
+        return count + end
+    began, count = count, _list(period, keys[0], n, sink, end, due, count)
+    drawn = scratch[: count - began]
+    _draws_of(scale, process.flicker_tail, shared, keys, due[began:count], number, drawn)
+    for i in range(drawn.size):
+        choice.brief[due[began + i]] = drawn[i]
+    return count
 
 
 @kernel
-def _redraw_part(deviation, tail, period, kind, process, keys, n, end, part, due, count):
-    """`_redraw` one part of the score: the blocks whose turn it is in their groups of `period`.
-
-    Of a period of 1 all blocks are redrawn and counted, but not listed.
-    """
-    if deviation == 0.0:
-        return count
-    number, turn = 2 * (n // period + 1) + kind, n % period
-    scale = _stretched(deviation, tail)
-    if period == 1:
-        _draws(scale, tail, process.shared, keys, process.sink, number, part[process.sink : end])
-        return count + end
-    for group in range(process.sink // period, -(-end // period)):
-        place = turn - _offset(period, keys[0], group)
-        block = group * period + (place if place >= 0 else place + period)
-        if process.sink <= block < end:
-            part[block] = _draw(scale, tail, process.shared, keys, block, number)
+def _list(period, key, n, sink, end, due, count):
+    """List from due[count] on the blocks whose turn it is at n in their groups of `period`."""
+    turn = n % period
+    for group in range(sink // period, -(-end // period)):
+        place = turn - _offset(period, key, group)
+        block = group * period + place + (period & (place >> 63))
+        if sink <= block < end:
             due[count] = block
             count += 1
     return count
@@ -315,7 +339,8 @@ def _level_all(process, recency, end, blocks, weight, choice):
     low, scale = process.low, process.scale
     for i in range(level.size):
         score = steady[i] + brief[i] - lost[i]
-        level[i] = min(max(np.int64((score - low) * scale), 0), LEVELS - 1)
+        # Cut first, and to 32 bits: four at a time.
+        level[i] = np.int32(min(max((score - low) * scale, 0.0), LEVELS - 1.0))
     histogram[:] = 0
     for i in range(level.size):
         histogram[level[i]] += 1
@@ -437,6 +462,19 @@ def _draws(scale, tail, shared, keys, first, number, out):
             key, weight = keys[i], shared[i]
             for j in range(out.size):
                 out[j] += weight * _sum_of_four(_random(key, first + j, number))
+    for j in range(out.size):
+        out[j] = scale * out[j] * (1.0 + tail * out[j] * out[j])
+
+
+@kernel
+def _draws_of(scale, tail, shared, keys, blocks, number, out):
+    """`_draw` of each of the blocks: the same to the last bit, and faster."""
+    out[:] = 0.0
+    for i in range(4):
+        if shared[i] > 0.0:
+            key, weight = keys[i], shared[i]
+            for j in range(out.size):
+                out[j] += weight * _sum_of_four(_random(key, blocks[j], number))
     for j in range(out.size):
         out[j] = scale * out[j] * (1.0 + tail * out[j] * out[j])
 

@@ -10,7 +10,7 @@ from hmsim.units import show_bytes
 from hmsim.workload import statistics_kernel, trace_kernel
 from hmsim.workload.steps import F64, I64, Steps, Workload
 
-WINDOW = 16  # steps that the union curve looks back
+WINDOW = 32  # steps that the union curve looks back
 STRIDE = 8  # every so many steps of a lane count for it
 BUFFERS = (0.02, 0.05, 0.1, 0.2, 0.4)  # sizes, as a share of a layer's blocks alive at most
 MULTIPLES = (1.0, 1.5, 2.0, 4.0)  # and of a layer's mean read set
@@ -43,7 +43,7 @@ class Statistics:
         overlap_by_layer: The same for each layer, float64 [layers].
         adjacent_overlap: Share of a read set that the layer before holds, in the same token.
         union: Share of a read set that the last 1, 2, ... together hold, float64 [WINDOW].
-        working_set: Blocks read in 2, 3, ... consecutive steps of a lane, float64 [WINDOW - 1].
+        working_set: Blocks read in 2, 3, ... consecutive steps of a lane, float64 [WINDOW].
         top_share: Share of the reads that go to the most read blocks, float64 [TOP].
         lru: Hit rate of an LRU buffer of each size, float64 [BUFFERS].
         belady: The best possible hit rate of the same buffers, float64 [BUFFERS].
@@ -109,8 +109,8 @@ class Statistics:
             ("overlap, next step", _percent(self.overlap)),
             ("  by layer", _range(self.overlap_by_layer)),
             ("overlap, adjacent layers", _percent(self.adjacent_overlap)),
-            ("union of last 1, 4, 12, 16", _list(self.union[[0, 3, 11, 15]])),
-            ("working set, 2, 5, 16 steps", _counts(self.working_set[[0, 3, 14]])),
+            ("union of last 1, 4, 12, 16, 32", _list(self.union[[0, 3, 11, 15, 31]])),
+            ("working set, 2, 5, 16, 33 steps", _counts(self.working_set[[0, 3, 14, 31]])),
             (f"reads by top {_shares(TOP)}", _list(self.top_share)),
             (f"LRU buffer of {_shares(BUFFERS)}", _list(self.lru)),
             ("  best possible", _list(self.belady)),

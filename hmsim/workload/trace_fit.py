@@ -320,8 +320,9 @@ def _seen(workload: Workload) -> _Seen:
         born[np.diff(chunk.append_offset) == 0] = 0
         alive = blocks + np.cumsum(np.where(chunk.lane == 0, born, 0))
         blocks = int(alive[-1])
-        for count in np.unique(alive):
-            these = alive == count
+        past = alive - born  # what can be chosen: a block that a step begins is not yet there
+        for count in np.unique(past):
+            these = past == count
             age = count - np.arange(count)
             doubling = np.floor(np.log2(age)).astype(np.int64)
             total = flags[these, :count].sum(axis=0, dtype=np.int64)

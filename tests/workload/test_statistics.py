@@ -114,6 +114,7 @@ def test_overlaps_and_curves_by_definition():
     near = [(a, b) for x, y in itertools.pairwise(lanes) for a, b in zip(x, y, strict=True)]
     adjacent = sum(len(a & b) for a, b in near) / sum(len(b) for _, b in near)
     assert found.adjacent_overlap == pytest.approx(adjacent)
+    assert (found.union.size, found.working_set.size) == (32, 32)  # 1 to 32 steps looked back
     for w in range(statistics.WINDOW):
         rows = [
             (set().union(*lane[t - w - 1 : t]), lane[t])

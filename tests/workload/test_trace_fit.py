@@ -65,6 +65,17 @@ def test_blocks_of_every_age_are_read_as_often(path, fit):
     assert real.overlap == pytest.approx(measure(TraceWorkload(path)).overlap)
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_ages_are_counted_as_the_process_counts_them(size):
+    """Of blocks of single tokens too, where every step begins a block that cannot be read yet."""
+    scores = {"budget": 40, "popularity": 0.0, "slow": 1.0, "ages": [-50.0, 99.0, 0.0, 50.0]}
+    given = WorkloadSpec(kind="scores", model="gpt2", layers=2, block_tokens=size,
+                         tokens=(400, 420), scores=scores)  # fmt: skip
+    ages = trace_fit._seen(open_workload(given)).ages
+    assert ages[:3].tolist() == [1.0, 0.0, 1.0]
+    assert 0 < ages[3:].max() < 1  # of the others the rest of the budget
+
+
 def test_a_trace_against_itself_is_met(path):
     assert all(row.met for row in compare(TraceWorkload(path), TraceWorkload(path)))
     assert not Row("overlap", 0.8, 0.84, 0.03).met
