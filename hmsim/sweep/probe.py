@@ -93,7 +93,7 @@ def probe(spec: RunSpec, allow_plugins: bool = False) -> Probe:
         groups, replay = whole / prober.group, spec.replay
         period = replay.sample or (1 if replay.error == 0 else 0)
         measured = groups / period if period else min(groups, max(LEAST, found.measured))
-        bursts, more = _bursts(prober, measured)
+        bursts, more = _bursts(prober, min(groups, 2 * measured))
         return Probe(found.seconds + bursts, loading + more)
     return Probe(found.seconds, loading)
 
@@ -113,9 +113,9 @@ def _steps(prober: _Prober, spec: RunSpec, steps: int, whole: int) -> Taken:
     return prober.run(spec, whole)
 
 
-def _bursts(prober: _Prober, measured: float) -> tuple[float, float]:
-    """Seconds of replays burst by burst, of so many groups measured, each after one that warms the
-    memories up; and of loading their kernels."""
+def _bursts(prober: _Prober, replayed: float) -> tuple[float, float]:
+    """Seconds of so many groups' replays burst by burst, and of loading their kernels. Every other
+    group of the probes is measured: it comes after one that warms the memories up."""
     groups = MORE * 2
     steps = min(groups * prober.group, prober.shape.steps)
     groups = max(1, steps // prober.group)
@@ -132,7 +132,7 @@ def _bursts(prober: _Prober, measured: float) -> tuple[float, float]:
     else:  # it is replays that take as long
         others = prober.run(_with(prober.spec, "replay", fidelity="run"), steps).seconds
         group = (few.seconds - others) / max(1.0, few.measured)
-    return max(0.0, group) * measured, max(0.0, loading.seconds - few.seconds)
+    return max(0.0, group) / 2 * replayed, max(0.0, loading.seconds - few.seconds)
 
 
 def _with(spec: RunSpec, table: str, **changes: object) -> RunSpec:

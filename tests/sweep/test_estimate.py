@@ -62,8 +62,8 @@ class Clock:
         self.steps += steps
         group = 1 if spec.latency.barrier == "layer" else workload.geometry.lanes
         groups, period = steps // group, spec.replay.sample
-        measured = 0 if spec.replay.fidelity == "analytic" else min(groups, 64)
-        measured = -(-groups // period) if measured and period else measured
+        measured = -(-groups // period) if period else min(groups, 64)
+        measured = 0 if spec.replay.fidelity == "analytic" else measured
         replayed = min(groups, 2 * measured) if spec.replay.fidelity == "burst" else 0
         self.now += self.fixed + self.step * steps + self.group * replayed
         return SimpleNamespace(outcomes=[SimpleNamespace(sampled_steps=measured * group)])
@@ -85,7 +85,7 @@ def test_a_short_run_is_run_in_full(monkeypatch):
 
 
 @pytest.mark.parametrize("group", [0.05, 4.0])
-@pytest.mark.parametrize("sample", [0, 50])
+@pytest.mark.parametrize("sample", [0, 1, 50])
 @pytest.mark.parametrize("barrier", ["layer", "token"])
 def test_replays_by_bursts_count_by_the_group(monkeypatch, group, sample, barrier):
     clock = Clock(monkeypatch, 0.01, 1e-2, group)
