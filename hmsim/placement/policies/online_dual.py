@@ -194,7 +194,8 @@ def _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts, mos
         if gain <= caution * max(longer - taken, 0.0):
             break
         promoted[order[high]] += 1
-        demoted[order[low]] += np.int64(swap)
+        if swap:
+            demoted[order[low]] += 1
         taken, into, out = longer, into + 1, then
     if low == CLASSES:
         return into, out
