@@ -14,7 +14,7 @@ import numpy as np
 
 from hmsim.bound import revision_kernel as kernel
 from hmsim.bound.ascent import capacity_unit
-from hmsim.bound.exact.anneal_kernel import KINDS
+from hmsim.bound.exact.anneal_kernel import KINDS, group_costs
 from hmsim.bound.exact.problem import Problem
 from hmsim.bound.paths.tables_kernel import Prices
 from hmsim.bound.prices import Dual, Setting
@@ -74,8 +74,8 @@ class Revised:
     def cost(self) -> float:
         """Seconds, or joules."""
         setting, costs = self._setting, np.empty(len(self.books.tallies))
-        kernel.costs_of(
-            self.books.tallies, float(self._problem.block_bytes), setting.demand, setting.latency,
+        group_costs(
+            self.books.tallies, self._problem.block_bytes, setting.demand, setting.latency,
             setting.objective, costs,
         )  # fmt: skip
         return float(costs.sum())

@@ -16,8 +16,8 @@ from hmsim.bound.exact.anneal_kernel import (
     NEAR_BYTES,
     NEAR_READS,
     PROMOTIONS,
-    bytes_cost,
     moved,
+    priced,
 )
 from hmsim.bound.exact.problem import Problem
 from hmsim.bound.objective import Objective
@@ -94,13 +94,10 @@ def _cost(g, reads, grown, promoted, fetched, demoted, size, demand, latency, ob
         other, demand.reads[g], hits, appended, fetches, demotions, demand.floor_s[g], latency,
         doublings,
     )  # fmt: skip
-    found = objective.power * seconds
-    if objective.attention_dram != 0.0:  # energy
-        found += bytes_cost(
-            g, other, hits, grown, promoted, appended, fetches, demotions, size, demand, latency,
-            objective,
-        )  # fmt: skip
-    return found
+    return priced(
+        g, seconds, other, hits, grown, promoted, appended, fetches, demotions, size, demand,
+        latency, objective,
+    )  # fmt: skip
 
 
 @kernel
@@ -126,16 +123,6 @@ def reckon_all(tallies, size, demand, latency, objective, doublings, margins):
     """The margins of all groups."""
     for g in range(len(tallies)):
         reckon(g, tallies, size, demand, latency, objective, doublings, margins)
-
-
-@kernel
-def costs_of(tallies, size, demand, latency, objective, costs):
-    """Fill `costs` [G], exactly."""
-    for g in range(len(costs)):
-        row = tallies[g]
-        costs[g] = _cost(
-            g, row[0], row[1], row[2], row[3], row[4], size, demand, latency, objective, EXACT
-        )
 
 
 @kernel

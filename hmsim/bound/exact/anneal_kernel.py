@@ -46,12 +46,27 @@ def moved(g, reads, grown, promoted, fetched, demoted, size, demand, copies):
 
 
 @inlined
-def bytes_cost(
-    g, other, hits, grown, promoted, appended, fetches, demotions, size, demand, latency, cost
+def priced(
+    g,
+    seconds,
+    other,
+    hits,
+    grown,
+    promoted,
+    appended,
+    fetches,
+    demotions,
+    size,
+    demand,
+    latency,
+    cost,
 ):
-    """Joules of a group's bytes, which are as `moved` returns them."""
+    """Seconds or joules of a group that takes so long; its bytes are as `moved` returns them."""
+    found = cost.power * seconds
+    if cost.attention_dram == 0.0:  # no energy
+        return found
     near = served_by_hbm(other, demand.reads[g], hits, appended, fetches, demotions, latency)
-    return (
+    return found + (
         cost.attention_hbm * near
         + cost.attention_dram * (demand.reads[g] - near)
         + cost.weights_hbm * demand.hbm_bytes[g]
@@ -72,13 +87,10 @@ def group_cost(g, reads, grown, promoted, fetched, demoted, size, demand, latenc
     seconds = group_seconds(
         other, demand.reads[g], hits, appended, fetches, demotions, demand.floor_s[g], latency
     )
-    found = cost.power * seconds
-    if cost.attention_dram != 0.0:  # energy
-        found += bytes_cost(
-            g, other, hits, grown, promoted, appended, fetches, demotions, size, demand, latency,
-            cost,
-        )  # fmt: skip
-    return found
+    return priced(
+        g, seconds, other, hits, grown, promoted, appended, fetches, demotions, size, demand,
+        latency, cost,
+    )  # fmt: skip
 
 
 @kernel
