@@ -52,10 +52,14 @@ def main() -> None:
 def system_of(trace: Workload) -> dict[str, Any]:
     """The paper's machine with so much HBM that it holds HBM_SHARE of a trace's KV at its end."""
     shape = trace.geometry
-    prompt = int(np.bitwise_count(trace.prompt[0]).sum())
-    blocks = prompt + -(-shape.steps // shape.lanes // shape.tokens_per_block)
+    blocks = prompt_blocks(trace) + -(-shape.steps // shape.lanes // shape.tokens_per_block)
     capacity = HBM_SHARE * shape.lanes * blocks * shape.block_bytes
     return {"preset": "gh200-paper", "hbm": {"capacity": capacity}}
+
+
+def prompt_blocks(workload: Workload) -> int:
+    """Of a layer."""
+    return int(np.bitwise_count(workload.prompt[0]).sum())
 
 
 def gaps(workload: dict[str, Any], system: dict[str, Any], seconds: int = 60) -> dict[str, float]:

@@ -23,6 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 import reproduce_paper as paper
+from real_gaps import prompt_blocks
 
 from hmsim.config.base import load
 from hmsim.config.run import load_run
@@ -103,7 +104,7 @@ def scale_of_paper() -> Scale:
 
 def churn_like(trace: Workload, drift: float) -> Workload:
     """The paper's synthetic workload at a trace's size; its weights are `case`'s, but for a byte."""
-    shape, prompt = trace.geometry, int(np.bitwise_count(trace.prompt[0]).sum())
+    shape, prompt = trace.geometry, prompt_blocks(trace)
     table = {
         "model": {"layers": shape.layers, "weight_bytes_step": 1, "resident_bytes": 1,
                   "kv_bytes_per_token_layer": shape.block_bytes},
@@ -115,7 +116,7 @@ def churn_like(trace: Workload, drift: float) -> Workload:
 
 def case(name: str, workload: Workload, scale: Scale) -> Iterator[list[Any]]:
     """What every strategy takes, over what `unlimited` takes."""
-    shape, prompt = workload.geometry, int(np.bitwise_count(workload.prompt[0]).sum())
+    shape, prompt = workload.geometry, prompt_blocks(workload)
     tokens = shape.steps // shape.layers
     weighted = Weighted(workload, scale.weights * shape.block_bytes * (prompt + tokens / 2))
     capacity = scale.hbm * shape.block_bytes * shape.layers * (prompt + tokens)

@@ -139,9 +139,8 @@ def sweep_of(data: dict[str, Any], folder: Path, source: str) -> Sweep:
     for table in ("system", "workload"):
         if not isinstance(base.get(table), dict):
             raise InputError(f"{source}: base: no [{table}], which a run needs")
-    load(
-        OutputSpec, base.get("output", {}), f"{source}: base.output"
-    )  # of which points have no use
+    # Points have no use for it, but it is checked.
+    load(OutputSpec, base.get("output", {}), f"{source}: base.output")
     title = spec.title or base.get("title") or Path(source).stem
     return Sweep(str(title), base, with_models(spec.axes, lambda to: os.path.normpath(folder / to)))
 

@@ -9,7 +9,7 @@ import numpy as np
 from hmsim.bits import pack
 from hmsim.placement.latency import HITS, READS, Rates
 from hmsim.placement.policies import make
-from hmsim.workload.statistics import BUFFERS, MULTIPLES, Accesses, sampled_reads
+from hmsim.workload.statistics import BUFFERS, MULTIPLES, Accesses, keyed, sampled_reads
 from hmsim.workload.steps import F64, I64, U64, Geometry, Steps, Workload
 from hmsim.workload.windows import windows
 
@@ -72,8 +72,8 @@ class HitRates:
         return {
             "hit_rates": {
                 name: {
-                    "share": _keyed(BUFFERS, rates[:count]),
-                    "multiple": _keyed(MULTIPLES, rates[count:]),
+                    "share": keyed(BUFFERS, rates[:count]),
+                    "multiple": keyed(MULTIPLES, rates[count:]),
                 }
                 for name, rates in self.by_policy.items()
             }
@@ -132,7 +132,3 @@ def _counts(name: str, reads: _Reads, size: int) -> I64:
     for window in windows(reads, 0):
         total += run.advance(window)[0][:, [READS, HITS]].sum(axis=0)
     return total
-
-
-def _keyed(keys: tuple[float, ...], values: F64) -> dict[float, float | None]:
-    return {k: None if np.isnan(v) else float(v) for k, v in zip(keys, values, strict=True)}

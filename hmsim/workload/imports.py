@@ -57,9 +57,9 @@ def import_file(
         form: One of FORMATS; docs/workloads.md describes them. None: told from the name or the
             content, which is done for selections, matrices and requests.
         out: The file to write.
-        changes: Keys of the spec that requests or a matrix go into, such as `{"requests":
-            {"batch": 64}}`; of
-            `hmsim.workload.selections.SelectionSpec`; of the authors' CSV, `model` alone.
+        changes: Keys of the spec that requests or a matrix go into, such as
+            `{"requests": {"batch": 64}}`; of `hmsim.workload.selections.SelectionSpec`; of the
+            authors' CSV, `model` alone.
         progress: Called with the number of steps done so far.
 
     Raises:

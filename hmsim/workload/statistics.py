@@ -84,11 +84,11 @@ class Statistics:
             "overlap_by_layer": _plain(self.overlap_by_layer),
             "union": dict(enumerate(_plain(self.union), 1)),
             "working_set": dict(enumerate(_plain(self.working_set), 2)),
-            "top_share": _keyed(TOP, self.top_share),
-            "lru": _keyed(BUFFERS, self.lru),
-            "belady": _keyed(BUFFERS, self.belady),
-            "lru_multiple": _keyed(MULTIPLES, self.lru_multiple),
-            "belady_multiple": _keyed(MULTIPLES, self.belady_multiple),
+            "top_share": keyed(TOP, self.top_share),
+            "lru": keyed(BUFFERS, self.lru),
+            "belady": keyed(BUFFERS, self.belady),
+            "lru_multiple": keyed(MULTIPLES, self.lru_multiple),
+            "belady_multiple": keyed(MULTIPLES, self.belady_multiple),
             "reuse": dict(zip(self._reuse_labels(), self.reuse.tolist(), strict=True)),
         }
 
@@ -333,7 +333,8 @@ def _over(parts: I64 | F64, whole: float) -> F64:
     return parts / whole if whole else np.full(parts.size, np.nan)
 
 
-def _keyed(keys: tuple[float, ...], values: F64) -> dict[str, float | None]:
+def keyed(keys: tuple[float, ...], values: F64) -> dict[str, float | None]:
+    """Plain data: values by abscissa, and None for what cannot be told."""
     return dict(zip(map(str, keys), _plain(values), strict=True))
 
 

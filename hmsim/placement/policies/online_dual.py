@@ -48,9 +48,7 @@ BLOCK, HORIZON, CAUTION, TOKEN, PLACE, HEAD = range(6)  # places in own.floats, 
 PACE = 0.02  # weight of a lane's last step in the prices of its terms; at first 1 / (1 + visits)
 PLACE_PACE = 0.02  # and of any step in that of capacity
 IDLE_PACE = 0.05  # weight of a lane's last step in what is known of DRAM's idleness
-SURE = (
-    4.0  # standard deviations below the mean at which DRAM is idle in nearly every step. By trial
-)
+SURE = 4.0  # standard deviations below that mean DRAM is idle in nearly every step. By trial
 FREE = 0.003  # share of the capacity that is kept free, for lanes that need more
 MOST_SHARE = 8  # a step fills an eighth of it at most
 FIRST_DRAM = 0.3  # price of DRAM's terms together, before any step
