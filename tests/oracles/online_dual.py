@@ -85,10 +85,7 @@ class OnlineDual(Rule):
         worth, kept = self.worth[lane], 1 - 1 / self.horizon
         for _ in range(2):
             for c, (idle, busy) in enumerate(self.seen[lane]):
-                after = [0.0, 0.0]
-                for read in (0, 1):
-                    for then in self.next[read][c]:
-                        after[read] += worth[then]
+                after = [sum(map(worth.__getitem__, self.next[read][c])) for read in (0, 1)]
                 share = busy / (idle + busy)
                 worth[c] = (
                     share * (1 + kept * after[1] / TURNS) + (1 - share) * kept * after[0] / TURNS

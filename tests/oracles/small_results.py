@@ -19,8 +19,26 @@ CONFIG = {
 }
 
 
+# Weights of 163 MB a step are 2.5 million bursts: where bursts are replayed, fewer of them.
+LIGHT = {
+    "layers": 4,
+    "kv_bytes_per_token_layer": 16384,
+    "weight_bytes_step": 1_000_000,
+    "resident_bytes": 16e9,
+}
+
+
 def result(folder: Path, name: str = "run.h5", **changes: str) -> hmsim.Result:
     return hmsim.run(CONFIG, [f"{key}={value}" for key, value in changes.items()], folder / name)
+
+
+def burst_result(folder: Path) -> hmsim.Result:
+    """Every other group through the `burst` engine."""
+    config = CONFIG | {
+        "workload": CONFIG["workload"] | {"model": LIGHT},
+        "replay": {"fidelity": "burst", "sample": 2},
+    }
+    return hmsim.run(config, [], folder / "burst.h5")
 
 
 def sweep(folder: Path) -> Path:

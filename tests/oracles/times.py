@@ -143,6 +143,8 @@ def group(
             high = 0.0
         for _ in range(200):
             middle = (low + high) / 2
+            if middle in (low, high):
+                break
             low, high = (low, middle) if hbm_is_last(middle) else (middle, high)
         taken = high
     share = taken / hits if hits else 0.0

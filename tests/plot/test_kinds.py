@@ -136,7 +136,7 @@ def test_gap_shows_how_the_bound_was_found_where_the_result_tells(data, tmp_path
 
 
 def test_lost_cycles_of_a_run_are_its_replayed_steps(tmp_path):
-    run = small_results.result(tmp_path, **{"replay.fidelity": "burst", "replay.sample": "2"})
+    run = small_results.burst_result(tmp_path)
     ax = run.plot.lost_cycles()
     assert "static, HBM" in [label.get_text() for label in ax.get_yticklabels()]
     ends = {}
