@@ -69,6 +69,8 @@ def schedule_time(
     low, high = np.zeros_like(hits), hits.copy()
     for _ in range(200):
         middle = (low + high) / 2
+        if ((middle == low) | (middle == high)).all():
+            break
         t_h = (fixed + middle + hw + promoted) / rates.hbm
         crossed = t_h >= _dram_time(reads - middle, ew, mi, mo, rates, variant)
         low, high = np.where(crossed, low, middle), np.where(crossed, middle, high)
