@@ -17,7 +17,7 @@ from hmsim.bound.ascent import capacity_unit
 from hmsim.bound.paths.tables_kernel import new_tables
 from hmsim.bound.paths.words import Grid
 from hmsim.bound.paths.words_kernel import Use, add_uses, new_scratch, new_use
-from hmsim.bound.prices import Dual, Setting
+from hmsim.bound.prices import THREAD_WORDS, Dual, Setting
 from hmsim.jit import in_threads
 from hmsim.placement.latency import (
     APPEND,
@@ -89,7 +89,7 @@ class _Rounding:
     def __init__(self, setting: Setting, grid: Grid, dual: Dual, step: float) -> None:
         self._setting, self._grid, self._dual = setting, grid, dual
         self._step = step  # share of the blocks in a batch
-        self._threads = numba.get_num_threads()
+        self._threads = numba.get_num_threads() if grid.bits.size > THREAD_WORDS else 1
         longest = int(np.diff(setting.timeline.stretch_offset).max())
         threads = range(self._threads)
         self._tables = [new_tables(1, longest, 1).of(0) for _ in threads]

@@ -101,6 +101,7 @@ def test_the_schedule_does_not_depend_on_the_threads(monkeypatch):
     for threads in (1, 2):
         rng = np.random.default_rng(2)
         _, _, setting, grid = an_instance(rng, "text", "layer", 20, blocks=200, steps=40)
+        monkeypatch.setattr(rounding, "THREAD_WORDS", 0)
         monkeypatch.setattr(rounding.numba, "get_num_threads", lambda threads=threads: threads)
         uses.append(rounding.rounded(setting, grid, random_prices(rng, setting))[0])
     for one, two in zip(*uses, strict=True):
