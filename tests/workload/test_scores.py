@@ -186,7 +186,7 @@ processes = st.fixed_dictionaries(
 
 
 @pytest.mark.nojit
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=10 if numba.config.DISABLE_JIT else 60, deadline=None)
 @given(rules, processes, st.integers(80, 200), st.sampled_from([1, 4, 16]), st.integers(0, 2**62))
 def test_every_step_is_what_the_definition_says(rule, process, first, size, seed):
     spec = load(ScoresSpec, rule | process, "test")

@@ -10,8 +10,6 @@ from hmsim.placement import policies
 from tests.oracles import rules
 from tests.placement.policies.agreement import CASES, agree, capacities, case, seeds, tokens
 
-pytestmark = pytest.mark.nojit
-
 
 SMALL = {
     "layers": 4, "kv_bytes_per_token_layer": 4096, "weight_bytes_step": 1.0, "resident_bytes": 1.0,
@@ -19,6 +17,7 @@ SMALL = {
 RULES = {"all": rules.BeladyAll, "layer": rules.Belady}
 
 
+@pytest.mark.nojit
 @CASES
 @given(
     seed=seeds,
@@ -33,6 +32,7 @@ def test_belady(seed, capacity, rows, window, scope):
     agree("belady", options, RULES[scope](window), workload, rates, capacity)
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("name", ["belady", "lookahead"])
 def test_a_scope_that_there_is_not(name):
     with pytest.raises(InputError, match=f"policy {name}: scope: 'hbm': layer or all"):
