@@ -10,7 +10,6 @@ from hmsim.placement import policies
 from tests.oracles import rules
 from tests.placement.policies.agreement import CASES, agree, capacities, case, seeds, tokens
 
-
 SMALL = {
     "layers": 4, "kv_bytes_per_token_layer": 4096, "weight_bytes_step": 1.0, "resident_bytes": 1.0,
 }  # fmt: skip
