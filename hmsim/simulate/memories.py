@@ -64,12 +64,10 @@ class Memories:
         from hmsim.simulate.replay_kernel import Replayed, Sampled, replay_groups  # compiles it
 
         out = Replayed.empty(len(first))
-        of = samples.of[np.maximum(wanted, 0)] if len(samples) else wanted
-        n, lanes, words = samples.before.shape
-        both = np.concatenate([samples.before, samples.after]).reshape(-1, words)
-        before, after = np.arange(len(both)).reshape(2, n, lanes)
-        held = np.full(len(both), -1)
-        sampled = Sampled(first, last, of, both, held, before, after, moved_bytes(traffic))
+        sampled = Sampled(
+            first, last, wanted, samples.lanes, np.full(len(samples.lanes), -1), samples.before,
+            samples.after, moved_bytes(traffic),
+        )  # fmt: skip
         replay_groups(
             burst_kernel.replay, learn_kernel(), self._chip.kernel, self._served,
             self._addresses.layout, self._tallies(), steps, sampled, out,

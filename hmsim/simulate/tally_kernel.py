@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hmsim.jit import record_kernel
+from hmsim.jit import record_inlined, record_kernel
 from hmsim.memory.sampling_kernel import Learner, add_extent, sum_rises
 from hmsim.simulate.extents_kernel import ITEMS
 from hmsim.workload.steps import I64
@@ -45,6 +45,12 @@ def tally_of(learner: Learner, size: int, frames: int) -> Tally:
     return Tally(np.zeros(2 * period, np.int64), multiplier, shift)
 
 
+@record_inlined
+def _touched(low, high, learner):
+    """How many channels the bytes from `low` to `high` touch."""
+    return min((high - 1 >> learner.stripe) - (low >> learner.stripe) + 1, learner.channels)
+
+
 @record_kernel
 def tally_pieces(layout, pieces, tally, learner, extra):
     """Count the pieces into `learner.bursts` and, as `count` does, `extra`."""
@@ -53,13 +59,19 @@ def tally_pieces(layout, pieces, tally, learner, extra):
     stripe, burst = learner.stripe, learner.burst
     for c in range(channels):
         bursts[c] = 0
-    written = runs = visits = began = touched = 0
-    end = -1
+    written = runs = visits = 0
+    begin, end = 0, -1  # of the latest run of bytes
     for i in range(pieces.filled[ITEMS]):
         item, size = pieces.item[i], layout.size
+        low = layout.base + (item >> 1) * size
         if item >= 0:
             blocks[item - (item * tally.multiplier >> tally.shift) * doubled] += 1
-            low = layout.base + (item >> 1) * size
+            if low != end:  # nearly all: a run of its own, which is counted below
+                begin = low
+                end = low + size
+                continue
+            runs -= 1
+            visits -= _touched(low, low + size, learner)
         else:
             low, size = pieces.address[~item], pieces.size[~item]
             if size == 0:
@@ -68,22 +80,23 @@ def tally_pieces(layout, pieces, tally, learner, extra):
             lines = (low + size - 1 >> burst) - (low >> burst) + 1
             written += lines * pieces.write[~item]
         if low == end:
-            visits -= touched
+            visits -= _touched(begin, end, learner)
         else:
             runs += 1
-            began = low >> stripe
+            begin = low
         end = low + size
-        touched = min((end - 1 >> stripe) - began + 1, channels)
-        visits += touched
+        visits += _touched(begin, end, learner)
     low, size = layout.base, layout.size
     c = (low >> stripe) % channels
     whole = size >> stripe  # chunks from a block to the next, or one more
     around = whole % channels
     for remainder in range(0, doubled, 2):
-        reads, writes = blocks[remainder], blocks[remainder + 1]
+        times, writes = blocks[remainder] + blocks[remainder + 1], blocks[remainder + 1]
         blocks[remainder] = blocks[remainder + 1] = 0
-        add_extent(low, low + size, c, reads + writes, stripe, burst, bursts, rises)
+        add_extent(low, low + size, c, times, stripe, burst, bursts, rises)
         written += ((low + size - 1 >> burst) - (low >> burst) + 1) * writes
+        runs += times
+        visits += _touched(low, low + size, learner) * times
         c += around + (low + size >> stripe) - (low >> stripe) - whole
         c -= channels if c >= channels else 0
         low += size
