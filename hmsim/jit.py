@@ -173,8 +173,15 @@ def source_fingerprint(file: Path) -> bytes:
             waiting += _imported(path)
     digest = hashlib.sha256()
     for path in sorted(found):
-        digest.update(path.read_bytes())
+        digest.update(_content(path) if path.is_relative_to(_PACKAGE) else path.read_bytes())
     return digest.digest()
+
+
+@cache
+def _content(path: Path) -> bytes:
+    """Of a source file of the package, as this process has found it: many kernels are stamped with
+    the same files."""
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 class _CacheFile(IndexDataCacheFile):
@@ -214,6 +221,7 @@ class _Cache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What is in the cache, if need be after another process has compiled it. Where nothing is
         found, Numba compiles, and then calls `save_overload`."""
+        _import_numpy_functions()
         types = _types(sig)
         found = super().load_overload(types, target_context)
         if found is None and self._take_turn():
@@ -248,6 +256,20 @@ class _Cache(FunctionCache):
     def _end_turn(self) -> None:
         if self._turn is not None:
             self._turn.release(force=True)
+
+
+@cache
+def _import_numpy_functions() -> None:
+    """Import what Numba knows of NumPy, which it would do now, but without a look at whether SciPy
+    has a BLAS: that imports `scipy.linalg`, which takes as long as Numba itself. Kernels that need a
+    BLAS look for it when they are compiled."""
+    from numba.np import linalg
+
+    look, linalg.ensure_blas = linalg.ensure_blas, lambda: None
+    try:
+        import numba.np.arraymath  # noqa: F401
+    finally:
+        linalg.ensure_blas = look
 
 
 def _types(sig: Any) -> Any:
@@ -356,14 +378,12 @@ def _definitions(source: bytes) -> dict[int, ast.FunctionDef]:
         if isinstance(node, ast.FunctionDef):
             first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
             node.decorator_list = []
-            found[first] = _Unsigned().visit(node)
+            for part in ast.walk(node):
+                if isinstance(part, ast.Subscript) and not isinstance(
+                    part.slice, ast.Slice | ast.Tuple
+                ):
+                    name = ast.copy_location(ast.Name("_uint64", ast.Load()), part.slice)
+                    call = ast.Call(name, [part.slice], [])
+                    part.slice = ast.copy_location(call, part.slice)
+            found[first] = node
     return found
-
-
-class _Unsigned(ast.NodeTransformer):
-    def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:
-        self.generic_visit(node)
-        if not isinstance(node.slice, (ast.Slice, ast.Tuple)):
-            name = ast.copy_location(ast.Name("_uint64", ast.Load()), node.slice)
-            node.slice = ast.copy_location(ast.Call(name, [node.slice], []), node.slice)
-        return node

@@ -21,7 +21,6 @@ from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
 from hmsim.memory.device import Extents, Memory, MemoryConfig
 from hmsim.memory.energy import LINK, energy
-from hmsim.memory.sampling import cut
 from hmsim.units import show_bytes, show_joules, show_seconds
 
 I64 = NDArray[np.int64]
@@ -290,6 +289,8 @@ def _cut(extents: Extents) -> Iterator[Extents]:
 
 def _clusters(extents: Extents) -> Extents:
     """A sample: clusters of requests, evenly spread."""
+    from hmsim.memory.sampling import cut
+
     burst = int(extents.size[0])
     wanted = _SAMPLE * burst // _CLUSTER
     position = np.arange(len(extents.size) + 1) * burst

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,14 @@ from hmsim.config.memory import MemorySpec
 from hmsim.config.system import MemorySide, Scheduler, close_after
 from hmsim.errors import InputError, did_you_mean
 from hmsim.jit import in_threads
-from hmsim.memory import burst_kernel, sampling
+from hmsim.memory import burst_kernel
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
-from hmsim.memory.sampling_kernel import Learner
 from hmsim.memory.timing import compile_timing, tick_seconds
+
+if TYPE_CHECKING:
+    from hmsim.memory.sampling import Sampler
+    from hmsim.memory.sampling_kernel import Learner
 
 I64 = NDArray[np.int64]
 
@@ -297,13 +300,21 @@ class Memory:
         """Go back to tick 0, with closed rows and empty queues."""
         self.state = kernel.allocate(self.timing, self._policy, self._sizes, self.config.channels)
         self._stream = (0, 0)  # of replay_in_order: the last tick, and how many were taken at it
-        self._sampler = sampling.Sampler(
-            self.timing, self._policy, self.parameters, self._sizes,
-            self.config.spec.organization.columns, self.config.channels, *self._shifts,
-        )  # fmt: skip
+        self._learning: Sampler | None = None
 
     @property
-    def learner(self) -> Learner:
+    def _sampler(self) -> "Sampler":
+        from hmsim.memory.sampling import Sampler  # its kernels are not for all that have a memory
+
+        if self._learning is None:
+            self._learning = Sampler(
+                self.timing, self._policy, self.parameters, self._sizes,
+                self.config.spec.organization.columns, self.config.channels, *self._shifts,
+            )  # fmt: skip
+        return self._learning
+
+    @property
+    def learner(self) -> "Learner":
         """What the kernels of `hmsim.memory.sampling` take and write to, until the next reset."""
         return self._sampler.learner
 
@@ -420,6 +431,8 @@ class Memory:
             `statistics` does.
         """
         if sampled and not self._places_channel:  # else no closed form counts a channel's bursts
+            from hmsim.memory import sampling
+
             seen = sampling.survey(
                 extents, self.config.channels, *self._shifts, int(self.config.hashed)
             )

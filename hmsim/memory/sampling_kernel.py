@@ -80,6 +80,7 @@ WAYS = COUNTS + STATISTICS  # by how much sampled channels' paces differ from th
 TURN, CLOCK, LATEST, MEMO_SIZE = range(4)
 NO_KEY = -1
 UNKNOWN = -1  # ticks, where samples miss the traffic
+UNPLACED = -2  # ticks, where a sample has to be played and no extents are given
 
 REPLAY = types.UniTuple(types.int64, 2)(
     *[types.Array(types.int64, 1, "C")] * 2, *[types.int64] * 3,
@@ -140,16 +141,49 @@ def _channel(chunk, hashed, channels):
 
 
 @record_inlined
-def _rise(rises, c, chunks, channels):
-    """One chunk more for each of so many channels from c on, and past the last one from 0 on; the
-    channel after these."""
-    rises[c] += 1
+def _rise(rises, c, chunks, channels, times):
+    """`times` chunks more for each of so many channels from c on, and past the last one from 0 on;
+    the channel after these."""
+    rises[c] += times
     c += chunks
     if c >= channels:
         c -= channels
-        rises[0] += 1
-    rises[c] -= 1
+        rises[0] += times
+    rises[c] -= times
     return c
+
+
+@record_inlined
+def add_extent(low, high, c, times, stripe, burst, bursts, rises):
+    """Count the bursts of as many extents like the one from byte `low` to `high` where no hash turns
+    rounds; c: the channel that it begins in."""
+    channels = len(bursts)
+    first = low >> stripe
+    last = (high - 1) >> stripe
+    if first == last:
+        bursts[c] += ((high - 1 >> burst) - (low >> burst) + 1) * times
+        return
+    # Whole chunks all the way, less what the first and the last one lack.
+    bursts[c] -= ((low >> burst) - (first << (stripe - burst))) * times
+    chunks = last - first + 1
+    if chunks >= channels:
+        rounds = chunks // channels
+        rises[0] += rounds * times
+        chunks -= rounds * channels
+    if chunks > 0:
+        c = _rise(rises, c, chunks, channels, times)
+    c = c - 1 if c > 0 else channels - 1
+    bursts[c] -= (((last + 1) << (stripe - burst)) - ((high - 1) >> burst) - 1) * times
+
+
+@record_inlined
+def sum_rises(stripe, burst, bursts, rises):
+    """Add the bursts of whole chunks; the rises are zero after."""
+    whole = 0
+    for c in range(len(bursts)):
+        whole += rises[c]
+        bursts[c] += whole << (stripe - burst)
+        rises[c] = 0
 
 
 @record_kernel
@@ -159,13 +193,12 @@ def count(address, size, write, stripe, burst, hashed, position, bursts, rises, 
     hashed: 1 where a hash turns each round of such chunks over the channels.
 
     position: bytes before each extent and in all, [n + 1]. bursts, rises: [channels], the latter
-    work space. extra: bursts that are writes, runs of bytes in a row, and the channels that these
-    touch, one by one.
+    work space, all zero between calls. extra: bursts that are writes, runs of bytes in a row, and the
+    channels that these touch, one by one.
     """
     channels = len(bursts)
     for c in range(channels):
         bursts[c] = 0
-        rises[c] = 0
     total = 0
     written = 0
     runs = 0
@@ -173,8 +206,6 @@ def count(address, size, write, stripe, burst, hashed, position, bursts, rises, 
     end = -1
     began = 0
     touched = 0
-    latest = 0  # chunks of the last extent that had as many as there are channels
-    rounds = 0  # its chunks // channels
     odd = (1 << burst) - 1
     for j in range(len(address)):
         low = address[j]
@@ -196,38 +227,22 @@ def count(address, size, write, stripe, burst, hashed, position, bursts, rises, 
         lines = (high + odd >> burst) - (low >> burst)
         written += lines * write[j]
         c = _channel(first, hashed, channels)
-        if first == last:
-            bursts[c] += lines
+        if not hashed or first == last:
+            add_extent(low, high, c, 1, stripe, burst, bursts, rises)
             continue
-        # Whole chunks all the way, less what the first and the last one lack.
         bursts[c] -= (low >> burst) - (first << (stripe - burst))
         chunks = last - first + 1
-        if hashed:
-            head = min(chunks, channels - first % channels)
-            _rise(rises, c, head, channels)
-            rounds = (chunks - head) // channels
-            rises[0] += rounds
-            tail = chunks - head - rounds * channels
-            if tail > 0:
-                _rise(rises, _channel(last - tail + 1, 1, channels), tail, channels)
-            c = _channel(last, 1, channels)
-            bursts[c] -= ((last + 1) << (stripe - burst)) - ((high - 1) >> burst) - 1
-            continue
-        if chunks >= channels:
-            if chunks != latest:
-                latest = chunks
-                rounds = chunks // channels
-            rises[0] += rounds
-            chunks -= rounds * channels
-        if chunks > 0:
-            c = _rise(rises, c, chunks, channels)
-        c = c - 1 if c > 0 else channels - 1
+        head = min(chunks, channels - first % channels)
+        _rise(rises, c, head, channels, 1)
+        rounds = (chunks - head) // channels
+        rises[0] += rounds
+        tail = chunks - head - rounds * channels
+        if tail > 0:
+            _rise(rises, _channel(last - tail + 1, 1, channels), tail, channels, 1)
+        c = _channel(last, 1, channels)
         bursts[c] -= ((last + 1) << (stripe - burst)) - ((high - 1) >> burst) - 1
     position[len(address)] = total
-    whole = 0
-    for c in range(channels):
-        whole += rises[c]
-        bursts[c] += whole << (stripe - burst)
+    sum_rises(stripe, burst, bursts, rises)
     extra[0] = written
     extra[1] = runs
     extra[2] = visits
@@ -661,7 +676,8 @@ def learn(replay, learner, asked, written, runs, visits, start, counts):
     """Ticks of a step that starts at tick `start`, or UNKNOWN where samples miss the traffic.
 
     `learner.bursts` holds its bursts by channel. counts: [STATISTICS], what its class has shown,
-    scaled to the step.
+    scaled to the step. Without extents: UNPLACED, and nothing changes, unless its class is known and
+    it is no time to look at it again.
     """
     total = 0
     for n in learner.bursts:
@@ -675,6 +691,10 @@ def learn(replay, learner, asked, written, runs, visits, start, counts):
     spent = 0
     budget = min(max(BUDGET[0], total // 4), BUDGET[1])
     looked_at = known[SINCE_SHORT] < min(SELDOM * known[SEEN], GLANCE)
+    if len(asked.address) == 0 and not (looked_at and _is_known(learner, known, mean)):
+        if known[SEEN] > 0:  # else the class is new, and its row is as free as it was
+            learner.key[row] = key
+        return UNPLACED
     while spent < budget and not (looked_at and _is_known(learner, known, mean)):
         looked_at = False
         spent += _short_step(replay, learner, asked, known)

@@ -99,7 +99,8 @@ class Superchip:
             change no result.
 
     Attributes:
-        kernel: What `hmsim.memory.superchip_kernel.step` takes and writes to, until the next reset.
+        kernel: What the kernels of `hmsim.memory.superchip_kernel` take and write to, until the
+            next reset.
 
     Raises:
         InputError: A memory's configuration, the fidelity or the bytes in flight are wrong.
@@ -170,8 +171,10 @@ class Superchip:
                 (self._hbm, self._dram), (hbm, dram), served.counts, strict=True
             )
         ]
-        plain = [Extents(*(np.array(each, np.int64) for each in part)) for part in (hbm, dram)]
-        superchip_kernel.conclude(self.kernel, *plain, *ticks, served)
+        plain = Extents(*(np.array(each, np.int64) for each in dram))
+        superchip_kernel.set_wire_bytes(self.kernel.link, plain, served.wire)
+        anything = len(hbm.size) > 0, len(dram.size) > 0
+        superchip_kernel.conclude(self.kernel, *anything, *ticks, served)
         seconds, hbm_s, dram_s = served.seconds.tolist()
         read, write = served.wire.tolist()
         buses = [dict(zip(REASONS, each, strict=True)) for each in served.bus_ticks.tolist()]

@@ -20,6 +20,7 @@ from hmsim.memory.sampling_kernel import (
     LEARNER,
     STATISTICS,
     UNKNOWN,
+    UNPLACED,
     Asked,
     Learner,
     count,
@@ -120,16 +121,36 @@ def _whole(replay, part, extents, start, counts):
 
 
 @kernel
-def _serve(replay, learn, part, extents, position, now, counts):
-    """Ticks that one memory takes from `now` on; position: work space, [n + 1] at least."""
+def recall(replay, learn, part, now, counts):
+    """Ticks that one memory takes from `now` on, where its class of traffic is known, or below 0.
+
+    `part.learner.bursts` and `part.extra` hold what the step's extents come to.
+    """
+    learner = part.learner
+    if learner.bursts.sum() < EXACT:
+        return UNPLACED
+    asked = Asked(part.none, part.none, part.none, part.none, part.window, part.delay)
+    written, runs, visits = part.extra[0], part.extra[1], part.extra[2]
+    ticks = learn(replay, learner, asked, written, runs, visits, _ticks(now, part), counts)
+    return int(ticks * part.stretch) if ticks >= 0 else UNPLACED
+
+
+@kernel
+def serve(replay, learn, part, extents, position, counted, now, counts):
+    """Ticks that one memory takes from `now` on. The extents are changed while it runs.
+
+    position: [n + 1] at least, work space. counted: the extents were, and `position` says where each
+    begins.
+    """
     start = _ticks(now, part)
     learner = part.learner
     if part.sampled == 1:
         position = position[: len(extents.address) + 1]
-        count(
-            extents.address, extents.size, extents.write, learner.stripe, learner.burst,
-            learner.hashed, position, learner.bursts, learner.rises, part.extra,
-        )  # fmt: skip
+        if not counted:
+            count(
+                extents.address, extents.size, extents.write, learner.stripe, learner.burst,
+                learner.hashed, position, learner.bursts, learner.rises, part.extra,
+            )  # fmt: skip
         if learner.bursts.sum() >= EXACT:
             asked = Asked(
                 extents.address, extents.size, extents.write, position, part.window, part.delay
@@ -142,23 +163,29 @@ def _serve(replay, learn, part, extents, position, now, counts):
 
 
 @kernel
-def _set_wire_bytes(link, extents, wire):
-    """Bytes towards the GPU and from it, with the headers of requests and answers."""
-    reads = writes = fetched = written = 0
-    latest = packets = 0  # of an extent of this size
-    for j in range(len(extents.size)):
-        size = extents.size[j]
-        if size != latest:
-            latest = size
-            packets = (size + link.payload - 1) // link.payload
-        if extents.write[j] != 0:
-            writes += packets
-            written += size
-        else:
-            reads += packets
-            fetched += size
-    wire[0] = fetched + (reads + writes) * link.header
-    wire[1] = written + reads * link.header + writes * link.write_header
+def add_wire_bytes(link, size, write, times, wire):
+    """Add what so many extents of one size and kind take, with the headers of requests and answers.
+    wire: bytes towards the GPU and from it, [2]."""
+    packets = (size + link.payload - 1) // link.payload * times
+    wire[0] += packets * link.header
+    if write != 0:
+        wire[1] += size * times + packets * link.write_header
+    else:
+        wire[0] += size * times
+        wire[1] += packets * link.header
+
+
+@kernel
+def set_wire_bytes(link, extents, wire):
+    """Bytes towards the GPU and from it, [2]."""
+    size, write = extents.size, extents.write
+    wire[0] = wire[1] = 0
+    alike = 0
+    for j in range(len(size)):
+        alike += 1
+        if j + 1 == len(size) or size[j + 1] != size[j] or write[j + 1] != write[j]:
+            add_wire_bytes(link, size[j], write[j], alike, wire)
+            alike = 0
 
 
 @kernel
@@ -198,13 +225,13 @@ SERVED = typeof(Served.empty())
 
 
 @kernel
-def conclude(chip, hbm, dram, hbm_ticks, dram_ticks, served):
-    """The step's end, once each memory's ticks and counts are known; the clock goes on."""
+def conclude(chip, to_hbm, to_dram, hbm_ticks, dram_ticks, served):
+    """The step's end, once each memory's ticks and counts and the bytes on the wire are known; the
+    clock goes on. to_hbm, to_dram: whether anything is moved there."""
     hbm_s = dram_s = late = 0.0
-    if len(hbm.size) > 0:
+    if to_hbm:
         hbm_s = hbm_ticks * chip.hbm.tick_s + chip.hbm.latency
-    _set_wire_bytes(chip.link, dram, served.wire)
-    if len(dram.size) > 0:
+    if to_dram:
         dram_s = dram_ticks * chip.dram.tick_s + chip.dram.latency
         wire_s = max(
             served.wire[0] / chip.link.read_bandwidth, served.wire[1] / chip.link.write_bandwidth
@@ -220,19 +247,3 @@ def conclude(chip, hbm, dram, hbm_ticks, dram_ticks, served):
     served.seconds[0] = seconds
     served.seconds[1] = hbm_s
     served.seconds[2] = dram_s
-
-
-@kernel
-def step(replay, learn, chip, hbm, dram, position, served):
-    """Carry out one step's traffic; see `Superchip.step`. The extents are changed while it runs.
-
-    replay, learn: kernels, as values: what calls them is compiled without them. position: work space,
-    one more than either memory has extents.
-    """
-    served.counts[:] = 0
-    now, hbm_ticks, dram_ticks = chip.now[0], 0, 0
-    if len(hbm.size) > 0:
-        hbm_ticks = _serve(replay, learn, chip.hbm, hbm, position, now, served.counts[0])
-    if len(dram.size) > 0:
-        dram_ticks = _serve(replay, learn, chip.dram, dram, position, now, served.counts[1])
-    conclude(chip, hbm, dram, hbm_ticks, dram_ticks, served)

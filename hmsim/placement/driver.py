@@ -14,6 +14,7 @@ import numpy as np
 from hmsim.errors import InputError
 from hmsim.placement import driver_kernel as kernel
 from hmsim.placement.latency import COUNTS, Groups, Rates, Traffic, variant_traffic
+from hmsim.placement.snapshots_kernel import Capture
 from hmsim.placement.step import Moves, Own
 from hmsim.workload.steps import I64, U64, Geometry, Workload
 from hmsim.workload.windows import Window
@@ -31,20 +32,22 @@ class Samples:
     """The placements of sampled steps, one `Sample` each; valid until the run advances again.
 
     Attributes:
-        before: Bitsets uint64 [placements, lanes, words], as steps begin.
+        lanes: Bitsets of lanes, uint64 [n, words].
+        before: int64 [samples, lanes], which of them are the lanes' as steps begin.
         after: The same, as steps end.
-        of: int64 [samples], the placement of each sample.
     """
 
-    before: U64
-    after: U64
-    of: I64
+    lanes: U64
+    before: I64
+    after: I64
 
     def __len__(self) -> int:
-        return len(self.of)
+        return len(self.before)
 
     def __getitem__(self, k: int) -> Sample:
-        return Sample(self.before[self.of[k]], self.after[self.of[k]])
+        if not 0 <= k < len(self):
+            raise IndexError(k)
+        return Sample(self.lanes[self.before[k]], self.lanes[self.after[k]])
 
 
 class Run(Protocol):
@@ -143,15 +146,14 @@ class PolicyRun:
             kernel.give_birth(window.steps, 0, self._state, self._moves.place)
         counts = np.zeros((window.rows, len(COUNTS)), np.int64)
         wanted = sampled_rows(window, wanted)
-        samples = self._snapshots.of(wanted, self._state.resident)
-        capture = kernel.Capture(wanted, samples.before, samples.after)
+        capture = self._snapshots.of(wanted, self._state.resident)
         kernel.advance(
             self._policy.step, window, self._state, kernel.seen_of(window.steps, self._state),
             self._own, self._moves, capture, counts,
         )  # fmt: skip
         if self._state.error[0] != kernel.OK:
             raise InputError(f"policy {self._policy.name}: {kernel.error_text(self._state)}")
-        return counts, samples
+        return counts, samples_of(capture)
 
     def traffic(self, counts: I64, groups: Groups) -> Traffic:
         return variant_traffic(counts, groups, self._block_bytes, self._rates, self._variant)
@@ -191,15 +193,26 @@ def sampled_rows(window: Window, wanted: I64 | None) -> I64:
 
 
 class Snapshots:
-    """Arrays for the placements of sampled rows, used again from window to window."""
+    """Room for the placements of sampled rows, used again from window to window."""
 
     def __init__(self) -> None:
-        self._room = np.zeros((2, 0, 0, 0), np.uint64)
+        self._lanes = np.zeros((0, 0), np.uint64)
 
-    def of(self, wanted: I64, like: U64) -> Samples:
-        """A placement like this before and after each of the sampled rows, to be filled in."""
+    def of(self, wanted: I64, like: U64) -> Capture:
+        """What takes placements like this, uint64 [lanes, words], before and after each of the
+        sampled rows."""
         samples = int(wanted.max(initial=-1)) + 1
-        if self._room.shape[1] < samples:
-            self._room = np.empty((2, samples, *like.shape), np.uint64)
-        before, after = self._room[:, :samples].reshape(2, samples, *like.shape)
-        return Samples(before, after, np.arange(samples))
+        lanes, words = like.shape
+        if (
+            len(self._lanes) < 2 * samples * lanes
+        ):  # should all change: what is not used costs nothing
+            self._lanes = np.empty((2 * samples * lanes, words), np.uint64)
+        before, after = np.empty((2, samples, lanes), np.int64)
+        return Capture(
+            wanted, self._lanes, np.zeros(1, np.int64), np.full(lanes, -1), before, after
+        )  # fmt: skip
+
+
+def samples_of(capture: Capture) -> Samples:
+    """The placements that were kept."""
+    return Samples(capture.lanes[: capture.kept[0]], capture.before, capture.after)

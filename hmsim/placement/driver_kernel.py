@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import typeof, types
 
-from hmsim.bits import add, assign, has, popcount, remove
+from hmsim.bits import add, has, popcount, remove
 from hmsim.jit import compiled_for, inlined, kernel
 from hmsim.placement.latency import (
     APPEND,
@@ -17,6 +17,7 @@ from hmsim.placement.latency import (
     READS,
     RESIDENT,
 )
+from hmsim.placement.snapshots_kernel import Capture, keep
 from hmsim.placement.step import STEP, Hbm, Moves, Now, Own, read_only
 from hmsim.workload.steps import I64, U64, Steps
 from hmsim.workload.windows import Window
@@ -57,14 +58,6 @@ def seen_of(steps: Steps, state: State) -> Seen:
     return Seen(*map(read_only, arrays))
 
 
-class Capture(NamedTuple):
-    """Where blocks were when sampled steps began and, moves done, ended: for the memory kernels."""
-
-    wanted: I64  # [rows] number of the sample, or -1
-    before: U64  # [samples, lanes, words]
-    after: U64  # [samples, lanes, words]
-
-
 @kernel
 def _fail(state, code, step, block):
     state.error[0] = code
@@ -84,13 +77,6 @@ def give_birth(steps, row, state, place):
             if place[i - first] == 1 and state.used[0] < state.capacity:
                 add(state.resident[lane], slot)
                 state.used[0] += 1
-
-
-@kernel
-def _note(into, resident):
-    """Keep what is in HBM now, U64[lanes, words]."""
-    for lane in range(len(resident)):
-        assign(into[lane], resident[lane])
 
 
 @kernel
@@ -194,7 +180,7 @@ def _now(steps, seen, k):
     )
 
 
-_one, _two, _three = np.zeros(1, np.int64), *(np.zeros((1,) * n, np.uint64) for n in (2, 3))
+_one, _two, _rows = np.zeros(1, np.int64), np.zeros((1, 1), np.uint64), np.zeros((1, 1), np.int64)
 _SIGNATURE = types.void(
     types.FunctionType(STEP),
     typeof(Window(Steps.empty(1), 0)),
@@ -202,7 +188,7 @@ _SIGNATURE = types.void(
     typeof(seen_of(Steps.empty(1), State(_two, _two, _two, _one, 0, _one))),
     typeof(Own(_two, _one, np.zeros(1))),
     typeof(Moves(_one, _one, _one, _one)),
-    typeof(Capture(_one, _three, _three)),
+    typeof(Capture(_one, _two, _one, _one, _rows, _rows)),
     types.Array(types.int64, 2, "C"),
 )
 
@@ -220,7 +206,7 @@ def advance(step, window, state, seen, own, moves, capture, counts):
         _count(steps, k, state, out)
         sample = capture.wanted[k]
         if sample >= 0:
-            _note(capture.before[sample], state.resident)
+            keep(capture, state.resident, capture.before[sample])
         if k + 1 < total:  # there is a next step to move for
             now = _now(steps, seen, k)
             moves.count[:] = 0
@@ -231,7 +217,7 @@ def advance(step, window, state, seen, own, moves, capture, counts):
             if state.error[0] != OK:
                 return
         if sample >= 0:
-            _note(capture.after[sample], state.resident)
+            keep(capture, state.resident, capture.after[sample])
         if k + 1 < total:
             give_birth(steps, k + 1, state, moves.place)
 

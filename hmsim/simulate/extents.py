@@ -36,8 +36,6 @@ class AddressMap:
             hbm_frame=rng.permutation(blocks) % max(hbm_frames, 1),
             dram_frame=rng.permutation(blocks),
             marks=np.zeros(blocks // 64, np.uint64),
-            before=np.zeros(geometry.lanes, np.int64),
-            after=np.zeros(geometry.lanes, np.int64),
             moved=np.zeros(geometry.lanes, np.int64),
             base=_round_up(int(geometry.resident_bytes), kernel.WEIGHT_EXTENT),
             size=geometry.block_bytes,
@@ -48,15 +46,19 @@ class AddressMap:
 
         The row after it has to be there too, unless it is the workload's last.
         """
-        moved = moved_bytes(traffic)
-        bits = [np.ascontiguousarray(each).reshape(-1) for each in sample]
-        most = int(kernel.most_extents(self.layout, steps, row, *bits, moved[row]))
-        hbm, dram = (Extents(*np.zeros((3, most), np.int64)) for _ in range(2))
-        ends = kernel.place(self.layout, steps, row, *bits, moved[row], hbm, 0, dram, 0)
-        return Placed(*(
-            Extents(*(each[:end] for each in part))
-            for part, end in zip((hbm, dram), ends, strict=True)
-        ))  # fmt: skip
+        moved = moved_bytes(traffic)[row]
+        lanes = np.concatenate([sample.before, sample.after])
+        rows = np.arange(len(lanes)).reshape(2, -1)
+        placed = kernel.Placement(lanes, np.full(len(lanes), -1), *rows)
+        items, others = kernel.most_pieces(self.layout, steps, row, placed, moved)
+        pieces = [kernel.Pieces.empty(items, others) for _ in range(2)]
+        kernel.place(self.layout, steps, row, placed, moved, *pieces)
+        found = []
+        for each in pieces:
+            made = Extents(*np.zeros((3, each.filled[kernel.ITEMS]), np.int64))
+            kernel.expand(self.layout, each, made, np.zeros(len(made.size) + 1, np.int64))
+            found.append(made)
+        return Placed(*found)
 
     def in_hbm(self, residents: I64, blocks: I64) -> I64:
         """Byte addresses of blocks that are among the residents (ascending)."""

@@ -17,7 +17,7 @@ from hmsim.simulate.extents import AddressMap, moved_bytes
 from hmsim.workload.steps import I64, Steps, Workload
 
 if TYPE_CHECKING:
-    from hmsim.simulate.replay_kernel import Replayed
+    from hmsim.simulate.replay_kernel import Replayed, Tallies
 
 
 class Memories:
@@ -41,6 +41,17 @@ class Memories:
             workload.geometry, capacity_blocks(workload, system.hbm.capacity)
         )
 
+    def _tallies(self) -> "Tallies":
+        from hmsim.simulate.replay_kernel import Tallies
+        from hmsim.simulate.tally_kernel import tally_of
+
+        layout, chip = self._addresses.layout, self._chip.kernel
+        frames = len(layout.dram_frame)
+        return Tallies(
+            tally_of(chip.hbm.learner, layout.size, frames),
+            tally_of(chip.dram.learner, layout.size, frames),
+        )
+
     def groups(
         self, steps: Steps, first: I64, last: I64, wanted: I64, samples: Samples, traffic: Traffic
     ) -> "Replayed":
@@ -53,14 +64,12 @@ class Memories:
         from hmsim.simulate.replay_kernel import Replayed, Sampled, replay_groups  # compiles it
 
         out = Replayed.empty(len(first))
-        shape = len(samples.before), -1
-        of = samples.of[np.maximum(wanted, 0)] if len(samples) else wanted
         sampled = Sampled(
-            first, last, of, samples.before.reshape(shape), samples.after.reshape(shape),
-            moved_bytes(traffic),
+            first, last, wanted, samples.lanes, np.full(len(samples.lanes), -1), samples.before,
+            samples.after, moved_bytes(traffic),
         )  # fmt: skip
         replay_groups(
             burst_kernel.replay, learn_kernel(), self._chip.kernel, self._served,
-            self._addresses.layout, steps, sampled, out,
+            self._addresses.layout, self._tallies(), steps, sampled, out,
         )  # fmt: skip
         return out

@@ -8,12 +8,29 @@ from numpy.typing import NDArray
 
 from hmsim.bits import assign
 from hmsim.jit import compiled_for, kernel
-from hmsim.memory import superchip_kernel
 from hmsim.memory.burst_state import ACTIVATIONS, ROW_HITS
 from hmsim.memory.device import Extents
 from hmsim.memory.sampling_kernel import LEARN, REPLAY
-from hmsim.memory.superchip_kernel import CHIP, REASONS, SERVED
-from hmsim.simulate.extents_kernel import Layout, most_extents, place
+from hmsim.memory.superchip_kernel import (
+    CHIP,
+    REASONS,
+    SERVED,
+    add_wire_bytes,
+    conclude,
+    recall,
+    serve,
+)
+from hmsim.simulate.extents_kernel import (
+    ITEMS,
+    OTHERS,
+    Layout,
+    Pieces,
+    Placement,
+    expand,
+    most_pieces,
+    place,
+)
+from hmsim.simulate.tally_kernel import Tally, tally_pieces
 from hmsim.workload.steps import I64, U64, Steps
 
 F64 = NDArray[np.float64]
@@ -25,9 +42,18 @@ class Sampled(NamedTuple):
     first: I64  # [groups] row of the steps
     last: I64  # [groups] one past the last
     sample: I64  # [rows] which of the placements is that of a row
-    before: U64  # [samples, lanes * words]
-    after: U64  # [samples, lanes * words]
+    lanes: U64  # [n, words], see `Placement`
+    held: I64  # [n]
+    before: I64  # [samples, lanes]
+    after: I64  # [samples, lanes]
     moved: F64  # [rows, MOVED] bytes, see extents_kernel
+
+
+class Tallies(NamedTuple):
+    """How blocks are counted in either memory."""
+
+    hbm: Tally
+    dram: Tally
 
 
 class Replayed(NamedTuple):
@@ -50,50 +76,110 @@ class Replayed(NamedTuple):
 
 
 @kernel
-def _with_room(extents, n, room):
-    """The first n of the extents, with room for so many."""
-    address, size, write = (
-        np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-    )  # fmt: skip
-    assign(address[:n], extents.address)
-    assign(size[:n], extents.size)
-    assign(write[:n], extents.write)
-    return Extents(address, size, write)
+def _longer(numbers, room):
+    """The same numbers, with room for so many."""
+    longer = np.empty(room, np.int64)
+    assign(longer[: len(numbers)], numbers)
+    return longer
 
 
 @kernel
-def _first(extents, n):
-    return Extents(extents.address[:n], extents.size[:n], extents.write[:n])
+def _with_room(pieces, items, others):
+    """The same pieces, with room for so many more."""
+    items += pieces.filled[ITEMS]
+    others += pieces.filled[OTHERS]
+    item, address, size, write = pieces.item, pieces.address, pieces.size, pieces.write
+    if len(item) < items:
+        item = _longer(item, 2 * items)
+    if len(address) < others:
+        address, size = _longer(address, 2 * others), _longer(size, 2 * others)
+        write = _longer(write, 2 * others)
+    return Pieces(item, address, size, write, pieces.filled)
 
 
-_one, _two, _three = np.zeros(1, np.int64), *(np.zeros((1,) * n, np.uint64) for n in (2, 3))
-_LAYOUT = Layout(_one, _one, np.zeros(1, np.uint64), _one, _one, _one, 0, 0)
-_SAMPLED = Sampled(_one, _one, _one, _two, _two, np.zeros((1, 1)))
+@kernel
+def _none():
+    none = np.empty(0, np.int64)
+    return Pieces(none, none, none, none, np.zeros(2, np.int64))
+
+
+@kernel
+def _serve(replay, learn, part, layout, tally, pieces, extents, position, now, counts):
+    """Ticks that one memory takes; extents are made only where it has something to learn."""
+    n = pieces.filled[ITEMS]
+    counts[:] = 0
+    if n == 0:
+        return 0
+    counted = part.sampled == 1 and len(tally.blocks) > 0
+    if counted:
+        tally_pieces(layout, pieces, tally, part.learner, part.extra)
+        ticks = recall(replay, learn, part, now, counts)
+        if ticks >= 0:
+            return ticks
+    expand(layout, pieces, extents, position)
+    made = Extents(extents.address[:n], extents.size[:n], extents.write[:n])
+    return serve(replay, learn, part, made, position, counted, now, counts)
+
+
+@kernel
+def _set_wire_bytes(link, size, pieces, wire):
+    """What pieces take on the link, blocks of so many bytes among them; see `add_wire_bytes`."""
+    wire[0] = wire[1] = 0
+    blocks = written = 0
+    for i in range(pieces.filled[ITEMS]):
+        item = pieces.item[i]
+        blocks += item >= 0
+        written += item & int(item >= 0)
+    add_wire_bytes(link, size, 0, blocks - written, wire)
+    add_wire_bytes(link, size, 1, written, wire)
+    for i in range(pieces.filled[OTHERS]):
+        add_wire_bytes(link, pieces.size[i], pieces.write[i], 1, wire)
+
+
+_one, _two = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
+_LAYOUT = Layout(_one, _one, np.zeros(1, np.uint64), _one, 0, 0)
+_SAMPLED = Sampled(
+    _one, _one, _one, np.zeros((1, 1), np.uint64), _one, _two, _two, np.zeros((1, 1))
+)
 
 
 @compiled_for(
     types.void(
         types.FunctionType(REPLAY), types.FunctionType(LEARN), CHIP, SERVED, typeof(_LAYOUT),
-        typeof(Steps.empty(1)), typeof(_SAMPLED), typeof(Replayed.empty(1)),
+        typeof(Tallies(*[Tally(_one, 0, 0)] * 2)), typeof(Steps.empty(1)), typeof(_SAMPLED),
+        typeof(Replayed.empty(1)),
     )
 )  # fmt: skip
-def replay_groups(replay, learn, chip, served, layout, steps, sampled, out):
+def replay_groups(replay, learn, chip, served, layout, tallies, steps, sampled, out):
     """Put groups through the superchip, in order. `served`: work space."""
-    none = np.empty(0, np.int64)
-    hbm, dram, position = Extents(none, none, none), Extents(none, none, none), none
+    hbm, dram, position = _none(), _none(), np.empty(0, np.int64)
+    extents = Extents(position, position, position)
     for group in range(len(sampled.first)):
-        h = d = 0
+        hbm.filled[:] = 0
+        dram.filled[:] = 0
         for row in range(sampled.first[group], sampled.last[group]):
             k, moved = sampled.sample[row], sampled.moved[row]
-            before, after = sampled.before[k], sampled.after[k]
-            most = max(h, d) + most_extents(layout, steps, row, before, after, moved)
-            if len(position) <= most:
-                hbm, dram = _with_room(hbm, h, 2 * most), _with_room(dram, d, 2 * most)
-                position = np.empty(2 * most + 1, np.int64)
-            h, d = place(layout, steps, row, before, after, moved, hbm, h, dram, d)
-        superchip_kernel.step(
-            replay, learn, chip, _first(hbm, h), _first(dram, d), position, served
-        )
+            placed = Placement(sampled.lanes, sampled.held, sampled.before[k], sampled.after[k])
+            items, others = most_pieces(layout, steps, row, placed, moved)
+            hbm, dram = _with_room(hbm, items, others), _with_room(dram, items, others)
+            place(layout, steps, row, placed, moved, hbm, dram)
+        room = max(len(hbm.item), len(dram.item))
+        if len(position) <= room:
+            position = np.empty(room + 1, np.int64)
+            extents = Extents(
+                np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+            )
+        now = chip.now[0]
+        hbm_ticks = _serve(
+            replay, learn, chip.hbm, layout, tallies.hbm, hbm, extents, position, now,
+            served.counts[0],
+        )  # fmt: skip
+        dram_ticks = _serve(
+            replay, learn, chip.dram, layout, tallies.dram, dram, extents, position, now,
+            served.counts[1],
+        )  # fmt: skip
+        _set_wire_bytes(chip.link, layout.size, dram, served.wire)
+        conclude(chip, hbm.filled[ITEMS] > 0, dram.filled[ITEMS] > 0, hbm_ticks, dram_ticks, served)
         out.seconds[group] = served.seconds[0]
         for memory in range(2):
             out.row_hits[group, memory] = served.counts[memory, ROW_HITS]

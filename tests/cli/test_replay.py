@@ -1,5 +1,8 @@
 """`hmsim replay` as a user calls it."""
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.cli.calls import done, refused, told
@@ -22,6 +25,16 @@ def test_what_is_achieved(trace, capsys):
     assert 0 < report["bandwidth_GBps"] <= report["peak_GBps"] == 51.2
     shown = done(capsys, "replay", trace, "--memory", "hbm3-6400")
     assert "GB/s" in shown
+
+
+def test_a_start_imports_what_it_needs(trace):
+    """Neither what Numba would import to look for a BLAS nor the kernels of samples."""
+    code = "import sys; from hmsim.cli import main\n"
+    code += f"main(['replay', {str(trace)!r}, '--memory', 'hbm3-6400'])\n"
+    code += "heavy = 'scipy.linalg', 'hmsim.memory.sampling_kernel', 'h5py', 'matplotlib'\n"
+    code += "print([each for each in heavy if each in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.endswith("\n[]\n"), shown.stdout
 
 
 def test_joules_by_cause_and_a_bit(trace, capsys):

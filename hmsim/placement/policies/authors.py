@@ -10,7 +10,14 @@ from typing import ClassVar
 import numpy as np
 
 from hmsim.errors import InputError
-from hmsim.placement.driver import Run, Samples, Snapshots, capacity_blocks, sampled_rows
+from hmsim.placement.driver import (
+    Run,
+    Samples,
+    Snapshots,
+    capacity_blocks,
+    sampled_rows,
+    samples_of,
+)
 from hmsim.placement.latency import COUNTS, READS, Groups, Rates, Traffic, authors_traffic
 from hmsim.placement.policies import authors_kernel as kernel
 from hmsim.placement.policies.api import BasePolicy, oldest_first
@@ -142,19 +149,19 @@ class _AuthorsRun:
     def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, Samples]:
         counts = np.zeros((window.rows, len(COUNTS)), np.int64)
         wanted = sampled_rows(window, wanted)
-        samples = self._snapshots.of(wanted, self._resident)
+        capture = self._snapshots.of(wanted, self._resident)
         policy = self._policy
         status = kernel.advance(
             policy.rule, window, self._size, self._resident, self._cur,
             self._limit, policy.ahead_tokens, policy.share, self._rates.split, self._scratch,
-            self._score, wanted, samples.before, samples.after, counts,
+            self._score, capture, counts,
         )  # fmt: skip
         if status == kernel.NEVER_ENDS:
             raise InputError(
                 f"policy {policy.name}: at this capacity ({self._limit} entries) a layer is flushed "
                 "while it holds nothing, for ever; give HBM more capacity"
             )
-        return counts, samples
+        return counts, samples_of(capture)
 
     def traffic(self, counts: I64, groups: Groups) -> Traffic:
         share = None

@@ -9,6 +9,7 @@ import numpy as np
 from hmsim.bits import add, has, lowest_bit, mask, popcount, remove
 from hmsim.jit import kernel
 from hmsim.placement.latency import APPEND, APPEND_HBM, EXTRA, HITS, PROMOTED, READS, RESIDENT
+from hmsim.placement.snapshots_kernel import keep
 
 STATIC, REACTIVE, PAGE, LOOKAHEAD1, SA = range(5)
 PAGE_TOKENS = 16
@@ -266,13 +267,13 @@ def _newborn(rule, token, next_read, held, resident, cur, limit):
 @kernel
 def advance(
     rule, window, size, resident, cur, limit, ahead, share, split, scratch, score,
-    wanted, before, after, counts,
+    capture, counts,
 ):  # fmt: skip
     """Take a strategy through a window; `counts` as in `traffic.COUNTS`.
 
-    size: bytes of an entry. `ahead` and `share` are W and R of `sa`. `wanted[k]` numbers the sampled
-    rows (else -1), whose residents [lanes, words] go to `before` and `after`. Returns NEVER_ENDS
-    where `reactive` would flush an empty layer for ever; the counts are void then.
+    size: bytes of an entry. `ahead` and `share` are W and R of `sa`. `capture` takes the residents
+    before and after sampled rows. Returns NEVER_ENDS where `reactive` would flush an empty layer for
+    ever; the counts are void then.
     """
     lanes = resident.shape[0]
     steps = window.steps
@@ -285,8 +286,9 @@ def advance(
         read = steps.bits[k]
         token = steps.append_slot[steps.append_offset[k]]
         out = counts[k]
-        if wanted[k] >= 0:
-            before[wanted[k]] = resident
+        sample = capture.wanted[k]
+        if sample >= 0:
+            keep(capture, resident, capture.before[sample])
         for w in range(read.size):
             out[HITS] += popcount(read[w] & held[w])
         out[READS] = steps.reads[k]
@@ -311,6 +313,6 @@ def advance(
                 steps.bits, k, lanes, total, ahead, share, held, token, cur, limit, scratch[0],
                 score,
             )  # fmt: skip
-        if wanted[k] >= 0:
-            after[wanted[k]] = resident
+        if sample >= 0:
+            keep(capture, resident, capture.after[sample])
     return DONE

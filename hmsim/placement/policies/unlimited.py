@@ -41,9 +41,10 @@ class _UnlimitedRun:
         counts = np.zeros((window.rows, len(COUNTS)), np.int64)
         counts[:, READS] = counts[:, HITS] = window.own.reads
         geometry = self._workload.geometry
-        everything = np.full((1, geometry.lanes, geometry.words), ~np.uint64(0))
-        samples = 1 + int(sampled_rows(window, wanted).max(initial=-1))
-        return counts, Samples(everything, everything, np.zeros(samples, np.int64))
+        everything = np.full((1, geometry.words), ~np.uint64(0))
+        rows = 1 + int(sampled_rows(window, wanted).max(initial=-1))
+        of = np.zeros((rows, geometry.lanes), np.int64)
+        return counts, Samples(everything, of, of)
 
     def traffic(self, counts: I64, groups: Groups) -> Traffic:
         return unlimited_traffic(counts, groups, self._workload.geometry.block_bytes, self._rates)

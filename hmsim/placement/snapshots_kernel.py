@@ -1,0 +1,42 @@
+"""Where blocks are as sampled steps begin and end, kept for the memory kernels.
+
+A step changes a lane or two, if any. So lanes are kept one by one, each time that one is not as it
+was when it was last looked at.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from hmsim.bits import assign
+from hmsim.jit import record_kernel
+from hmsim.workload.steps import I64, U64
+
+
+class Capture(NamedTuple):
+    """What is kept of a window. Which rows: int64 [rows], the number of the sample, or -1."""
+
+    wanted: I64
+    lanes: U64  # [n, words] bitsets of lanes
+    kept: I64  # [1] so many so far
+    latest: I64  # [lanes] the last one of each lane, or -1
+    before: I64  # [samples, lanes] which of them is the lane's as the step begins
+    after: I64  # [samples, lanes] and, its moves done, ends
+
+
+@record_kernel
+def keep(capture, resident, which):
+    """Keep what is in HBM now, U64[lanes, words]; which: `before` or `after` of a sample."""
+    for lane in range(len(resident)):
+        found, last = resident[lane], capture.latest[lane]
+        changed = np.uint64(last < 0)
+        if last >= 0:
+            before = capture.lanes[last]
+            for w in range(len(found)):
+                changed |= found[w] ^ before[w]
+        if changed != 0:
+            last = capture.kept[0]
+            capture.kept[0] += 1
+            capture.latest[lane] = last
+            assign(capture.lanes[last], found)
+        which[lane] = last
