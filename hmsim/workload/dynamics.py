@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hmsim import machine
-from hmsim.bits import numbers
 from hmsim.errors import InputError
 from hmsim.workload import dynamics_kernel
 from hmsim.workload.steps import F64, I64, U64, Workload
@@ -26,7 +24,6 @@ SHARE = 0.3  # of all blocks: a buffer that layers share
 FAR = 128  # newest blocks, beyond which one is far
 LEARNT = 64  # tokens from which the best blocks are taken
 BEST = 0.3  # share of the blocks that these are
-_BOOLS = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ def measure_dynamics(workload: Workload) -> Dynamics:
 
     Args:
         workload: Steps of single layers, of one sequence; it is held in memory as a whole, a bit a
-            block and step and some dozen bytes a read.
+            block and step.
 
     Returns:
         The dynamics; `format_table()` prints them, `as_json()` gives plain data.
@@ -148,36 +145,35 @@ def measure_dynamics(workload: Workload) -> Dynamics:
                          "layer by layer")  # fmt: skip
     machine.need_memory(shape.steps * shape.slots // 4, f"{workload.title}: every step's reads")
     read = _reads(workload)
-    tokens, layers = read.counts.shape
+    tokens, layers, words = read.bits.shape
     mean = read.counts.mean(axis=0)
-    total = read.block.size
+    total = int(read.counts.sum())
     overlap = _common(read.bits[:-1], read.bits[1:]) / np.maximum(read.counts[1:], 1)
     by_buffer = np.zeros((len(BUFFERS), tokens, layers), np.int64)
-    dynamics_kernel.recent(
-        read.offset, read.block, read.blocks, _sizes(np.outer(BUFFERS, mean)), by_buffer
-    )
-    of_most = np.zeros((tokens, layers), np.int64)
-    dynamics_kernel.frequent(read.offset, read.block, read.blocks, _sizes(BUFFER * mean), of_most)
-    of_all = np.zeros((tokens, layers), np.int64)
-    last = np.full((layers, read.blocks), -1, np.int64)
-    size = round(SHARE * layers * read.blocks)
-    dynamics_kernel.shared(read.offset, read.block, read.prompt, size, last, of_all)
+    dynamics_kernel.recent(read.bits, _sizes(np.outer(BUFFERS, mean)), by_buffer)
     misses = by_buffer[BUFFERS.index(BUFFER)]
-    entered = ~read.there(-1, 0)
-    far = read.age >= FAR
-    far[: read.offset[layers]] = False  # what the first token reads
-    stays = _stays(read, entered)
+    of_most, of_all = np.zeros((2, tokens, layers), np.int64)
+    dynamics_kernel.frequent(read.bits, _sizes(BUFFER * mean), of_most)
+    last = np.full((layers, words * 64), -1, np.int64)
+    size = round(SHARE * layers * read.blocks)
+    dynamics_kernel.shared(read.bits, read.prompt, size, last, of_all)
+    ages, stays = np.zeros(read.blocks, np.int64), np.zeros(tokens + 1, np.int64)
+    learnt = np.zeros((2, layers, words * 64), np.int64)
+    shifted, entering = np.zeros((2, 2), np.int64)
+    dynamics_kernel.visits(
+        read.bits, read.newest, FAR, LEARNT, ages, stays, learnt, shifted, entering
+    )
     return Dynamics(
         persistence=np.array([_persistence(read, lag) for lag in LAGS]),
-        slash=_ratio(read.there(1, 1).sum(), read.counts[:-1].sum()),
-        mirror=_ratio(read.there(1, -1).sum(), read.counts[:-1].sum()),
-        newest_share=np.array([np.count_nonzero(read.age < age) / total for age in AGES]),
-        first_block=float(np.count_nonzero(read.block == 0) / read.counts.size),
-        one_step_stays=_ratio(np.count_nonzero(stays == 1), stays.size),
-        mean_stay=float(stays.mean()) if stays.size else np.nan,
+        slash=_ratio(shifted[0], read.counts[:-1].sum()),
+        mirror=_ratio(shifted[1], read.counts[:-1].sum()),
+        newest_share=np.array([ages[:age].sum() / total for age in AGES]),
+        first_block=float(np.mean(read.bits[:, :, 0] & np.uint64(1))),
+        one_step_stays=_ratio(stays[1], stays.sum()),
+        mean_stay=_ratio(total, stays.sum()),
         overlap_spread=float(overlap.mean(axis=0).std()) if tokens > 1 else np.nan,
         overlap_away=np.array([_across(read, away) for away in AWAY]),
-        far_entering=_ratio(np.count_nonzero(far & entered), np.count_nonzero(far)),
+        far_entering=_ratio(*entering),
         lru_misses=by_buffer.sum(axis=(1, 2)) / total,
         lfu_misses=float(of_most.sum() / total),
         shared_misses=float(of_all.sum() / total),
@@ -187,30 +183,18 @@ def measure_dynamics(workload: Workload) -> Dynamics:
         miss_dispersion=_ratio(misses.var(), misses.mean()),
         miss_memory=_memory(misses.sum(axis=1)),
         miss_common=_ratio(misses.sum(axis=1).var(), misses.var(axis=0).sum()),
-        best_caught=_caught(read),
+        best_caught=_caught(*learnt[:, :, : read.blocks]) if tokens > LEARNT else np.nan,
     )
 
 
 class _Reads(NamedTuple):
-    """Every read, in the order of tokens, layers and positions."""
+    """Every read, and what is alive."""
 
     bits: U64  # [tokens, layers, words] bitsets over positions
     counts: I64  # [tokens, layers]
-    offset: I64  # [tokens * layers + 1] where the reads of a token's layer begin
-    block: I64  # [reads] position
-    row: I64  # [reads] token * layers + layer
-    age: I64  # [reads] how many blocks newer than it there are
+    newest: I64  # [tokens] position of the newest block
     blocks: int  # of a layer, in the end
     prompt: int  # of them, before the first token
-
-    def there(self, later: int, further: int) -> _BOOLS:
-        """Whether the block `further` on is read `later` tokens on, of each read."""
-        tokens, layers, words = self.bits.shape
-        row, block = self.row + later * layers, self.block + further
-        known = (row >= 0) & (row < tokens * layers) & (block >= 0) & (block < words * 64)
-        row, block = np.where(known, row, 0), np.where(known, block, 0)
-        word = self.bits.reshape(-1, words)[row, block >> 6]
-        return known & (word >> (block & 63).astype(np.uint64) & np.uint64(1) != 0)
 
 
 def _reads(workload: Workload) -> _Reads:
@@ -219,25 +203,19 @@ def _reads(workload: Workload) -> _Reads:
     if (position[:, 1:] < position[:, :-1])[position[:, 1:] >= 0].any():
         raise InputError(f"{workload.title}: blocks that are not in the order of their positions")
     prompt = int(np.bitwise_count(workload.prompt[0]).sum())
-    bits, block, newest, oldest = [], [], [], prompt - 1
+    bits, newest, oldest = [], [], prompt - 1
     for chunk in workload.chunks():
         bits.append(chunk.bits)
-        block.append(numbers(chunk.bits) % shape.slots)
         born = np.add.reduceat(np.append(chunk.append_born, 0), chunk.append_offset[:-1])
         born[np.diff(chunk.append_offset) == 0] = 0
         first = chunk.lane == 0
         newest.append(oldest + np.cumsum(born[first]))
         oldest = int(newest[-1][-1])
-    whole, blocks = np.concatenate(bits), np.concatenate(block)
-    count = np.bitwise_count(whole).sum(axis=1, dtype=np.int64)
-    row = np.repeat(np.arange(count.size), count)
+    whole = np.concatenate(bits).reshape(-1, shape.lanes, shape.words)
     return _Reads(
-        bits=whole.reshape(-1, shape.lanes, shape.words),
-        counts=count.reshape(-1, shape.lanes),
-        offset=np.append(0, np.cumsum(count)),
-        block=blocks,
-        row=row,
-        age=np.concatenate(newest)[row // shape.lanes] - blocks,
+        bits=whole,
+        counts=np.bitwise_count(whole).sum(axis=2, dtype=np.int64),
+        newest=np.concatenate(newest),
         blocks=oldest + 1,
         prompt=prompt,
     )
@@ -254,16 +232,6 @@ def _persistence(read: _Reads, lag: int) -> float:
     return _ratio(_common(read.bits[:-lag], read.bits[lag:]).sum(), read.counts[:-lag].sum())
 
 
-def _stays(read: _Reads, entered: _BOOLS) -> I64:
-    """How many tokens each stay lasted; also those cut off at the ends."""
-    layers = read.counts.shape[1]
-    token, layer = read.row // layers, read.row % layers
-    ends = ~read.there(1, 0)
-    # By layer, block and token, a stay's end comes right after its beginning.
-    line = (layer * read.blocks + read.block) * read.counts.shape[0] + token
-    return np.sort(line[ends]) - np.sort(line[entered]) + 1
-
-
 def _across(read: _Reads, away: int) -> float:
     if away >= read.counts.shape[1]:
         return np.nan
@@ -277,7 +245,7 @@ def _sizes(blocks: F64) -> I64:
 
 def _peaks(misses: I64, read: _Reads) -> float:
     beyond = np.maximum(misses - PEAK * read.counts.mean(axis=0), 0)
-    return float(beyond.sum() / read.block.size)
+    return float(beyond.sum() / read.counts.sum())
 
 
 def _memory(misses: I64) -> float:
@@ -288,19 +256,10 @@ def _memory(misses: I64) -> float:
     return _ratio((moved[1:] * moved[:-1]).mean(), misses.var())
 
 
-def _caught(read: _Reads) -> float:
-    tokens, layers = read.counts.shape
-    if tokens <= LEARNT:
-        return np.nan
-    best = max(1, round(BEST * read.blocks))
-    learnt = read.offset[LEARNT * layers]
-    line = read.row % layers * read.blocks + read.block
-
-    def counted(part: I64) -> I64:
-        return np.bincount(part, minlength=layers * read.blocks).reshape(layers, -1)
-
-    chosen = np.argsort(-counted(line[:learnt]), axis=1, kind="stable")[:, :best]
-    later = counted(line[learnt:])
+def _caught(early: I64, later: I64) -> float:
+    """Share of the later reads, [layers, blocks], that each layer's best of the early ones catch."""
+    best = max(1, round(BEST * early.shape[1]))
+    chosen = np.argsort(-early, axis=1, kind="stable")[:, :best]
     return _ratio(np.take_along_axis(later, chosen, axis=1).sum(), later.sum())
 
 
