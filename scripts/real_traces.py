@@ -75,7 +75,10 @@ def of_spec(name: str) -> dict[str, Any]:
 
 def figures(workload: Any) -> dict[str, Any]:
     """Every statistic by a dotted name."""
-    report = measure(workload).as_json() | measure_dynamics(workload).as_json()
+    report = (
+        measure(workload, lanes=workload.geometry.lanes).as_json()
+        | measure_dynamics(workload).as_json()
+    )
     flat: dict[str, Any] = {}
     for name, value in report.items():
         if isinstance(value, dict) and name not in LEFT_OUT:

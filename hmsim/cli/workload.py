@@ -109,7 +109,10 @@ def add(commands: Any) -> None:
     fit.add_argument("targets", metavar="TARGETS.toml|TRACE.h5")
     fit.add_argument("--evaluations", type=int, metavar="N",
                      help="trials to fit a trace in, at most; TARGETS.toml says its own")  # fmt: skip
-    fit.add_argument("-o", "--output", metavar="SPEC.toml", help="write the fitted spec here")
+    fit.add_argument("--start", metavar="SPEC.toml",
+                     help="begin to fit a trace from this spec of kind scores")  # fmt: skip
+    fit.add_argument("-o", "--output", metavar="SPEC.toml",
+                     help="write the fitted spec here, whenever a better one is found")  # fmt: skip
     fit.set_defaults(command=_calibrate)
 
 
@@ -313,11 +316,15 @@ def _calibrate(options: argparse.Namespace) -> int:
     from hmsim.workload.calibrate import calibrate
 
     inputs = inputs_of(options.targets)
+    if options.start is not None:
+        inputs.append(options.start)
     (path,) = check_outputs([options.output], inputs)
     if not options.targets.endswith(".toml"):
-        found: Any = _fitted(options)
+        found: Any = _fitted(options, path, inputs)
     elif options.evaluations is not None:
         raise InputError(f"--evaluations: {options.targets} says its own, fit.evaluations")
+    elif options.start is not None:
+        raise InputError(f"--start: {options.targets} says its own, [workload]")
     else:
         found = calibrate(Path(options.targets))
     if path is not None:
@@ -326,16 +333,24 @@ def _calibrate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _fitted(options: argparse.Namespace) -> Any:
+def _fitted(options: argparse.Namespace, path: Path | None, inputs: list[str]) -> Any:
+    from hmsim.config.base import read_toml
+    from hmsim.files import write_text
     from hmsim.progress import Progress
+    from hmsim.workload.open import load_spec
     from hmsim.workload.trace import TraceWorkload
-    from hmsim.workload.trace_fit import EVALUATIONS, fit_trace
+    from hmsim.workload.trace_fit import EVALUATIONS, fit_trace, toml_of
+
+    def keep(spec: Any) -> None:
+        if path is not None:
+            write_text(path, toml_of(spec), inputs)
 
     count = EVALUATIONS if options.evaluations is None else options.evaluations
     if count < 1:
         raise InputError("--evaluations: 1 or more")
+    start = None if options.start is None else load_spec(read_toml(options.start), options.start)
     with Progress(count, " trials", "fit") as progress:
-        return fit_trace(TraceWorkload(Path(options.targets)), count, progress)
+        return fit_trace(TraceWorkload(Path(options.targets)), count, progress, start, keep)
 
 
 def _increments(progress: Any) -> Any:

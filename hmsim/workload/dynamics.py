@@ -5,15 +5,14 @@ may still move differently, and policies then rank differently on them; this say
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hmsim import machine
-from hmsim.bits import unpack
 from hmsim.errors import InputError
-from hmsim.workload.steps import F64, I64, Workload
+from hmsim.workload import dynamics_kernel
+from hmsim.workload.steps import F64, I64, U64, Workload
 
 LAGS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # tokens
 AGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # newest blocks
@@ -21,10 +20,10 @@ AWAY = (1, 2, 4, 8, 16)  # layers
 BUFFERS = (1.0, 1.5, 2.0, 3.0)  # of a layer's mean read set: buffers whose misses are counted
 BUFFER = 2.0  # the one of them whose bursts are looked at
 PEAK = 0.1  # of a mean read set: misses beyond it are a peak
+SHARE = 0.3  # of all blocks: a buffer that layers share
 FAR = 128  # newest blocks, beyond which one is far
 LEARNT = 64  # tokens from which the best blocks are taken
 BEST = 0.3  # share of the blocks that these are
-_BOOLS = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,11 @@ class Dynamics:
         lru_misses: Share of the reads that miss an LRU buffer of BUFFERS read sets, a layer each;
             first reads are none. float64 [BUFFERS].
         lfu_misses: The same share of the blocks read most often so far, BUFFER read sets of them.
+        shared_misses: Share of the reads that miss an LRU buffer of SHARE of all blocks, which layers
+            share; it is empty at first, and holds the blocks that are born. This is what an HBM of
+            that size misses.
+        shared_peaks: Of those misses, the share of the reads that are beyond PEAK of a mean read set
+            at their step.
         miss_peaks: Share of the reads that are misses of the LRU buffer of BUFFER read sets beyond
             PEAK of a mean read set at their step.
         miss_spread: Of the share of reads that miss that buffer in a layer: the standard deviation
@@ -73,6 +77,8 @@ class Dynamics:
     far_entering: float
     lru_misses: F64
     lfu_misses: float
+    shared_misses: float
+    shared_peaks: float
     miss_peaks: float
     miss_spread: float
     miss_dispersion: float
@@ -108,6 +114,8 @@ class Dynamics:
             (f"reads beyond {FAR} blocks that enter", _percent(self.far_entering)),
             ("misses of LRU, x a read set", curve(BUFFERS, self.lru_misses)),
             (f"misses of the most read, {BUFFER:g} x", _percent(self.lfu_misses)),
+            (f"misses of LRU, {100 * SHARE:g} % of all blocks",
+             f"{_percent(self.shared_misses)}; {_percent(self.shared_peaks)} in peaks"),
             (f"misses of LRU, {BUFFER:g} x a read set",
              f"{_percent(self.miss_peaks)} in peaks, spread over layers {self.miss_spread:.2f}, "
              f"dispersion {self.miss_dispersion:.2f}, memory {self.miss_memory:.2f}, "
@@ -122,8 +130,8 @@ def measure_dynamics(workload: Workload) -> Dynamics:
     """How the selection of one sequence moves.
 
     Args:
-        workload: Steps of single layers, of one sequence; it is held in memory as a whole, a byte
-            a block and step.
+        workload: Steps of single layers, of one sequence; it is held in memory as a whole, a bit a
+            block and step.
 
     Returns:
         The dynamics; `format_table()` prints them, `as_json()` gives plain data.
@@ -135,141 +143,109 @@ def measure_dynamics(workload: Workload) -> Dynamics:
     if shape.sequences != 1 or shape.lanes != shape.layers:
         raise InputError(f"{workload.title}: how a selection moves is measured of one sequence, "
                          "layer by layer")  # fmt: skip
-    machine.need_memory(6 * shape.steps * shape.slots, f"{workload.title}: every step's reads")
-    read, newest = _reads(workload)
-    tokens = read.shape[0]
-    counts = read.sum(axis=2, dtype=np.int64)
-    overlap = _overlap(read[:-1], read[1:]) / np.maximum(counts[1:], 1)
-    by_buffer = _misses(read, counts.mean(axis=0))
+    machine.need_memory(shape.steps * shape.slots // 4, f"{workload.title}: every step's reads")
+    read = _reads(workload)
+    tokens, layers, words = read.bits.shape
+    mean = read.counts.mean(axis=0)
+    total = int(read.counts.sum())
+    overlap = _common(read.bits[:-1], read.bits[1:]) / np.maximum(read.counts[1:], 1)
+    by_buffer = np.zeros((len(BUFFERS), tokens, layers), np.int64)
+    dynamics_kernel.recent(read.bits, _sizes(np.outer(BUFFERS, mean)), by_buffer)
     misses = by_buffer[BUFFERS.index(BUFFER)]
-    peaks = np.maximum(misses - PEAK * counts.mean(axis=0), 0)
-    started, stays = _stays(read)
-    total = float(counts.sum())
+    of_most, of_all = np.zeros((2, tokens, layers), np.int64)
+    dynamics_kernel.frequent(read.bits, _sizes(BUFFER * mean), of_most)
+    last = np.full((layers, words * 64), -1, np.int64)
+    size = round(SHARE * layers * read.blocks)
+    dynamics_kernel.shared(read.bits, read.prompt, size, last, of_all)
+    ages, stays = np.zeros(read.blocks, np.int64), np.zeros(tokens + 1, np.int64)
+    learnt = np.zeros((2, layers, words * 64), np.int64)
+    shifted, entering = np.zeros((2, 2), np.int64)
+    dynamics_kernel.visits(
+        read.bits, read.newest, FAR, LEARNT, ages, stays, learnt, shifted, entering
+    )
     return Dynamics(
-        persistence=np.array([_mean_overlap(read, lag) for lag in LAGS]),
-        slash=_shifted(read[:-1, :, :-1], read[1:, :, 1:], counts[:-1]),
-        mirror=_shifted(read[:-1, :, 1:], read[1:, :, :-1], counts[:-1]),
-        newest_share=np.array([_newest(read, newest, age) / total for age in AGES]),
-        first_block=float(read[:, :, 0].mean()),
-        one_step_stays=_ratio(started[1], started.sum()),
-        mean_stay=stays,
+        persistence=np.array([_persistence(read, lag) for lag in LAGS]),
+        slash=_ratio(shifted[0], read.counts[:-1].sum()),
+        mirror=_ratio(shifted[1], read.counts[:-1].sum()),
+        newest_share=np.array([ages[:age].sum() / total for age in AGES]),
+        first_block=float(np.mean(read.bits[:, :, 0] & np.uint64(1))),
+        one_step_stays=_ratio(stays[1], stays.sum()),
+        mean_stay=_ratio(total, stays.sum()),
         overlap_spread=float(overlap.mean(axis=0).std()) if tokens > 1 else np.nan,
-        overlap_away=np.array([_across(read, counts, away) for away in AWAY]),
-        far_entering=_far_entering(read, newest),
+        overlap_away=np.array([_across(read, away) for away in AWAY]),
+        far_entering=_ratio(*entering),
         lru_misses=by_buffer.sum(axis=(1, 2)) / total,
-        lfu_misses=float(_misses_of_most(read, counts.mean(axis=0)).sum() / total),
-        miss_peaks=float(peaks.sum() / total),
+        lfu_misses=float(of_most.sum() / total),
+        shared_misses=float(of_all.sum() / total),
+        shared_peaks=_peaks(of_all, read),
+        miss_peaks=_peaks(misses, read),
         miss_spread=_ratio(misses.mean(axis=0).std(), misses.mean()),
         miss_dispersion=_ratio(misses.var(), misses.mean()),
         miss_memory=_memory(misses.sum(axis=1)),
         miss_common=_ratio(misses.sum(axis=1).var(), misses.var(axis=0).sum()),
-        best_caught=_caught(read),
+        best_caught=_caught(*learnt[:, :, : read.blocks]) if tokens > LEARNT else np.nan,
     )
 
 
-def _reads(workload: Workload) -> tuple[_BOOLS, I64]:
-    """Flags [tokens, layers, blocks] in the order of the sequence, and each token's newest block."""
+class _Reads(NamedTuple):
+    """Every read, and what is alive."""
+
+    bits: U64  # [tokens, layers, words] bitsets over positions
+    counts: I64  # [tokens, layers]
+    newest: I64  # [tokens] position of the newest block
+    blocks: int  # of a layer, in the end
+    prompt: int  # of them, before the first token
+
+
+def _reads(workload: Workload) -> _Reads:
     shape = workload.geometry
     position = workload.locate(np.arange(shape.lanes * shape.slots))[2].reshape(shape.lanes, -1)
     if (position[:, 1:] < position[:, :-1])[position[:, 1:] >= 0].any():
         raise InputError(f"{workload.title}: blocks that are not in the order of their positions")
-    read, alive = [], workload.prompt.copy()
-    oldest = int(np.bitwise_count(alive[0]).sum()) - 1
-    newest = []
+    prompt = int(np.bitwise_count(workload.prompt[0]).sum())
+    bits, newest, oldest = [], [], prompt - 1
     for chunk in workload.chunks():
-        read.append(unpack(chunk.bits))
+        bits.append(chunk.bits)
         born = np.add.reduceat(np.append(chunk.append_born, 0), chunk.append_offset[:-1])
         born[np.diff(chunk.append_offset) == 0] = 0
         first = chunk.lane == 0
         newest.append(oldest + np.cumsum(born[first]))
         oldest = int(newest[-1][-1])
-    flags = np.concatenate(read).reshape(-1, shape.lanes, shape.slots)
-    return flags[:, :, : oldest + 1], np.concatenate(newest)
+    whole = np.concatenate(bits).reshape(-1, shape.lanes, shape.words)
+    return _Reads(
+        bits=whole,
+        counts=np.bitwise_count(whole).sum(axis=2, dtype=np.int64),
+        newest=np.concatenate(newest),
+        blocks=oldest + 1,
+        prompt=prompt,
+    )
 
 
-def _overlap(a: _BOOLS, b: _BOOLS) -> I64:
+def _common(a: U64, b: U64) -> I64:
     """[tokens, layers] blocks that are in both."""
-    return np.count_nonzero(a & b, axis=2)
+    return np.bitwise_count(a & b).sum(axis=2, dtype=np.int64)
 
 
-def _mean_overlap(read: _BOOLS, lag: int) -> float:
-    if lag >= read.shape[0]:
+def _persistence(read: _Reads, lag: int) -> float:
+    if lag >= read.counts.shape[0]:
         return np.nan
-    return _ratio(np.count_nonzero(read[:-lag] & read[lag:]), np.count_nonzero(read[:-lag]))
+    return _ratio(_common(read.bits[:-lag], read.bits[lag:]).sum(), read.counts[:-lag].sum())
 
 
-def _shifted(before: _BOOLS, after: _BOOLS, counts: I64) -> float:
-    return _ratio(np.count_nonzero(before & after), int(counts.sum()))
-
-
-def _newest(read: _BOOLS, newest: I64, blocks: int) -> int:
-    """Reads of the newest `blocks` blocks."""
-    position = np.arange(read.shape[2])
-    near = (newest[:, None] - position < blocks) & (position <= newest[:, None])
-    return int(np.count_nonzero(read & near[:, None]))
-
-
-def _stays(read: _BOOLS) -> tuple[I64, float]:
-    """How many stays lasted 0, 1, 2, ... tokens, and their mean; also those cut off at the ends."""
-    edge = np.zeros((1, *read.shape[1:]), np.bool_)
-    padded = np.concatenate([edge, read, edge])
-    changed = np.moveaxis(padded[1:] != padded[:-1], 0, 2)
-    at = np.nonzero(changed)[2]
-    lengths = at[1::2] - at[0::2]
-    return np.bincount(lengths, minlength=2), float(lengths.mean()) if lengths.size else np.nan
-
-
-def _across(read: _BOOLS, counts: I64, away: int) -> float:
-    if away >= read.shape[1]:
+def _across(read: _Reads, away: int) -> float:
+    if away >= read.counts.shape[1]:
         return np.nan
-    same = np.count_nonzero(read[:, :-away] & read[:, away:])
-    return _ratio(same, int(counts[:, away:].sum()))
+    same = _common(read.bits[:, :-away], read.bits[:, away:])
+    return _ratio(same.sum(), read.counts[:, away:].sum())
 
 
-def _misses(read: _BOOLS, mean: F64) -> I64:
-    """Misses of LRU buffers of BUFFERS mean read sets, but for first reads: [buffers, tokens, layers].
-
-    They are updated after each token, in order of position.
-    """
-    tokens, layers, blocks = read.shape
-    sizes = np.maximum(1, np.rint(np.outer(BUFFERS, mean))).astype(np.int64)
-    used = np.full((layers, blocks), -1, np.int64)
-    misses = np.zeros((len(BUFFERS), tokens, layers), np.int64)
-    for token in range(tokens):
-        rank = _ranks(used)
-        rank[~read[token] | (used < 0)] = -1  # not asked for, or a first read
-        misses[:, token] = np.count_nonzero(rank >= sizes[:, :, None], axis=2)
-        used = np.where(read[token], token * blocks + np.arange(blocks), used)
-    return misses
+def _sizes(blocks: F64) -> I64:
+    return np.maximum(1, np.rint(blocks)).astype(np.int64)
 
 
-def _misses_of_most(read: _BOOLS, mean: F64) -> I64:
-    """Reads, but for first ones, of blocks that are not among those read most so far, the newest of
-    equals first: [tokens, layers]."""
-    tokens, layers, blocks = read.shape
-    size = np.maximum(1, np.rint(BUFFER * mean)).astype(np.int64)
-    count = np.zeros((layers, blocks), np.int64)
-    misses = np.zeros((tokens, layers), np.int64)
-    for token in range(tokens):
-        rank = _ranks(count * blocks + np.arange(blocks))
-        missed = read[token] & (count > 0) & (rank >= size[:, None])
-        misses[token] = np.count_nonzero(missed, axis=1)
-        count += read[token]
-    return misses
-
-
-def _ranks(value: I64) -> I64:
-    """How many blocks of its layer have a greater value, of each [layers, blocks]."""
-    order = np.argsort(-value, axis=1)
-    rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.arange(value.shape[1])[None], axis=1)
-    return rank
-
-
-def _far_entering(read: _BOOLS, newest: I64) -> float:
-    far = newest[1:, None] - np.arange(read.shape[2]) >= FAR
-    there = read[1:] & far[:, None]
-    return _ratio(np.count_nonzero(there & ~read[:-1]), np.count_nonzero(there))
+def _peaks(misses: I64, read: _Reads) -> float:
+    beyond = np.maximum(misses - PEAK * read.counts.mean(axis=0), 0)
+    return float(beyond.sum() / read.counts.sum())
 
 
 def _memory(misses: I64) -> float:
@@ -280,13 +256,10 @@ def _memory(misses: I64) -> float:
     return _ratio((moved[1:] * moved[:-1]).mean(), misses.var())
 
 
-def _caught(read: _BOOLS) -> float:
-    if read.shape[0] <= LEARNT:
-        return np.nan
-    best = max(1, round(BEST * read.shape[2]))
-    early = read[:LEARNT].sum(axis=0, dtype=np.int64)
+def _caught(early: I64, later: I64) -> float:
+    """Share of the later reads, [layers, blocks], that each layer's best of the early ones catch."""
+    best = max(1, round(BEST * early.shape[1]))
     chosen = np.argsort(-early, axis=1, kind="stable")[:, :best]
-    later = read[LEARNT:].sum(axis=0, dtype=np.int64)
     return _ratio(np.take_along_axis(later, chosen, axis=1).sum(), later.sum())
 
 

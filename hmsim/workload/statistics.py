@@ -128,7 +128,11 @@ class Statistics:
         return [*map(str, starts), "first"]
 
 
-def measure(workload: Workload, progress: Callable[[int], None] | None = None) -> Statistics:
+def measure(
+    workload: Workload,
+    progress: Callable[[int], None] | None = None,
+    lanes: int = SAMPLED_LANES,
+) -> Statistics:
     """Statistics of a workload, as the literature on sparse attention reports them, in one pass.
 
     Best possible hit rates are Belady's (IBM Systems Journal 5, 1966), with bypass.
@@ -136,13 +140,14 @@ def measure(workload: Workload, progress: Callable[[int], None] | None = None) -
     Args:
         workload: What is measured.
         progress: Called with the number of steps done so far.
+        lanes: Of how many lanes, evenly chosen, hit rates, reuse and top shares are taken, at most.
 
     Returns:
         The statistics; `format_table()` prints them, `as_json()` gives plain data.
     """
     shape = workload.geometry
     slide = _Slide(shape.lanes, shape.words)
-    sample = _Sample(shape.lanes, shape.slots)
+    sample = _Sample(shape.lanes, shape.slots, lanes)
     alive = int(np.bitwise_count(workload.prompt).sum(dtype=np.int64))
     prompt = blocks = peak = alive
     reads = appended = tokens = 0
@@ -250,8 +255,8 @@ def sampled_reads(workload: Workload) -> list[Accesses]:
 class _Sample:
     """The reads of a few lanes from the first step on: step by step, by slot within a step."""
 
-    def __init__(self, lanes: int, slots: int) -> None:
-        count = min(lanes, SAMPLED_LANES)
+    def __init__(self, lanes: int, slots: int, most: int = SAMPLED_LANES) -> None:
+        count = min(lanes, most)
         chosen = [(2 * i + 1) * lanes // (2 * count) for i in range(count)]
         self.number = np.arange(slots)
         self.lists: dict[int, list[I64]] = {lane: [] for lane in chosen}

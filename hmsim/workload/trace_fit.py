@@ -4,11 +4,12 @@ Only the order of scores matters, so the slow part's deviation is 1 and the rest
 Two things are solved for in every trial: what a block's age takes off its score, from how often
 blocks of each age are read; and the flicker, from the overlap of consecutive read sets. The other
 parameters are searched for, so that statistics and dynamics come out as the trace's. A trial is of
-all steps; of a trace of many blocks it is of few tokens of all layers and all tokens of few layers.
+all steps; ages and flicker are solved for on the first of them.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,11 +24,12 @@ from hmsim.workload.dynamics import measure_dynamics
 from hmsim.workload.first import First
 from hmsim.workload.open import open_workload
 from hmsim.workload.statistics import measure
-from hmsim.workload.steps import F64, Workload
+from hmsim.workload.steps import F64, Steps, Workload
+from hmsim.workload.view import View
 
-TRIAL_SCORES = 1 << 24  # steps times blocks of a trial of all layers, about
-LONG_LAYERS = 3  # of a trial of all tokens, where they are more
-_LONG = ("persistence", "top_share", "newest_share")  # what it is for
+SOLVED_SCORES = 1 << 24  # steps times blocks on which ages and flicker are solved for, about
+STEP = 0.05  # by which a parameter is moved to see what it does, in units of its value
+FAILURES = 3  # of steps in a row, after which that is looked at anew
 FIRST_ROUNDS, ROUNDS = 8, 2  # in which ages and flicker are solved for: at first, in a trial
 EVALUATIONS = 150
 
@@ -46,6 +48,8 @@ TARGETS: dict[str, tuple[str, float]] = {
     "one_step_stays": (_SHARE, 0.2),
     "lru_misses": (_SHARE, 0.15),
     "lfu_misses": (_SHARE, 0.15),
+    "shared_misses": (_SHARE, 0.15),
+    "shared_peaks": (_SHARE, 0.15),
     "miss_peaks": (_SHARE, 0.2),
     "miss_dispersion": (_SHARE, 0.2),
     "miss_memory": (_SHARE, 0.2),
@@ -73,7 +77,8 @@ _START = {"popularity": 0.4, "popularity_tail": 0.9, "slow_steps": 3000.0, "slow
 _FLICKER = (0.36, 0.01, 4.0)  # first, least and greatest
 # What is left as it is. With 5 slow parts, each redrawn 6 times as often as the one before, the
 # shortest lasts some tokens and the longest some thousand, as what a real model reads does.
-_FIXED = {"slow": 1.0, "slow_parts": 5, "slow_ratio": 6.0, "flicker_steps": 1, "burst_steps": 2}
+_FIXED = {"slow": 1.0, "slow_parts": 5, "slow_ratio": 6.0, "flicker_steps": 1}
+BURST_STEPS = (1, 2)  # the better of them is taken, as all else is at the start
 
 
 class Row(NamedTuple):
@@ -113,14 +118,20 @@ class Fit:
 
     def as_toml(self) -> str:
         """The fitted spec as a file for `hmsim workload generate`."""
-        data = self.spec.model_dump(exclude_unset=True, exclude_none=True)
-        return tomli_w.dumps({"workload": data})
+        return toml_of(self.spec)
+
+
+def toml_of(spec: WorkloadSpec) -> str:
+    """A spec as a file."""
+    return tomli_w.dumps({"workload": spec.model_dump(exclude_unset=True, exclude_none=True)})
 
 
 def fit_trace(
     trace: Workload,
     evaluations: int = EVALUATIONS,
     progress: Callable[[int], None] | None = None,
+    start: WorkloadSpec | None = None,
+    keep: Callable[[WorkloadSpec], None] | None = None,
 ) -> Fit:
     """Fit the process that scores blocks to a trace.
 
@@ -128,53 +139,47 @@ def fit_trace(
         trace: Steps of single layers, of one sequence.
         evaluations: Trials, at most.
         progress: Called with the number of trials that more are done.
+        start: A spec of kind `scores` whose parameters are tried first, as far as they are searched.
+        keep: Called with each spec that is the best so far.
 
     Raises:
         InputError: The trace has several sequences, steps of no layer, a prompt of no block, or too
-            few tokens.
+            few tokens; or `start` is of another kind.
     """
-    from scipy.optimize import minimize
-
     whole = _spec_of(trace)
-    size = _trial_size(trace)
-    begin = First(trace, size * trace.geometry.lanes)
-    cut = begin.geometry.steps < trace.geometry.steps
-    wanted = _of_both(_figures(begin), _figures(trace, _LONG)) if cut else _figures(trace)
-    goal = _seen(begin)
+    size = _solved_tokens(trace)
+    wanted = _figures(trace)
+    goal = _seen(First(trace, size * trace.geometry.lanes))
     names = list(PARAMETERS)
-    solved = _Solved(_FLICKER[0], np.zeros(goal.ages.size))
+    first, solved = _first(start, goal)
     best: tuple[float, dict[str, Any], _Solved] = (math.inf, {}, solved)
     count = 0
 
-    def distance(unit: F64) -> float:
+    def residuals(unit: F64, burst_steps: int | None = None) -> F64:
         nonlocal best, count
-        values = dict(zip(names, map(_value, names, np.clip(unit, 0, 1)), strict=True))
+        if count == evaluations:
+            raise _Spent
+        values = dict(zip(names, map(_value, names, unit), strict=True))
+        values["burst_steps"] = burst_steps or best[1]["burst_steps"]
         rounds = ROUNDS if best[1] else FIRST_ROUNDS
         now = _solve(goal, whole, values, size, best[2], rounds)
         table = values | {"flicker": now.flicker, "ages": _scaled(now, values)}
-        found = _figures(open_workload(_with(whole, table, tokens=size)))
-        if cut:
-            few = open_workload(_with(whole, table, layers=LONG_LAYERS))
-            found = _of_both(found, _figures(few, _LONG))
-        far = _distance(wanted, found)
+        off = _off(wanted, _figures(open_workload(_with(whole, table))))
+        far = float(off @ off)
         count += 1
         if far < best[0]:
             best = far, table, now
+            if keep is not None:
+                keep(_with(whole, table))
         if progress is not None:
             progress(1)
-        return far
+        return off
 
-    start = np.array([_unit(name, _START[name]) for name in names])
-    for share in (0.6, 0.4):  # a second simplex, around the best of the first
-        corners = start + np.vstack([np.zeros(len(names)), 0.15 * np.eye(len(names))])
-        minimize(
-            distance, start, method="Nelder-Mead", bounds=[(0, 1)] * len(names),
-            options={
-                "maxfev": max(1, int(share * evaluations)),
-                "initial_simplex": np.where(corners > 1, corners - 0.3, corners),
-            },
-        )  # fmt: skip
-        start = np.array([_unit(name, best[1][name]) for name in names])
+    begin = np.array([_unit(name, first[name]) for name in names])
+    with suppress(_Spent):
+        for burst_steps in BURST_STEPS if start is None else [int(first["burst_steps"])]:
+            residuals(begin, burst_steps)
+        _descend(residuals, begin)
     spec = _with(whole, best[1])
     return Fit(spec, compare(trace, open_workload(spec)), count)
 
@@ -222,32 +227,41 @@ def _spec_of(trace: Workload) -> WorkloadSpec:
     )  # fmt: skip
 
 
+def _first(start: WorkloadSpec | None, goal: "_Seen") -> tuple[dict[str, float], "_Solved"]:
+    """What is tried first: parameters, and flicker and ages to solve from."""
+    if start is None:
+        return _START, _Solved(_FLICKER[0], np.zeros(goal.ages.size))
+    if start.kind != "scores" or start.scores is None:
+        raise InputError(f"start: a spec of kind {start.kind}: only one of kind scores will do")
+    names = [*PARAMETERS, "burst_steps"]
+    first = {name: float(getattr(start.scores, name)) for name in names}
+    ages = np.array(start.scores.ages or [0.0])
+    ages = ages[np.minimum(np.arange(goal.ages.size), ages.size - 1)] / _deviation(first)
+    return first, _Solved(float(np.clip(start.scores.flicker, *_FLICKER[1:])), ages - ages[-1])
+
+
 def _starts_block(trace: Workload) -> bool:
     """Whether the first new token begins a block of its own."""
     return bool(next(iter(trace.chunks())).append_born[:1].all())
 
 
-def _trial_size(trace: Workload) -> int:
+def _solved_tokens(trace: Workload) -> int:
     shape = trace.geometry
-    fits = TRIAL_SCORES // (shape.lanes * shape.slots)
+    fits = SOLVED_SCORES // (shape.lanes * shape.slots)
     return min(shape.steps // shape.lanes, max(fits, 32))
 
 
-def _with(
-    spec: WorkloadSpec, scores: dict[str, Any], tokens: int | None = None, layers: int | None = None
-) -> WorkloadSpec:
-    """`spec` with values of its scores, and fewer tokens or layers if so many are given."""
+def _with(spec: WorkloadSpec, scores: dict[str, Any], tokens: int | None = None) -> WorkloadSpec:
+    """`spec` with values of its scores, and fewer tokens if so many are given."""
     data = spec.model_dump(exclude_unset=True)
     table: dict[str, Any] = {
         key: [_short(x) for x in value] if key == "ages" else _short(value)
         for key, value in scores.items()
     }
-    table["slow_steps"] = round(table["slow_steps"])
+    table |= {key: round(table[key]) for key in ("slow_steps", "burst_steps")}
     data["scores"] = data["scores"] | table
     if tokens is not None:
         data["tokens"] = (spec.tokens[0], spec.tokens[0] + tokens - 1)  # type: ignore[index]
-    if layers is not None:
-        data["layers"] = min(layers, data["model"]["layers"])
     return load(WorkloadSpec, data, "fit")
 
 
@@ -255,21 +269,25 @@ def _short(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _of_both(short: dict[str, float], long: dict[str, float]) -> dict[str, float]:
-    """The figures of a trial of few tokens, and those that the one of all tokens is for."""
-    return {
-        name: figure
-        for figures, is_long in ((short, False), (long, True))
-        for name, figure in figures.items()
-        if (name.partition(".")[0] in _LONG) == is_long
-    }
+class _Held(View):
+    """A workload whose steps are made once."""
+
+    def __init__(self, whole: Workload):
+        super().__init__(whole, whole.geometry.steps, whole.prompt)
+        self._chunks = list(whole.chunks())
+
+    def chunks(self) -> Iterator[Steps]:
+        """The steps of the whole workload."""
+        return iter(self._chunks)
 
 
-def _figures(workload: Workload, names: Iterable[str] = TARGETS) -> dict[str, float]:
-    """What `TARGETS` names, or some of it, curves by entry; what cannot be told is left out."""
-    report = measure(workload).as_json() | measure_dynamics(workload).as_json()
+def _figures(workload: Workload) -> dict[str, float]:
+    """What `TARGETS` names, curves by entry; what cannot be told is left out."""
+    held = _Held(workload)
+    everything = measure(held, lanes=held.geometry.lanes)  # layers are of different kinds
+    report = everything.as_json() | measure_dynamics(held).as_json()
     flat: dict[str, float] = {}
-    for name in names:
+    for name in TARGETS:
         value = report[name]
         entries = value.items() if isinstance(value, dict) else [("", value)]
         flat |= {f"{name}.{key}".rstrip("."): each for key, each in entries if each is not None}
@@ -281,13 +299,52 @@ def _allowed(name: str, real: float) -> float:
     return size if kind == _POINTS else size * abs(real)
 
 
-def _distance(wanted: dict[str, float], found: dict[str, float]) -> float:
-    """The sum over statistics of the mean square over a curve, in what is allowed."""
-    groups: dict[str, list[float]] = {}
-    for name, real in wanted.items():
-        off = (found.get(name, 0.0) - real) / max(_allowed(name, real), 1e-3)
-        groups.setdefault(name.partition(".")[0], []).append(min(off * off, 100.0))
-    return sum(sum(group) / len(group) for group in groups.values())
+class _Spent(Exception):
+    """As many trials as were wanted are done."""
+
+
+def _descend(residuals: Callable[[F64], F64], x: F64) -> None:
+    """Make the sum of squared residuals small over 0 .. 1, until `residuals` raises _Spent.
+
+    Levenberg and Marquardt's steps, with a Jacobian of differences that each step corrects
+    (Broyden's rank one), and that is made anew where steps lead nowhere.
+    """
+    off, damping, scale = residuals(x), 0.1, STEP
+    while True:
+        columns = []
+        for k in range(x.size):
+            aside = x.copy()
+            aside[k] += scale if x[k] < 0.5 else -scale
+            columns.append((aside, residuals(aside)))
+        jacobian = np.array([(found - off) / (aside - x).sum() for aside, found in columns]).T
+        aside, found = min(columns, key=lambda column: float(column[1] @ column[1]))
+        if found @ found < off @ off:
+            x, off = aside, found
+        failed = 0
+        while failed < FAILURES:
+            square = jacobian.T @ jacobian
+            square += damping * np.diag(np.diag(square) + 1e-3)
+            there = np.clip(x - np.linalg.solve(square, jacobian.T @ off), 0, 1)
+            moved = there - x
+            if not moved.any():
+                break
+            found = residuals(there)
+            jacobian += np.outer(found - off - jacobian @ moved, moved) / (moved @ moved)
+            if found @ found < 0.995 * (off @ off):
+                x, off, damping, failed = there, found, damping / 3, 0
+            else:
+                damping, failed = damping * 4, failed + 1
+        damping, scale = 0.1, 0.7 * scale
+
+
+def _off(wanted: dict[str, float], found: dict[str, float]) -> F64:
+    """How far each statistic is off, in what is allowed; a curve counts as much as a number."""
+    curve = [name.partition(".")[0] for name in wanted]
+    off = [
+        (found.get(name, 0.0) - real) / max(_allowed(name, real), 1e-3)
+        for name, real in wanted.items()
+    ]
+    return np.clip(off, -10, 10) / np.sqrt([curve.count(each) for each in curve])
 
 
 class _Seen(NamedTuple):
@@ -355,10 +412,15 @@ def _solve(
 
 
 def _scaled(solved: _Solved, values: dict[str, Any]) -> list[float]:
-    """Scores lost by doublings of age; a score's deviation is about that of its steady parts."""
+    """Scores lost by doublings of age."""
+    return [float(age) * _deviation(values) for age in solved.ages]
+
+
+def _deviation(values: dict[str, Any]) -> float:
+    """About that of the steady parts of a score."""
     tail = values["popularity_tail"]
     popularity = values["popularity"] * math.sqrt(1 + 4 * tail + 8 * tail**2)
-    return [float(age) * math.sqrt(1 + popularity**2) for age in solved.ages]
+    return math.sqrt(1 + popularity**2)
 
 
 def _logit(share: F64) -> F64:

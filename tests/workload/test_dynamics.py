@@ -135,6 +135,30 @@ def test_misses_of_the_most_read(workload, sets):
     assert measure_dynamics(workload).lfu_misses == pytest.approx(misses / reads)
 
 
+def test_misses_of_a_buffer_that_layers_share(workload, sets, monkeypatch):
+    """A block is held as long as fewer others than fit were read in later steps."""
+    monkeypatch.setattr(dynamics, "SHARE", 0.2)
+    layers, prompt = len(sets[0]), 100 // SIZE
+    size = round(0.2 * layers * (180 // SIZE + 1))
+    last, misses, first = {}, np.zeros((len(sets), layers)), 0
+    for token, row in enumerate(sets):
+        for layer, read in enumerate(row):
+            for block in read:
+                step = last.get((layer, block))
+                if step is None:
+                    first += block < prompt
+                    misses[token, layer] += block < prompt
+                else:
+                    misses[token, layer] += sum(each > step for each in last.values()) >= size
+            last |= dict.fromkeys([(layer, block) for block in read], token * layers + layer)
+    found = measure_dynamics(workload)
+    reads = sum(len(read) for row in sets for read in row)
+    assert misses.sum() > first > 0
+    assert found.shared_misses == pytest.approx(misses.sum() / reads)
+    means = np.mean([[len(read) for read in row] for row in sets], axis=0)
+    assert found.shared_peaks == pytest.approx(np.maximum(misses - 0.1 * means, 0).sum() / reads)
+
+
 def test_what_enters_from_afar(workload, sets, monkeypatch):
     monkeypatch.setattr(dynamics, "FAR", 20)
     old = entered = 0

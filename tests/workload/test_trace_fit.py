@@ -76,6 +76,37 @@ def test_ages_are_counted_as_the_process_counts_them(size):
     assert 0 < ages[3:].max() < 1  # of the others the rest of the budget
 
 
+def test_the_best_so_far_is_kept_and_gone_on_from(path, fit):
+    trace, kept = TraceWorkload(path), []
+    better = fit_trace(trace, 1, start=fit.spec, keep=kept.append)
+    assert kept == [better.spec]
+    for name in trace_fit.PARAMETERS:
+        assert getattr(better.spec.scores, name) == pytest.approx(
+            getattr(fit.spec.scores, name), rel=1e-3
+        ), name
+    with pytest.raises(InputError, match="kind churn: only one of kind scores"):
+        fit_trace(trace, 1, start=WorkloadSpec(model="gpt2", tokens=(9, 12)))
+
+
+def test_a_search_goes_down_to_the_least_squares():
+    """Of a bent function, in the corner of what is allowed."""
+    tried, off = [], []
+
+    def residuals(x):
+        if len(tried) == 40:
+            raise trace_fit._Spent
+        a, b, c = x
+        tried.append(x)
+        off.append(np.array([10 * (a - 0.3), 5 * (b - a**2), 3 * (np.exp(c) - 0.9)]))
+        return off[-1]
+
+    with pytest.raises(trace_fit._Spent):
+        trace_fit._descend(residuals, np.array([0.9, 0.8, 0.1]))
+    best = min(range(40), key=lambda k: off[k] @ off[k])
+    np.testing.assert_allclose(tried[best], [0.3, 0.09, 0.0], atol=1e-3)
+    assert all(((x >= 0) & (x <= 1)).all() for x in tried)
+
+
 def test_a_trace_against_itself_is_met(path):
     assert all(row.met for row in compare(TraceWorkload(path), TraceWorkload(path)))
     assert not Row("overlap", 0.8, 0.84, 0.03).met
@@ -96,6 +127,7 @@ def test_bad_calls_are_refused(path, tmp_path, capsys):
     for arguments, said in (
         ([str(path), "--evaluations", "0"], "--evaluations: 1 or more"),
         ([str(tmp_path / "no.h5")], "no.h5"),
+        ([str(path), "--start", str(tmp_path / "no.toml")], "no.toml"),
     ):
         assert main(["workload", "calibrate", *arguments]) == 2
         assert said in capsys.readouterr().err
@@ -103,6 +135,8 @@ def test_bad_calls_are_refused(path, tmp_path, capsys):
     targets.write_text("[workload]\n")
     assert main(["workload", "calibrate", str(targets), "--evaluations", "3"]) == 2
     assert "says its own, fit.evaluations" in capsys.readouterr().err
+    assert main(["workload", "calibrate", str(targets), "--start", str(targets)]) == 2
+    assert "says its own, [workload]" in capsys.readouterr().err
 
 
 def test_a_batch_or_no_prompt_cannot_be_fitted():
