@@ -482,7 +482,7 @@ class _Search:
         everything = self._kept(
             Lagrangian(setting, gather(self.workload, 1, timeline=setting.timeline)[1])
         )
-        value, _ = everything(found.dual)
+        value = everything.value(found.dual)
         best = found._replace(value=value)
         history, achievable, followed = [*found.history, value], np.inf, found.dual
         for k in range(FULL_ROUNDS):
