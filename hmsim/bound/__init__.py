@@ -1,5 +1,6 @@
 """The certified bound: how far from optimal any placement is, proven. See docs/placement.md."""
 
+from hmsim.bound.over import Machine, bound_over, format_points
 from hmsim.bound.solve import (
     METHODS,
     BoundResult,
@@ -17,9 +18,12 @@ __all__ = [
     "METHODS",
     "BoundResult",
     "EnergyBound",
+    "Machine",
     "Sample",
     "bound",
+    "bound_over",
     "energy_bound",
+    "format_points",
     "format_table",
     "quick_bound",
     "quick_prices",

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hmsim.bound.prices import Dual, Lagrangian, Setting
-from hmsim.workload.steps import F64
+from hmsim.bound import ascent_kernel as kernel
+from hmsim.bound.prices import Dual, Lagrangian, Setting, in_slices
+from hmsim.workload.steps import F64, I64
 
 MOMENTUM, MEMORY = 0.8, 0.99  # of the gradient, and of its square (Adam's betas). By trial
 
@@ -45,7 +46,7 @@ def coarse_start(lagrangian: Lagrangian) -> Ascent:
     def attempt(mix: F64, capacity: float) -> None:
         nonlocal best
         dual = _uniform(setting, mix, capacity)
-        value, _ = lagrangian(dual)
+        value = lagrangian.value(dual)
         if value > best.value:
             best = Ascent(dual, value, history)
         history.append(best.value)
@@ -77,9 +78,13 @@ def ascend(
     blocks can tell no more.
     """
     unit = capacity_step * capacity_unit(lagrangian.setting)
-    term, capacity = start.term.copy(), start.capacity.copy()
-    term_mean, capacity_mean = np.zeros_like(term), np.zeros_like(capacity)
-    term_square, capacity_square = np.zeros(len(term)), np.zeros_like(capacity)
+    term, capacity = start.term, start.capacity
+    group_pieces, step_pieces = _pieces(len(term), pieces), _pieces(len(capacity), pieces)
+    term_mean, term_square = (
+        np.zeros((len(group_pieces), term.shape[1])),
+        np.zeros(len(group_pieces)),
+    )
+    capacity_mean, capacity_square = np.zeros((2, len(step_pieces)))
     history: list[float] = []
     best = Ascent(start, -np.inf, history)
     for k in range(passes):
@@ -90,40 +95,38 @@ def ascend(
         history.append(best.value)
         if stop(best.value):
             break
-        steep, swell = slope.term - slope.term.mean(axis=1, keepdims=True), slope.capacity
-        if pieces is not None:
-            steep, swell = _pooled(steep, pieces), _pooled(swell, pieces)
-        term_mean += (1 - MOMENTUM) * (steep - term_mean)
-        capacity_mean += (1 - MOMENTUM) * (swell - capacity_mean)
-        term_square += (1 - MEMORY) * ((steep**2).sum(axis=1) - term_square)
-        capacity_square += (1 - MEMORY) * (swell**2 - capacity_square)
         early = np.sqrt(1 - MEMORY ** (k + 1)) / (1 - MOMENTUM ** (k + 1))
         length = early * steps[0] * (steps[1] / steps[0]) ** (k / passes)
-        tiny = np.finfo(float).tiny
-        term = on_simplex(term + length * term_mean / (np.sqrt(term_square) + tiny)[:, None])
-        capacity = np.maximum(
-            capacity + length * unit * capacity_mean / (np.sqrt(capacity_square) + tiny), 0.0
-        )
+        term, capacity = np.empty_like(term), np.empty_like(capacity)
+        _climb(
+            kernel.climb_terms, group_pieces, slope.term, length, term_mean, term_square, here.term,
+            term,
+        )  # fmt: skip
+        _climb(
+            kernel.climb_capacity, step_pieces, slope.capacity, length * unit, capacity_mean,
+            capacity_square, here.capacity, capacity,
+        )  # fmt: skip
     return best
 
 
-def _pooled(values: F64, pieces: int) -> F64:
-    """Means over about equal stretches of the first axis, in every place of the stretch."""
-    start = np.unique(len(values) * np.arange(pieces) // pieces)
-    size = np.diff(start, append=len(values))
-    means = np.add.reduceat(values, start, axis=0) / size.reshape(-1, *[1] * (values.ndim - 1))
-    return np.repeat(means, size, axis=0)
+def _climb(
+    climb: Callable[..., None], starts: I64, slope: F64, length: float, mean: F64, square: F64,
+    here: F64, there: F64,
+) -> None:  # fmt: skip
+    """A step of all pieces, from prices `here` to `there`."""
+    paces = (1 - MOMENTUM, 1 - MEMORY)
+
+    def work(first: int, last: int) -> None:
+        climb(first, last, starts, slope, length, paces, mean, square, here, there)
+
+    in_slices(work, len(starts))
 
 
-def on_simplex(rows: F64) -> F64:
-    """The nearest point of the probability simplex to each row."""
-    ordered = -np.sort(-rows, axis=1)
-    excess = np.cumsum(ordered, axis=1) - 1.0
-    rank = np.arange(1, rows.shape[1] + 1)
-    kept = (ordered * rank > excess).sum(axis=1)
-    shift = excess[np.arange(len(rows)), kept - 1] / kept
-    near = np.maximum(rows - shift[:, None], 0.0)
-    return near / near.sum(axis=1, keepdims=True)
+def _pieces(count: int, pieces: int | None) -> I64:
+    """Where about equal stretches of `count` places begin; each place by itself for None."""
+    if pieces is None:
+        return np.arange(count)
+    return np.unique(count * np.arange(pieces) // pieces)
 
 
 def _uniform(setting: Setting, mix: F64, capacity: float) -> Dual:

@@ -8,22 +8,25 @@ own beside: the same paths, and the same inequality, in joules.
 """
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
+from hmsim.bound import prices_kernel as kernel
 from hmsim.bound.objective import TIME, Objective
 from hmsim.bound.paths.runs import Timeline
 from hmsim.bound.paths.tables_kernel import Prices, new_tables
 from hmsim.bound.paths.words import Grid
 from hmsim.bound.paths.words_kernel import Use, add_uses, new_scratch, new_use, sweep
-from hmsim.jit import in_threads
+from hmsim.jit import in_threads, threads
 from hmsim.placement.latency import Rates, latency_of
 from hmsim.placement.latency_kernel import APPEND, READ
 from hmsim.workload.steps import F64, I64, group_starts
 
 THREAD_WORDS = 20_000  # of a pass that is worth more than one thread
+THREAD_PRICES = 20_000  # groups or steps that are worth a thread, where each takes some 10 ns
 
 
 class Dual(NamedTuple):
@@ -41,6 +44,13 @@ class Demand(NamedTuple):
     reads: F64
     appended: F64
     floor_s: F64
+
+
+def in_slices(work: Callable[[int, int], None], count: int) -> None:
+    """Call `work(first, last)` for about equal parts of `count` groups or steps, side by side if they
+    are many."""
+    parts = threads(count // THREAD_PRICES)
+    in_threads(lambda i: work(count * i // parts, count * (i + 1) // parts), parts)
 
 
 class Setting:
@@ -91,60 +101,40 @@ class Setting:
 
     def prices(self, dual: Dual) -> Prices:
         """What the prices of terms and capacity make a block's deeds cost."""
-        size, cost = float(self.block_bytes), self.objective
-        term = cost.power * np.ascontiguousarray(dual.term.T)
-        hbm = term[0] / self.rates.hbm
-        er, ew, mi, mo = self.latency.term.T @ term[1:-1]
-        copies = self.latency.copies
-        read = self._read_price(hbm, er)
-        if copies.either_side:
-            read = np.minimum(read, 0.0)
-        grown = cost.append_hbm - (1 - copies.append) * cost.append_dram
-        into, fetched = cost.promotion_hbm, cost.promotion_dram
-        columns = (
-            size * read,
-            hbm - (1 - copies.append) * ew + grown,
-            size * (hbm + mi + (into + fetched)),
-            size * (hbm + copies.fill * mi + (into + copies.fill * fetched)),
-            copies.demote * size * (hbm + mo + (cost.demotion_hbm + cost.demotion_dram)),
-        )
-        read, append, promote, fill, demote = (column[self.group] for column in columns)
-        return Prices(read, append, dual.capacity, promote, fill, demote)
+        read, append, promote, fill, demote = np.empty((5, self.timeline.steps))
+        prices = Prices(read, append, dual.capacity, promote, fill, demote)
+
+        def work(first: int, last: int) -> None:
+            kernel.price(
+                first, last, self.start, dual.term, float(self.block_bytes), self.latency,
+                self.objective, prices,
+            )  # fmt: skip
+
+        in_slices(work, len(self.start))
+        return prices
 
     def constant(self, dual: Dual) -> float:
         """The Lagrangian without its blocks."""
-        seconds = (dual.term * self.all_in_dram).sum()
+        seconds = np.einsum("gk,gk->g", dual.term, self.all_in_dram).sum()
         held = self.capacity * dual.capacity.sum()
         return float(self.objective.power * seconds - held + self.fixed)
-
-    def _read_price(self, hbm: F64, er: F64) -> F64:
-        """Of a byte read from HBM, less that of one from DRAM, at these prices of their seconds."""
-        return hbm - er + (self.objective.attention_hbm - self.objective.attention_dram)
 
     def gradient(self, dual: Dual, use: Use, weight: float) -> Dual:
         """Seconds of each term (of energy: times the power), and occupancy less capacity, where blocks
         do `weight` times `use`."""
-        size = self.block_bytes * weight
-        steps = self.timeline.steps
-        hits, promoted, filled, demoted = (
-            size * self.by_group(each[:steps])
-            for each in (use.hit, use.promote, use.fill, use.demote)
-        )
-        grown = weight * self.by_group(use.append[:steps])
-        term = self.all_in_dram.copy()
-        copies, dram = self.latency.copies, self.latency.term
-        if copies.either_side:
-            power = self.objective.power
-            hbm = power * dual.term[:, 0] / self.rates.hbm
-            read = self._read_price(hbm, power * dual.term[:, 1:-1] @ dram[:, READ])
-            hits = np.where(read < 0, hits, np.where(read > 0, 0.0, hits / 2))
-        fetched, demoted = promoted + copies.fill * filled, copies.demote * demoted
-        term[:, 0] += (hits + promoted + filled + demoted + grown) / self.rates.hbm
-        spared = (1 - copies.append) * grown  # of DRAM: appends that it does not get
-        for k, (er, ew, mi, mo) in enumerate(dram):
-            term[:, 1 + k] += mi * fetched + mo * demoted - er * hits - ew * spared
+        term = np.empty_like(self.all_in_dram)
+
+        def work(first: int, last: int) -> None:
+            kernel.lengthen(
+                first, last, self.start, dual.term, float(self.block_bytes), self.latency,
+                self.objective, use, weight, self.all_in_dram, term,
+            )  # fmt: skip
+
+        in_slices(work, len(self.start))
         occupied = use.occupied().astype(np.float64)
-        return Dual(self.objective.power * term, weight * occupied - float(self.capacity))
+        occupied *= weight
+        occupied -= self.capacity
+        return Dual(term, occupied)
 
 
 class Lagrangian:
@@ -171,18 +161,25 @@ class Lagrangian:
 
     def __call__(self, dual: Dual) -> tuple[float, Dual]:
         """The value at `dual` and a supergradient."""
+        uses = [new_use(self.setting.timeline.steps) for _ in self._tables]
+        value = self._pass(dual, uses, True)
+        return value, self.setting.gradient(dual, add_uses(uses), self.weight)
+
+    def value(self, dual: Dual) -> float:
+        """The value alone, which is found faster."""
+        return self._pass(dual, [new_use(0) for _ in self._tables], False)
+
+    def _pass(self, dual: Dual, uses: list[Use], counted: bool) -> float:
         prices = self.setting.prices(dual)
         timeline = self.setting.timeline
-        uses = [new_use(timeline.steps) for _ in self._tables]
 
         def work(i: int) -> None:
             sweep(
                 self._cuts[i], self._cuts[i + 1], self.grid, timeline.stretch_offset,
-                timeline.stretch_step, prices, self._tables[i], self._scratch[i], uses[i], self._cost,
+                timeline.stretch_step, prices, self._tables[i], self._scratch[i], counted, uses[i],
+                self._cost,
             )  # fmt: skip
 
         in_threads(work, len(uses))
-        use = add_uses(uses)
         self.taken.append(time.perf_counter())
-        value = self.setting.constant(dual) + self.weight * float(self._cost.sum())
-        return value, self.setting.gradient(dual, use, self.weight)
+        return self.setting.constant(dual) + self.weight * float(self._cost.sum())

@@ -30,6 +30,7 @@ from hmsim.bound.objective import TIME, Objective, energy
 from hmsim.bound.paths.runs import Timeline
 from hmsim.bound.paths.words import Grid, gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
+from hmsim.bound.revision_kernel import Books
 from hmsim.bound.rounding import cost_of, rounded
 from hmsim.config.enumerations import METHODS
 from hmsim.errors import InputError
@@ -58,6 +59,7 @@ SAMPLED_PASSES, SAMPLED_STEPS = 200, (0.3, 1e-3)  # then from step to step
 THIN_PASSES = 50  # the same of a quick bound, from token to token
 FULL_PASSES, FULL_STEPS = 8, (0.03, 3e-3)  # over all blocks, from where the sample's prices are
 FULL_ROUNDS = 4  # of a schedule and such passes, at most
+NEAR_STEPS = (0.5, 1e-3)  # from the prices of a machine much like this one
 SAMPLE_TIME_SHARE = 0.4  # of the time to spend, for the sample. By trial
 GAP_WHERE_PRICES_MISLEAD = 0.05  # above it policies may beat following prices, and are tried
 TOLD_SECONDS = 2.0  # from line to line of progress
@@ -247,19 +249,22 @@ def _found(
     barrier: str, method: str, gap: float, time_s: float | None, progress: Callable[[str], None],
 ) -> BoundResult:  # fmt: skip
     """The bound of an objective; its unit is that of the result's numbers."""
-    check_setting(variant, barrier, rates)
     if method not in METHODS:
         raise InputError(f"method: {method!r} is not one of {', '.join(METHODS)}")
+    check_call(rates, variant, barrier, gap, time_s)
+    search = Search(workload, rates, capacity, variant, barrier, gap, time_s, progress, objective)
+    if method in ("lp", "milp"):
+        return search.exact(method)
+    return search.dual(method)
+
+
+def check_call(rates: Rates, variant: str, barrier: str, gap: float, time_s: float | None) -> None:
+    """InputError for an argument that is out of range."""
+    check_setting(variant, barrier, rates)
     if not 0 <= gap < 1:
         raise InputError(f"gap: {gap!r} must be at least 0 and below 1")
     if time_s is not None and not time_s > 0:
         raise InputError(f"time: {time_s!r} seconds must be above zero")
-    search = _Search(workload, rates, capacity, variant, barrier, gap, time_s, progress, objective)
-    if method in ("lp", "milp"):
-        return search.exact(method)
-    geometry = workload.geometry
-    small = geometry.slots * geometry.steps <= WHOLE_PAIRS
-    return search.whole(method) if small else search.sampled()
 
 
 def quick_bound(
@@ -281,7 +286,7 @@ def quick_bound(
         InputError: An argument is out of range.
     """
     check_setting(variant, barrier, rates)
-    search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, nothing)
+    search = Search(workload, rates, capacity, variant, barrier, 0.0, None, nothing)
     setting, dual, history = search.quick_prices(quick_sample(workload))
     value = search._certified(setting, dual)
     return search.result("dual", value, None, len(history), history, dual)
@@ -333,7 +338,7 @@ def quick_prices(
         InputError: An argument is out of range.
     """
     check_setting(variant, barrier, rates)
-    search = _Search(workload, rates, capacity, variant, barrier, 0.0, None, nothing)
+    search = Search(workload, rates, capacity, variant, barrier, 0.0, None, nothing)
     setting, dual, values = search.quick_prices(sample or quick_sample(workload))
     return setting, dual, _history(values, search.seconds())
 
@@ -365,7 +370,39 @@ def format_table(result: BoundResult | EnergyBound) -> str:
     return "\n".join(f"{name:<14}{value}" for name, value in rows)
 
 
-class _Search:
+class Gathered:
+    """What a search keeps of a workload, for others of the same workload as well."""
+
+    def __init__(self, workload: Workload) -> None:
+        self._workload = workload
+        self._timeline: Timeline | None = None
+        self._grids: dict[int, Grid] = {}
+        self._problem: Problem | None = None
+        self.books: Books | None = None  # of the last schedule of blocks that chose again
+
+    def sample(self, every: int) -> tuple[Timeline, Grid]:
+        """The time line, and one block in `every`."""
+        if every not in self._grids:
+            line, self._grids[every] = gather(self._workload, every, timeline=self._timeline)
+            self._timeline = self._timeline or line
+        return self.timeline(), self._grids[every]
+
+    def timeline(self) -> Timeline:
+        """The time line, once there is a sample."""
+        assert self._timeline is not None
+        return self._timeline
+
+    def problem(self, capacity: float) -> Problem:
+        """Every block, where HBM holds so many bytes."""
+        geometry = self._workload.geometry
+        every = geometry.lanes * geometry.slots
+        if self._problem is None:
+            self._problem = collect(self._workload, capacity)
+        blocks = capacity_in_blocks(capacity, geometry.resident_bytes, geometry.block_bytes, every)
+        return self._problem._replace(capacity=blocks)
+
+
+class Search:
     """One call's arguments and clock."""
 
     def __init__(
@@ -379,8 +416,10 @@ class _Search:
         time_s: float | None,
         progress: Callable[[str], None],
         objective: Objective = TIME,
+        gathered: Gathered | None = None,
     ) -> None:
         self.objective, self.unit = objective, "s" if objective == TIME else "J"
+        self._gathered = Gathered(workload) if gathered is None else gathered
         self.began = time.perf_counter()
         self.workload, self.rates, self.capacity = workload, rates, capacity
         self.variant, self.barrier, self.gap = variant, barrier, gap
@@ -413,7 +452,7 @@ class _Search:
 
     def exact(self, method: str) -> BoundResult:
         """By HiGHS. The LP's bound is the Lagrangian's value at its prices."""
-        problem = collect(self.workload, self.capacity)
+        problem = self._gathered.problem(self.capacity)
         lp.check_size(problem, method)
         lagrangian = self._lagrangian(1)
         if method == "milp":
@@ -426,6 +465,15 @@ class _Search:
             problem, lagrangian.setting, [solved.prices], solved.bound_s, 4 * FIRST_MOVES
         )
         return self.result(method, solved.bound_s, achievable, 0, [], solved.prices)
+
+    def dual(self, method: str) -> BoundResult:
+        """By prices; with `anneal`, for the schedule's sake."""
+        return self.whole(method) if self._is_small() else self.sampled()
+
+    def _is_small(self) -> bool:
+        """Whether every pass takes all blocks."""
+        geometry = self.workload.geometry
+        return geometry.slots * geometry.steps <= WHOLE_PAIRS
 
     def whole(self, method: str) -> BoundResult:
         """Prices and schedules of all blocks, in stages: two, and then, if there is a time to
@@ -454,14 +502,13 @@ class _Search:
             self.progress(
                 f"bound {best.value:.6g} {self.unit}, achievable {achievable:.6g} {self.unit}"
             )
-            met = _gap(best.value, achievable) <= self.gap
+            met = gap_of(best.value, achievable) <= self.gap
             if met or self.late() or (stage > 0 and np.isinf(self.time_s)):
                 break
             moves *= 4
             passes *= 4
             if stage == 0:
-                wanted = SECOND_STAGE_PAIRS / max(1, lagrangian.pairs)
-                passes = int(np.clip(wanted, LEAST_PASSES, MOST_PASSES))
+                passes = _second_passes(lagrangian)
             stage += 1
         return self.result(method, best.value, achievable, lagrangian.passes, history, best.dual)
 
@@ -479,10 +526,8 @@ class _Search:
             achievable = self._policies_time(np.inf)
             return self.result("dual", value, achievable, passes, found.history, found.dual)
 
-        everything = self._kept(
-            Lagrangian(setting, gather(self.workload, 1, timeline=setting.timeline)[1])
-        )
-        value, _ = everything(found.dual)
+        everything = self._kept(Lagrangian(setting, self._gathered.sample(1)[1]))
+        value = everything.value(found.dual)
         best = found._replace(value=value)
         history, achievable, followed = [*found.history, value], np.inf, found.dual
         for k in range(FULL_ROUNDS):
@@ -496,7 +541,7 @@ class _Search:
             self.progress(
                 f"bound {best.value:.6g} {self.unit}, achievable {achievable:.6g} {self.unit}"
             )
-            if _gap(best.value, achievable) <= self.gap or self.late():
+            if gap_of(best.value, achievable) <= self.gap or self.late():
                 break
             if k > 0 and achievable > before * (1 - 1e-3):
                 break
@@ -509,6 +554,60 @@ class _Search:
             followed = best.dual
         passes += everything.passes
         return self.result("dual", best.value, achievable, passes, history, best.dual)
+
+    def near(self, start: Dual, share: float) -> BoundResult:
+        """A `share` of the work of `dual`, from the prices of a machine much like this one."""
+        search = self._near_whole if self._is_small() else self._near_sampled
+        return search(start, share)
+
+    def _near_whole(self, start: Dual, share: float) -> BoundResult:
+        lagrangian = self._lagrangian(1)
+        setting, problem = lagrangian.setting, self._small_problem()
+        best, from_start = coarse_start(lagrangian), lagrangian.value(start)
+        if from_start > best.value:
+            best = best._replace(dual=start, value=from_start)
+        history, achievable = [*best.history, best.value], np.inf
+        books = self._gathered.books
+        revised = None if books is None else self._revision(setting, books)
+        stages = [(_second_passes(lagrangian), 4 * FIRST_MOVES)]
+        if problem is not None:  # else a schedule takes too long for two
+            stages.insert(0, (FIRST_PASSES, FIRST_MOVES))
+        for passes, moves in stages:
+            found = ascend(
+                lagrangian, best.dual, int(np.ceil(share * passes)), NEAR_STEPS, stop=self.watch
+            )
+            history += [max(best.value, value) for value in found.history]
+            best = max(best, found, key=lambda ascent: ascent.value)
+            if problem is not None:
+                found_s = self._schedule(
+                    problem, setting, [best.dual], best.value, int(share * moves)
+                )
+            else:
+                found_s = self._revised(revised, lagrangian, best.dual, 0, revision.FEWER_ROUNDS)
+            achievable = min(achievable, found_s)
+            if gap_of(best.value, achievable) <= self.gap or self.late():
+                break
+        return self.result("dual", best.value, achievable, lagrangian.passes, history, best.dual)
+
+    def _near_sampled(self, start: Dual, share: float) -> BoundResult:
+        """Where not even the reads fit in memory, the bound is left at minus infinity: to be
+        certified."""
+        lagrangian = self._lagrangian(_thinning(self.workload, SAMPLE_PAIRS))
+        setting, step, count = lagrangian.setting, self._capacity_step(), 0
+        best = coarse_start(lagrangian)
+        passes = int(np.ceil(share * (PIECE_PASSES + SAMPLED_PASSES)))
+        found = ascend(lagrangian, start, passes, NEAR_STEPS, step, stop=self.watch)
+        history = best.history + [max(best.value, value) for value in found.history]
+        best = max(best, found, key=lambda ascent: ascent.value)
+        geometry, count = self.workload.geometry, lagrangian.passes
+        if geometry.slots * geometry.steps > GRID_PAIRS:
+            return self.result("dual", -np.inf, None, count, history, best.dual)
+        everything = self._kept(Lagrangian(setting, self._gathered.sample(1)[1]))
+        passes = int(np.ceil(share * FULL_PASSES))
+        best = ascend(everything, best.dual, passes, FULL_STEPS, step, stop=self.watch)
+        history, count = history + best.history, count + everything.passes
+        achievable = cost_of(setting, rounded(setting, everything.grid, best.dual)[0])
+        return self.result("dual", best.value, achievable, count, history, best.dual)
 
     def _certified(self, setting: Setting, dual: Dual) -> float:
         """The bound that these prices prove, by one pass over the stream."""
@@ -543,16 +642,20 @@ class _Search:
         dual: Dual | None,
     ) -> BoundResult:
         return BoundResult(
-            bound_s, achievable, None if achievable is None else _gap(bound_s, achievable),
+            bound_s, achievable, None if achievable is None else gap_of(bound_s, achievable),
             method, self.variant, self.barrier, passes, time.perf_counter() - self.began,
             history, self.seconds()[: len(history)], dual, self._policy,
         )  # fmt: skip
 
     def _lagrangian(self, every: int) -> Lagrangian:
         """Of one block in `every`."""
-        timeline, grid = gather(self.workload, every)
+        timeline, grid = self._gathered.sample(every)
         weight = _weight(timeline.lanes, every, 1)
         return self._kept(Lagrangian(self._setting(timeline), grid, weight))
+
+    def setting(self) -> Setting:
+        """Of the workload's whole time line."""
+        return self._setting(self._gathered.timeline())
 
     def _setting(self, timeline: Timeline) -> Setting:
         size = self.workload.geometry.block_bytes
@@ -594,25 +697,27 @@ class _Search:
         geometry = self.workload.geometry
         if geometry.lanes * geometry.slots * geometry.steps > anneal.MAX_PAIRS:
             return None
-        return collect(self.workload, self.capacity)
+        return self._gathered.problem(self.capacity)
 
-    def _revision(self, setting: Setting) -> revision.Revised | None:
+    def _revision(self, setting: Setting, books: Books | None = None) -> revision.Revised | None:
         """The means to let blocks choose again, if what that takes fits in memory."""
         geometry = self.workload.geometry
         pairs = geometry.lanes * geometry.slots * geometry.steps
         if pairs > revision.MOST_PAIRS or setting.timeline.table.reads.sum() > MAX_READS:
             return None
-        return revision.Revised(collect(self.workload, self.capacity), setting)
+        return revision.Revised(self._gathered.problem(self.capacity), setting, books)
 
     def _revised(
-        self, revised: revision.Revised | None, lagrangian: Lagrangian, dual: Dual, stage: int
-    ) -> float:
+        self, revised: revision.Revised | None, lagrangian: Lagrangian, dual: Dual, stage: int,
+        rounds: tuple[revision.Round, ...] = revision.ROUNDS,
+    ) -> float:  # fmt: skip
         """Cost of the best schedule of blocks that choose again, or, where that is too much or there
         is no time for it, of blocks that choose once."""
         found = np.inf
         if revised is not None:
             seed = self.workload.seed + stage
-            found = revised.follow(dual, seed, revision.ROUNDS, self.late)
+            found = revised.follow(dual, seed, rounds, self.late)
+            self._gathered.books = revised.books
         if np.isinf(found):
             cut = self.late if stage else lambda: False  # the first is a schedule at least
             use, _ = rounded(lagrangian.setting, lagrangian.grid, dual, cut)
@@ -625,7 +730,7 @@ class _Search:
         """Time of the best schedule that rounding and annealing find."""
         return anneal.improve(
             anneal.Schedule(problem, setting), duals, self.workload.seed, moves,
-            lambda found: self.late() or _gap(bound_s, found) <= self.gap,
+            lambda found: self.late() or gap_of(bound_s, found) <= self.gap,
         )  # fmt: skip
 
     def _shorter(self, achievable: float, found_s: float) -> float:
@@ -636,7 +741,7 @@ class _Search:
 
     def _policies_where_misled(self, bound_s: float, achievable: float) -> float:
         """The best time, policies' too where what follows the prices is far from the bound."""
-        if _gap(bound_s, achievable) > GAP_WHERE_PRICES_MISLEAD:
+        if gap_of(bound_s, achievable) > GAP_WHERE_PRICES_MISLEAD:
             return self._policies_time(achievable)
         return achievable
 
@@ -664,6 +769,12 @@ def _history(values: list[float], seconds: list[float]) -> F64:
     return np.column_stack([np.arange(1, len(values) + 1), values, seconds[: len(values)]])
 
 
+def _second_passes(lagrangian: Lagrangian) -> int:
+    """Of a whole search's second stage."""
+    wanted = SECOND_STAGE_PAIRS / max(1, lagrangian.pairs)
+    return int(np.clip(wanted, LEAST_PASSES, MOST_PASSES))
+
+
 def _weight(lanes: int, every: int, lanes_every: int) -> float:
     """How many blocks one of a sample stands for: one in `every` of one lane in `lanes_every`."""
     kept = (np.arange(lanes) % lanes_every == lanes_every // 2).sum()
@@ -677,5 +788,5 @@ def _thinning(workload: Workload, pairs: float) -> int:
     return 1 if every <= 1 else 1 << int(np.ceil(np.log2(every)))
 
 
-def _gap(bound_s: float, achievable_s: float) -> float:
+def gap_of(bound_s: float, achievable_s: float) -> float:
     return max(0.0, achievable_s - bound_s) / achievable_s if achievable_s > 0 else 0.0

@@ -63,6 +63,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "hmsim bound my.h5 --system gh200-96gb --gap 0.01",
         "hmsim bound my.toml --variant inclusive --barrier token --time 60 --json",
         "hmsim bound my.toml --objective energy",
+        "hmsim bound my.toml --over system.hbm.capacity=24GB..96GB:20",
         "hmsim bound small.h5 --system gh200-96gb --set system.hbm.capacity=24GB --method lp",
     ),
     "hmsim sweep": (

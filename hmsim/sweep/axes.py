@@ -105,8 +105,7 @@ def _expand(name: str, spec: AxisSpec, where: str) -> Axis:
             return Axis(name, keys, _designed(design, kind, f"{where}.{kind}"), units)
     unit = ""
     if spec.range is not None:
-        unit = _unit(f"{where}.range", spec.range.start, spec.range.stop, spec.range.step)
-        values = _measured(dict.fromkeys(_evenly(spec.range, f"{where}.range")), unit)
+        values, unit = spaced(spec.range, f"{where}.range")
     elif spec.log is not None:
         unit = _unit(f"{where}.log", spec.log.start, spec.log.stop)
         values = _measured(dict.fromkeys(_by_ratio(spec.log, f"{where}.log")), unit)
@@ -125,6 +124,12 @@ def _one_policy(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{where}: {value!r}: one policy's name; policies.names holds several")
     return value
+
+
+def spaced(given: Between, where: str) -> tuple[list[Any], str]:
+    """Evenly spaced values, and the base unit that they are written in, "" for bare numbers."""
+    unit = _unit(where, given.start, given.stop, given.step)
+    return _measured(dict.fromkeys(_evenly(given, where)), unit), unit
 
 
 def _evenly(given: Between, where: str) -> list[Any]:

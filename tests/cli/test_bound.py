@@ -2,7 +2,7 @@
 
 import pytest
 
-from hmsim.bound import bound
+from hmsim.bound import Machine, bound, bound_over
 from hmsim.cli import main
 from hmsim.placement.latency import Rates
 from hmsim.workload.trace import TraceWorkload
@@ -94,6 +94,42 @@ def test_the_table_names_the_gap(spec, capsys):
 )
 def test_mistakes(trace, capsys, arguments, message):
     assert message in refused(capsys, "bound", trace, *arguments)
+
+
+def test_over_several_capacities(trace, capsys):
+    call = ("bound", trace, "--system", "gh200-paper", *SET)
+    found = told(capsys, *call, "--over", "system.hbm.capacity=247.2MB..247.4MB:3")
+    rates = Rates(4e12, 3e11, 2e11, 4e11)
+    machines = [Machine(rates, capacity) for capacity in (247.2e6, 247.3e6, 247.4e6)]
+    own = bound_over(TraceWorkload(trace), machines)
+    assert found["over"] == "system.hbm.capacity"
+    assert [point["bound_s"] for point in found["points"]] == [each.bound_s for each in own]
+    assert [point["achievable_s"] for point in found["points"]] == [
+        each.achievable_s for each in own
+    ]
+    table = done(capsys, *call, "--over", "system.hbm.capacity=247.4MB,247.2MB").splitlines()
+    assert [line.split()[0] for line in table] == ["system.hbm.capacity", "247.4MB", "247.2MB"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tokens=3"], "write KEY=VALUES with a key of the system"),
+        (["system.hbm.capacity"], "write KEY=VALUES"),
+        (["system.hbm.capacity=24GB,,48GB"], "a value is empty"),
+        (["system.hbm.capacity=24GB..48GB"], "after the colon, how many values: 1 to 1,000"),
+        (["system.hbm.capacity=24GB..48GB:0"], "after the colon"),
+        (["system.hbm.capacity=24GB..x:3"], "'x' is no number and no quantity"),
+        (["system.hbm.capacity=24GB..48ns:3"], "do not measure the same"),
+        (["system.hbm.capacty=24GB"], "did you mean 'capacity'"),
+        (["system.hbm.capacity=1MB"], "capacity"),
+        (["system.hbm.capacity=24GB", "--method", "lp"], "goes with --method dual only, not lp"),
+        (["system.hbm.capacity=24GB", "--objective", "energy"], "--objective time only"),
+    ],
+)
+def test_mistakes_in_over(trace, capsys, arguments, message):
+    said = refused(capsys, "bound", trace, "--system", "gh200-paper", "--over", *arguments)
+    assert message in said
 
 
 def test_no_trace(tmp_path, capsys):

@@ -243,10 +243,12 @@ def sweep(
     prices: Prices,
     tables: Tables,
     scratch: Scratch,
+    counted: bool,
     use: Use,
     cost: F64,
 ) -> None:
-    """Tiles `first` .. `last` - 1: the `cost` of each one's cheapest paths, and their use, added.
+    """Tiles `first` .. `last` - 1: the `cost` of each one's cheapest paths, and, where that is
+    `counted`, their use, added.
 
     `tables` are to hold one lane's.
     """
@@ -256,8 +258,9 @@ def sweep(
         if tile == first or grid.lane[tile - 1] != lane:
             build(stretches, len(prices.capacity), prices, tables)
         cost[tile] = forward(tile, grid, stretches, prices, tables, scratch)
-        trace(tile, len(stretches), grid, scratch)
-        tally(tile, scratch.state, grid, stretches, prices, tables, use)
+        if counted:
+            trace(tile, len(stretches), grid, scratch)
+            tally(tile, scratch.state, grid, stretches, prices, tables, use)
 
 
 @kernel
