@@ -25,16 +25,23 @@ class AddressMap:
     Weights fill the bottom of HBM (and of DRAM, for the share that `unlimited` reads there). Above
     them the blocks that are in HBM take the frames of an allocator that has long been in use: a
     fixed random permutation. Blocks in DRAM have a home for life, scattered alike.
+
+    `like`: a map of the same geometry and frames, whose arrays serve this one too.
     """
 
-    def __init__(self, geometry: Geometry, hbm_frames: int):
+    def __init__(self, geometry: Geometry, hbm_frames: int, like: "AddressMap | None" = None):
         rng = np.random.default_rng(0)
         blocks = geometry.lanes * geometry.slots
         self.geometry = geometry
-        self.layout = kernel.Layout(
+        if like is not None:
+            hbm_frame, dram_frame = like.layout.hbm_frame, like.layout.dram_frame
+        else:
             # `unlimited` has more residents than frames: they share them.
-            hbm_frame=rng.permutation(blocks) % max(hbm_frames, 1),
-            dram_frame=rng.permutation(blocks),
+            hbm_frame = rng.permutation(blocks) % max(hbm_frames, 1)
+            dram_frame = rng.permutation(blocks)
+        self.layout: kernel.Layout = kernel.Layout(
+            hbm_frame=hbm_frame,
+            dram_frame=dram_frame,
             marks=np.zeros(blocks // 64, np.uint64),
             moved=np.zeros(geometry.lanes, np.int64),
             base=_round_up(int(geometry.resident_bytes), kernel.WEIGHT_EXTENT),

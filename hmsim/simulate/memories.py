@@ -24,12 +24,12 @@ class Memories:
     """HBM, link and DRAM under one policy; open rows carry over from group to group.
 
     `outstanding`: bytes that the GPU keeps in flight; `fidelity`: burst or run; `warm_up`: compiles
-    the memory kernels meanwhile.
+    the memory kernels meanwhile; `like`: another policy's in the same run, if there is one.
     """
 
     def __init__(
         self, system: SystemSpec, outstanding: float, fidelity: str, workload: Workload,
-        warm_up: WarmUp,
+        warm_up: WarmUp, like: "Memories | None" = None,
     ):  # fmt: skip
         self._warm_up = warm_up
         self._chip = Superchip(
@@ -37,9 +37,10 @@ class Memories:
             outstanding, fidelity, threads=1,
         )  # fmt: skip
         self._served = Served.empty()
-        self._addresses = AddressMap(
-            workload.geometry, capacity_blocks(workload, system.hbm.capacity)
-        )
+        self._addresses: AddressMap = AddressMap(
+            workload.geometry, capacity_blocks(workload, system.hbm.capacity),
+            None if like is None else like._addresses,
+        )  # fmt: skip
 
     def _tallies(self) -> "Tallies":
         from hmsim.simulate.replay_kernel import Tallies

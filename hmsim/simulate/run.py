@@ -80,11 +80,12 @@ def _execute(
     rates, capacity = analytic_rates(spec.system), spec.system.hbm.capacity
     barriers = geometry.steps if barrier == "layer" else geometry.steps // geometry.lanes
     joules = joules_of(spec.system, geometry.block_bytes, spec.energy.data)
-    tracks = []
+    tracks: list[Track] = []
+    memories = None
     for policy in chosen:
         with _blaming(policy.name):
             run = policy.start(whole, capacity, rates, variant, barrier)
-        memories = _memories(spec, workload, warm_up)
+        memories = _memories(spec, workload, warm_up, memories)
         sampling = _sampling(spec, geometry, barriers)
         tracks.append(Track(policy, run, geometry, sampling, memories, joules))
     ahead = max((track.policy.ahead_tokens for track in tracks), default=0)
@@ -159,12 +160,14 @@ def _windows(
         yield from apart(window, warmup)
 
 
-def _memories(spec: RunSpec, workload: Workload, warm_up: WarmUp) -> Memories | None:
-    """A policy's own memories, where the run replays at all."""
+def _memories(
+    spec: RunSpec, workload: Workload, warm_up: WarmUp, like: Memories | None
+) -> Memories | None:
+    """A policy's own memories, where the run replays at all; `like`: those of another one."""
     if spec.replay.fidelity == "analytic":
         return None
     outstanding = spec.replay.outstanding or spec.system.outstanding
-    return Memories(spec.system, outstanding, spec.replay.fidelity, workload, warm_up)
+    return Memories(spec.system, outstanding, spec.replay.fidelity, workload, warm_up, like)
 
 
 def _sampling(spec: RunSpec, geometry: Geometry, groups: int) -> Sampling:
