@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results/real/gaps.csv"
 POLICIES = ["static", "reactive", "lfu", "ema", "belady", "lookahead"]
 HBM_SHARE = 0.3
+BOUND_SECONDS = 60
 RUN: dict[str, Any] = {
     "policies": {"names": POLICIES},
     "replay": {"fidelity": "analytic"},
@@ -31,21 +32,24 @@ def main() -> None:
     found = sorted(
         path.stem.removeprefix("fit-") for path in (ROOT / "results/real").glob("fit-*.toml")
     )
-    names = sys.argv[1:] or found
-    with open(RESULT, newline="") as file:
-        head, *rows = csv.reader(file)
-    rows = [row for row in rows if row[0] not in names]
-    for name in names:
+    for name in sys.argv[1:] or found:
         trace = ROOT / f"workloads/real/{name}.h5"
         system = system_of(TraceWorkload(trace))
         real = gaps({"trace": str(trace)}, system)
         spec = read_toml(ROOT / f"results/real/fit-{name}.toml")["workload"]
         made = gaps(spec, system)
-        rows += [[name, each, f"{real[each]:.4f}", f"{made[each]:.4f}"] for each in POLICIES]
+        put(name, [[name, each, f"{real[each]:.4f}", f"{made[each]:.4f}"] for each in POLICIES])
+
+
+def put(name: str, mine: list[list[str]]) -> None:
+    """The rows of one trace into the file, in the place of those that were there."""
+    with open(RESULT, newline="") as file:
+        head, *rows = csv.reader(file)
+    rows = [row for row in rows if row[0] != name]
     with open(RESULT, "w", newline="") as file:
         # By trace; a trace's rows are in the order of the policies already.
         csv.writer(file, lineterminator="\n").writerows(
-            [head, *sorted(rows, key=lambda row: row[0])]
+            [head, *sorted([*rows, *mine], key=lambda row: row[0])]
         )
 
 
@@ -62,7 +66,9 @@ def prompt_blocks(workload: Workload) -> int:
     return int(np.bitwise_count(workload.prompt[0]).sum())
 
 
-def gaps(workload: dict[str, Any], system: dict[str, Any], seconds: int = 60) -> dict[str, float]:
+def gaps(
+    workload: dict[str, Any], system: dict[str, Any], seconds: int = BOUND_SECONDS
+) -> dict[str, float]:
     """The policies' gaps to the certified bound, which is searched for so long."""
     given = RUN | {"workload": workload, "system": system, "bound": {"gap": 0.02, "time": seconds}}
     result = hmsim.run(given, progress=False)

@@ -68,7 +68,7 @@ class Weighted(View):
 
 def main() -> None:
     if len(sys.argv) > 1:
-        rows = evaluate(Path(sys.argv[1]))
+        rows = list(evaluate(Path(sys.argv[1])))
         with open(OUT / "paper.csv", "w", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(FIELDS)

@@ -4,7 +4,7 @@ Only the order of scores matters, so the slow part's deviation is 1 and the rest
 Two things are solved for in every trial: what a block's age takes off its score, from how often
 blocks of each age are read; and the flicker, from the overlap of consecutive read sets. The other
 parameters are searched for, so that statistics and dynamics come out as the trace's. A trial is of
-all steps; ages and flicker are solved for on the first of them.
+all steps; for ages and flicker the first of them do.
 """
 
 import math
@@ -21,7 +21,6 @@ from hmsim.config.base import load
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
 from hmsim.workload.dynamics import measure_dynamics
-from hmsim.workload.first import First
 from hmsim.workload.open import open_workload
 from hmsim.workload.statistics import measure
 from hmsim.workload.steps import F64, Steps, Workload
@@ -149,7 +148,7 @@ def fit_trace(
     whole = _spec_of(trace)
     size = _solved_tokens(trace)
     wanted = _figures(trace)
-    goal = _seen(First(trace, size * trace.geometry.lanes))
+    goal = _seen(trace)
     names = list(PARAMETERS)
     first, solved = _first(start, goal)
     best: tuple[float, dict[str, Any], _Solved] = (math.inf, {}, solved)
@@ -402,7 +401,8 @@ def _solve(
     for _ in range(rounds):
         table = values | {"flicker": now.flicker, "ages": _scaled(now, values)}
         made = _seen(open_workload(_with(spec, table, tokens)))
-        ages = np.resize(made.ages, goal.ages.size)
+        # Of the oldest blocks of the trace there may be none on the first steps.
+        ages = made.ages[np.minimum(np.arange(goal.ages.size), made.ages.size - 1)]
         ages = now.ages + np.clip(0.5 * (_logit(ages) - _logit(goal.ages)), -1, 1)
         # What leaves a read set grows about as the flicker does.
         leaves, wanted = max(1 - made.overlap, 1e-3), max(1 - goal.overlap, 1e-3)
