@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 Variant = Literal["text", "code", "exclusive", "inclusive"]
 Barrier = Literal["layer", "token"]
+Prompt = Literal["oldest", "recent", "scored"]  # what of it fills HBM first
 BoundMethod = Literal["lp", "milp", "dual", "anneal"]  # of `hmsim bound`
 Data = Literal["random", "static"]  # what is read and written, as far as energy goes
 RequestFormat = Literal[
@@ -12,6 +13,7 @@ RequestFormat = Literal[
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 BARRIERS: tuple[Barrier, ...] = get_args(Barrier)
+PROMPTS: tuple[Prompt, ...] = get_args(Prompt)
 DATA: tuple[Data, ...] = get_args(Data)
 METHODS: tuple[BoundMethod, ...] = get_args(BoundMethod)
 # What energy is taken by, and the cases of every energy: the middle of a range, and its ends.

@@ -12,7 +12,7 @@ from pydantic import Field, create_model, model_validator
 
 from hmsim.config.base import Bytes, Seconds, Strict, load, read_toml
 from hmsim.config.calibration import FitSpec
-from hmsim.config.enumerations import Barrier, Data, Variant
+from hmsim.config.enumerations import Barrier, Data, Prompt, Variant
 from hmsim.config.model import is_path
 from hmsim.config.system import SystemSpec, with_preset
 from hmsim.config.workload import WorkloadSpec
@@ -38,6 +38,9 @@ class PoliciesSpec(Strict):
 
     names: list[str] = Field(default=["unlimited", "static", "reactive"], min_length=1)
     """Built-in policies by name, or one's own as `package.module:NAME`."""
+    prompt: Prompt = "oldest"
+    """Which blocks of the prompt fill HBM before step 0: the oldest, the newest, or what the first
+    token reads (`scored`). Policies with a rule of their own keep to it."""
     options: dict[str, dict[str, Any]] = {}
     """Parameters, in a table for each policy's name."""
 
@@ -237,7 +240,7 @@ def resolve(
     options = {name: spec.policies.options[name] for name in spec.policies.names
                if name in spec.policies.options}  # fmt: skip
     return spec.model_copy(
-        update={"policies": PoliciesSpec(names=spec.policies.names, options=options)}
+        update={"policies": spec.policies.model_copy(update={"options": options})}
     )
 
 

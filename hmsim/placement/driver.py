@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from hmsim.config.enumerations import PROMPTS
 from hmsim.errors import InputError
 from hmsim.placement import driver_kernel as kernel
 from hmsim.placement.latency import COUNTS, Groups, Rates, Traffic, variant_traffic
@@ -18,6 +19,8 @@ from hmsim.placement.snapshots_kernel import Capture
 from hmsim.placement.step import Moves, Own
 from hmsim.workload.steps import I64, U64, Geometry, Workload
 from hmsim.workload.windows import Window
+
+EMPTY = "empty"  # in place of an order of the prompt's blocks: none of them is in HBM
 
 
 class Sample(NamedTuple):
@@ -82,6 +85,7 @@ class Stepping(Protocol):
     name: str
     variant: str
     barrier: str
+    order: str
 
     @property
     def step(self) -> Callable: ...
@@ -95,19 +99,23 @@ class PolicyRun:
     """A policy with a step function, driven and checked step by step.
 
     `capacity`: all of HBM, bytes, resident weights included. `variant` and `barrier`: the run's
-    latency model, which the policy is told before anything else is asked of it.
+    latency model, and `prompt`: which of its blocks come first, or EMPTY; the policy is told of them
+    before anything else is asked of it.
     """
 
     def __init__(
         self, policy: Stepping, workload: Workload, capacity: float, rates: Rates, variant: str,
-        barrier: str,
+        barrier: str, prompt: str = "oldest",
     ):  # fmt: skip
         geometry = workload.geometry
         most = capacity_blocks(workload, capacity)
         self._policy, self._variant, self._rates = policy, variant, rates
         self._block_bytes = geometry.block_bytes
         alive = workload.prompt.copy()
+        if prompt not in (*PROMPTS, EMPTY):
+            raise InputError(f"prompt: {prompt!r} is not one of {', '.join(PROMPTS)}")
         policy.variant, policy.barrier = variant, barrier
+        policy.order = PROMPTS[0] if prompt == EMPTY else prompt
         resident = _asked(policy, "prompt", workload, most, rates)
         _check_array(f"policy {policy.name}: prompt", resident, alive)
         used = int(np.bitwise_count(resident).sum())
@@ -116,6 +124,8 @@ class PolicyRun:
                 f"policy {policy.name}: places {used} prompt blocks in HBM, which holds {most}, "
                 "or blocks that are not in the prompt"
             )
+        if prompt == EMPTY:
+            resident, used = np.zeros_like(resident), 0
         self._own = _asked(policy, "own", geometry, most, rates, resident)
         if not isinstance(self._own, Own):
             raise InputError(f"policy {policy.name}: own: {type(self._own).__name__}, not an Own")

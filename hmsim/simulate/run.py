@@ -84,7 +84,7 @@ def _execute(
     memories = None
     for policy in chosen:
         with _blaming(policy.name):
-            run = policy.start(whole, capacity, rates, variant, barrier)
+            run = policy.start(whole, capacity, rates, variant, barrier, spec.policies.prompt)
         memories = _memories(spec, workload, warm_up, memories)
         sampling = _sampling(spec, geometry, barriers)
         tracks.append(Track(policy, run, geometry, sampling, memories, joules))

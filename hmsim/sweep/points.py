@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hmsim import __version__
+from hmsim.config.enumerations import PROMPTS
 from hmsim.config.run import RunSpec, replaced, resolve, with_paths
 from hmsim.errors import InputError
 from hmsim.placement.policies import plugin
@@ -174,6 +175,8 @@ def _parts(spec: RunSpec) -> tuple[str, list[Policy]]:
     for table in (data["system"], data["system"]["hbm"], data["system"]["dram"], data["workload"]):
         table.pop("title", None)
         table.pop("source", None)
+    if spec.policies.prompt != PROMPTS[0]:  # else hashes are as they were without the key
+        data["prompt"] = spec.policies.prompt
     options = spec.policies.options
     policies = [
         (name, json.dumps(options.get(name, {}), sort_keys=True, default=str), _plugin_hash(name))

@@ -60,6 +60,17 @@ values = [1, 2]
     assert sorted(task.wanted.values()) == [[(0, "unlimited")], [(1, "static")], [(2, "reactive")]]
 
 
+def test_another_place_of_the_prompt_is_another_run(tmp_path):
+    axes = """
+[axes.prompt]
+key = "policies.prompt"
+values = ["oldest", "scored"]
+"""
+    (group,) = plan(tmp_path, with_axes(axes)).groups()
+    assert [task.spec.policies.prompt for task in tasks(group)] == ["oldest", "scored"]
+    assert group[0].hash != group[1].hash
+
+
 def test_one_policy_with_several_settings_gets_aliases(tmp_path):
     axes = """
 [axes.rule]

@@ -10,9 +10,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from hmsim.bits import pack, unpack
 from hmsim.placement.driver import PolicyRun, Run
 from hmsim.placement.latency import Rates
+from hmsim.placement.policies.prompt import oldest_first, ordered_prompt
 from hmsim.placement.step import Hbm, Moves, Now, Own, policy_step
 from hmsim.workload.steps import U64, Geometry, Workload
 
@@ -52,6 +52,7 @@ class BasePolicy:
         rates: Rates,
         variant: str,
         barrier: str = "layer",
+        prompt: str = "oldest",
     ) -> Run:
         """A fresh run of this policy.
 
@@ -61,6 +62,9 @@ class BasePolicy:
             rates: Bandwidths in bytes per second.
             variant: The run's latency model; a policy need not reckon with it.
             barrier: Where memories wait for each other: `layer` or `token`.
+            prompt: Which blocks of the prompt fill HBM before step 0: the `oldest`, the most
+                `recent`, or, `scored`, those that the first token reads; `empty`: none. Of a policy
+                whose own rule says it, only `empty` changes anything.
 
         Returns:
             The run, which takes the workload's steps in order.
@@ -83,12 +87,14 @@ class Policy(BasePolicy):
         step: The step function.
         variant: The latency model of the run, which sets it before it calls `prompt`.
         barrier: Where memories wait for each other; likewise.
+        order: Which blocks of the prompt come first: `oldest`, `recent` or `scored`; likewise.
     """
 
     step: Callable
-    # The latency model of the run, which sets both before it calls `prompt`.
+    # Of the run, which sets all three before it calls `prompt`.
     variant: str = "text"
     barrier: str = "layer"
+    order: str = "oldest"
 
     def __init_subclass__(cls) -> None:
         if "step" in vars(cls):  # `step` takes no self
@@ -101,13 +107,14 @@ class Policy(BasePolicy):
         rates: Rates,
         variant: str,
         barrier: str = "layer",
+        prompt: str = "oldest",
     ) -> Run:
         """A fresh run of this policy; see `BasePolicy.start`."""
-        return PolicyRun(self, workload, capacity, rates, variant, barrier)
+        return PolicyRun(self, workload, capacity, rates, variant, barrier, prompt)
 
     def prompt(self, workload: Workload, capacity: int, rates: Rates) -> U64:
-        """Which blocks are in HBM before step 0: here the oldest ones of the prompt, until HBM is
-        full.
+        """Which blocks are in HBM before step 0: here the first ones of the prompt in the run's
+        `order`, until HBM is full.
 
         Args:
             workload: The workload, whose `prompt` holds the blocks that exist.
@@ -117,7 +124,7 @@ class Policy(BasePolicy):
         Returns:
             Bitsets, uint64 [lanes, words]; at most `capacity` blocks, all of the prompt.
         """
-        return oldest_first(workload.prompt, capacity)
+        return ordered_prompt(workload, capacity, self.order)
 
     def own(self, geometry: Geometry, capacity: int, rates: Rates, resident: U64) -> Own:
         """The policy's memory before step 0, which its step function is given at each step.
@@ -132,18 +139,3 @@ class Policy(BasePolicy):
             Arrays of any size, kept from step to step.
         """
         return Own(np.zeros((1, geometry.words), np.uint64), np.zeros(1, np.int64), np.zeros(1))
-
-
-def oldest_first(blocks: U64, most: int) -> U64:
-    """The oldest of some blocks, by slot, then lane.
-
-    Args:
-        blocks: Bitsets, uint64 [lanes, words].
-        most: How many to take, at most.
-
-    Returns:
-        Bitsets, uint64 [lanes, words].
-    """
-    flat = unpack(blocks).T.ravel()
-    keep = flat & (np.cumsum(flat) <= most)
-    return pack(keep.reshape(-1, blocks.shape[0]).T)

@@ -45,6 +45,7 @@ class Authors(BasePolicy):
         rates: Rates,
         variant: str,
         barrier: str = "layer",
+        prompt: str = "oldest",
     ) -> Run:
         capacity_blocks(workload, capacity)  # the weights must fit
         return _AuthorsRun(self, workload, capacity, rates)

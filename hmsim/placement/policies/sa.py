@@ -103,7 +103,7 @@ class Sa(Lookahead):
 
         def seconds(ahead: int, share: float) -> float:
             run = Lookahead(ahead, share).start(
-                workload, capacity_bytes, rates, self.variant, self.barrier
+                workload, capacity_bytes, rates, self.variant, self.barrier, self.order
             )
             total = 0.0
             for window in sample:

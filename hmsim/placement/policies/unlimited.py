@@ -26,6 +26,7 @@ class Unlimited(BasePolicy):
         rates: Rates,
         variant: str,
         barrier: str = "layer",
+        prompt: str = "oldest",
     ) -> Run:
         capacity_blocks(workload, capacity)  # the weights must fit
         return _UnlimitedRun(workload, rates)
