@@ -4,10 +4,10 @@
     python scripts/which_policy.py batches                    # tokens/s by batch: does offloading pay?
     python scripts/which_policy.py worst [COUNT]              # ratios over random tiny workloads
 
-Each writes results/policies/*.csv and puts it into the page. Without names `gaps` generates
-the workloads of CASES. With names it makes their rows alone, and the others stay: a trace for one of
-CASES is as `hmsim workload generate` makes it (300 tokens), one of another name is a case of its own,
-on the founding paper's machine, with 30 % of its last blocks in HBM.
+Each writes results/policies/*.csv and puts it into the page. Without names `gaps` takes the trace of
+REAL and generates the workloads of CASES. With names it makes their rows alone, and the others stay:
+a trace for one of CASES is as `hmsim workload generate` makes it (300 tokens), one of another name is
+a case of its own, on the founding paper's machine, with 30 % of its last blocks in HBM.
 """
 
 import csv
@@ -32,10 +32,12 @@ WARMUP, COUNTED = 100, 200  # tokens
 CASES = {  # copies, prompt tokens
     "nosa-4096": (64, 32768), "quest-2048": (16, 131072), "shadowkv-1.56": (16, 131072),
 }  # fmt: skip
+REAL = {"a real model": str(ROOT / "workloads" / "real" / "persuasion-pages-1024.h5")}
 SHARE = 0.3  # of another trace's blocks in HBM
 RULES = {
     "static": {}, "reactive": {}, "balanced": {}, "slack": {"payback": 3}, "lfu": {"half_life": 32},
-    "s3-fifo": {}, "online-dual": {}, "belady": {},
+    "ema": {}, "s3-fifo": {}, "online-dual": {}, "belady": {},
+    "lookahead": {"window": 8, "share": 0.5, "scope": "all"},
 }  # fmt: skip
 VARIANTS = ("text", "exclusive", "inclusive")
 BATCHES = (4, 8, 16, 18, 24, 32, 64)  # sequences of nosa-4096: 18 of them fit into 96 GB
@@ -69,8 +71,9 @@ def spec(name: str, copies: int, prompt: int, tokens: int) -> dict:
 def gaps(given: dict[str, str]) -> list[list[str]]:
     """The share of its time that each policy could at most save: a row a workload and variant."""
     cases = []
-    for name in given or CASES:
-        workload = {"trace": given[name]} if name in given else None
+    given = given or REAL | dict.fromkeys(CASES, "")
+    for name in given:
+        workload = {"trace": given[name]} if given[name] else None
         system = {"preset": "gh200-96gb"}
         if name not in CASES:
             trace = hmsim.open_workload(workload)
