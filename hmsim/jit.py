@@ -265,7 +265,10 @@ def _import_numpy_functions() -> None:
     BLAS look for it when they are compiled."""
     from numba.np import linalg
 
-    look, linalg.ensure_blas = linalg.ensure_blas, lambda: None
+    look = getattr(linalg, "ensure_blas", None)
+    if look is None:  # another Numba than is known here
+        return
+    linalg.ensure_blas = lambda: None
     try:
         import numba.np.arraymath  # noqa: F401
     finally:
