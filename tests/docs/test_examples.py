@@ -76,9 +76,9 @@ def test_what_is_said_of_a_real_trace(monkeypatch, capsys):
     exec(compile(example, "docs/real-attention.md", "exec"), space := {})
     out = capsys.readouterr().out
     assert "64: 69.1 %" in out
-    assert "69 % of the reads go to the newest 64" in text
+    assert "| reads of the newest 64 blocks | 69.1 % |" in text
     assert "512: 44.2 %" in out
-    assert "44 % of a read set is read 512 tokens later" in text
+    assert "| still read after 16, 128, 512 tokens | 77.4, 67.2, 44.2 % |" in text
     assert space["trace"].geometry.layers == 30
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from hmsim.__main__ import main
+from hmsim.cli import main
 
 
 def test_the_example_runs_from_the_command_line(tmp_path, monkeypatch, capsys):

@@ -186,7 +186,7 @@ def test_what_is_learned_is_as_by_hand(how, seed):
         read_queue=how["queue"], refresh=how["refresh"],
     )  # fmt: skip
     fast, slow = (Memory(config, window=WINDOW, posted_writes=False) for _ in range(2))
-    slow._sampler = by_hand.Sampler(
+    slow._learning = by_hand.Sampler(
         slow.timing, slow._policy, slow.parameters, slow._sizes,
         config.spec.organization.columns, config.channels, *slow._shifts,
     )  # fmt: skip
