@@ -78,10 +78,12 @@ def writing(
 
 
 class _Sink(io.RawIOBase):
-    """The bytes of an HDF5 file; after a failed write, those of nothing."""
+    """The bytes of an HDF5 file. What cannot be written is kept until the file is closed: HDF5 reads
+    again what it wrote, and crashes where it finds something else."""
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "r+b", buffering=0)  # noqa: SIM115
+        self._kept: list[tuple[int, bytes]] = []  # where, and what
         self.error: OSError | None = None
 
     def check(self) -> None:
@@ -90,18 +92,39 @@ class _Sink(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        done = 0
+        at, done = self._file.tell(), 0
         try:
             while self.error is None and done < len(view):
                 done += self._file.write(view[done:]) or 0
         except OSError as error:
             self.error = error
+        if done < len(view):
+            self._kept.append((at + done, bytes(view[done:])))
+            self._file.seek(at + len(view))
         return len(view)
 
     def readinto(self, buffer: Any) -> int:
-        return self._file.readinto(buffer) or 0
+        view = memoryview(buffer).cast("B")
+        at = self._file.tell()
+        count = self._file.readinto(view) or 0
+        if self._kept:
+            whole = min(len(view), max(0, self._end() - at))
+            view[count:whole] = bytes(max(0, whole - count))
+            for start, data in self._kept:
+                first, last = max(at, start), min(at + whole, start + len(data))
+                if first < last:
+                    view[first - at : last - at] = data[first - start : last - start]
+            count = self._file.seek(at + whole) - at
+        return count
+
+    def _end(self) -> int:
+        """How long the file would be."""
+        ends = (start + len(data) for start, data in self._kept)
+        return max(os.fstat(self._file.fileno()).st_size, *ends)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if self._kept and whence == io.SEEK_END:
+            return self._file.seek(self._end() + offset)
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:

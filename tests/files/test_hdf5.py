@@ -1,12 +1,17 @@
 """HDF5 of strangers: what leads out of the file, and what is damaged, is refused by name."""
 
 import contextlib
+import errno
+import io
+import os
 import signal
 import time
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hmsim import hdf5
 from hmsim.errors import InputError
@@ -199,3 +204,67 @@ def test_a_signal_inside_hdf5_is_handled_after_it(tmp_path, monkeypatch, number,
         signal.signal(number, kept)
     with h5py.File(path) as file:
         assert file["data"][-1] == 999
+
+
+class FullAt(io.FileIO):
+    """A file on a disk that has room for so many bytes of it."""
+
+    room = 0
+
+    def write(self, data):
+        fits = max(0, min(len(data), self.room - self.tell()))
+        if not fits and len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data[:fits])
+
+
+places = st.integers(0, 40)
+
+
+@given(
+    room=places,
+    calls=st.lists(st.one_of(
+        st.tuples(st.just("write"), places, st.binary(max_size=20)),
+        st.tuples(st.just("read"), places, st.integers(0, 30)),
+        st.tuples(st.just("end"), st.just(0), st.just(0)),
+    )),
+)  # fmt: skip
+def test_what_a_full_disk_does_not_take_is_read_back_all_the_same(tmp_path_factory, room, calls):
+    """HDF5 crashed where it was not."""
+    path = tmp_path_factory.mktemp("full") / "x"
+    path.touch()
+    sink, plain = hdf5._Sink(path), io.BytesIO()
+    sink._file.close()
+    sink._file = FullAt(path, "r+b")
+    sink._file.room = room
+    for what, place, how in calls:
+        for each in (sink, plain):
+            each.seek(0 if what == "end" else place, io.SEEK_END if what == "end" else io.SEEK_SET)
+        if what == "write":
+            assert sink.write(how) == plain.write(how)
+        elif what == "read":
+            found, expected = bytearray(how), bytearray(how)
+            assert sink.readinto(found) == plain.readinto(expected)
+            assert found == expected
+        assert sink.tell() == plain.tell()
+    written = any(what == "write" and place + len(how) > room and how for what, place, how in calls)
+    assert (sink.error is not None) == written
+    sink.close()
+
+
+@pytest.mark.parametrize("room", range(0, 40_000, 1500))
+def test_a_disk_that_is_full_anywhere_is_one_line(tmp_path, monkeypatch, room):
+    monkeypatch.setattr(FullAt, "room", room)
+    with (
+        pytest.raises(InputError, match="No space left"),
+        hdf5.writing(tmp_path / "x.h5") as output,
+    ):
+        output._sink._file.close()
+        output._sink._file = FullAt(output._sink._file.name, "r+b")
+        for k in range(60):
+            output.file.create_dataset(f"of a long name {k}", data=np.arange(100)).attrs["x"] = (
+                "y" * 99
+            )
+        output.file.flush()
+        output.check()
+    assert not list(tmp_path.iterdir())
