@@ -148,6 +148,9 @@ def cost_of(setting: Setting, use: Use) -> float:
     counts[:, APPEND], counts[:, APPEND_HBM] = timeline.append_bytes, use.append[:steps]
     counts[:, PROMOTED] = use.promote[:steps] + use.fill[:steps]
     counts[:, FILLED], counts[:, DEMOTED] = use.fill[:steps], use.demote[:steps]
+    # Where capacity is so dear that a move is lost in it, leaving after the last step looks as cheap as
+    # staying; but nobody has to.
+    counts[-1:, DEMOTED] = 0
     counts[:, RESIDENT] = occupied
     groups = Groups(timeline.table.hbm_bytes, timeline.table.compute_s, setting.start)
     traffic = variant_traffic(counts, groups, setting.block_bytes, setting.rates, setting.variant)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hmsim.bound import rounding
@@ -29,6 +29,7 @@ def an_instance(rng, variant, barrier, capacity=None, **sizes):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(VARIANTS), st.sampled_from(BARRIERS))
+@example(193338, "text", "layer")  # a block that leaves after the last step
 def test_the_evaluator_finds_the_same_time(seed, variant, barrier):
     rng = np.random.default_rng(seed)
     problem, rates, setting, grid = an_instance(rng, variant, barrier, blocks=9, steps=20)
