@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from hmsim.jit import inlined, kernel
+from hmsim.bound.prices_kernel import end_of
+from hmsim.jit import kernel
 from hmsim.workload.steps import F64, I64
 
 TINY = np.finfo(np.float64).tiny  # where nothing has moved yet
@@ -30,12 +31,6 @@ def project(row: F64, ordered: F64) -> None:
         row[k] /= total
 
 
-@inlined
-def _piece(p, starts, count):
-    """The places of piece `p` of `count` places: the first, and the one after the last."""
-    return starts[p], starts[p + 1] if p + 1 < len(starts) else count
-
-
 @kernel
 def climb_terms(
     first: int,
@@ -57,7 +52,7 @@ def climb_terms(
     terms = slope.shape[1]
     steep, ordered = np.empty((2, terms))
     for p in range(first, last):
-        begin, end = _piece(p, starts, len(slope))
+        begin, end = starts[p], end_of(p, starts, len(slope))
         steep[:] = 0.0
         for g in range(begin, end):
             level = 0.0
@@ -101,7 +96,7 @@ def climb_capacity(
 ) -> None:
     """The same of prices of `capacity` [T], none of which falls below 0."""
     for p in range(first, last):
-        begin, end = _piece(p, starts, len(slope))
+        begin, end = starts[p], end_of(p, starts, len(slope))
         swell = 0.0
         for t in range(begin, end):
             swell += slope[t]

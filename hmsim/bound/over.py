@@ -113,6 +113,8 @@ def format_points(key: str, values: Sequence[str], results: Sequence[BoundResult
     Returns:
         A table as text.
     """
+    from hmsim.results.summary import aligned  # brings HDF5
+
     rows = [(key, "bound", "achievable", "certified gap", "passes")]
     for value, result in zip(values, results, strict=True):
         has_schedule = result.achievable_s is not None and result.gap is not None
@@ -122,15 +124,7 @@ def format_points(key: str, values: Sequence[str], results: Sequence[BoundResult
             f"{100 * (result.gap or 0.0):.3g} %" if has_schedule else "-",
             str(result.iterations),
         ))  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        )
-        for row in rows
-    ]
-    return "\n".join(lines)
+    return "\n".join(aligned(rows))
 
 
 def _numbered(progress: Callable[[str], None], number: int, count: int) -> Callable[[str], None]:

@@ -13,9 +13,9 @@ from hmsim.workload.steps import F64, I64
 
 
 @inlined
-def _end(g, group_start, steps):
-    """The step after the last one of group `g`."""
-    return group_start[g + 1] if g + 1 < len(group_start) else steps
+def end_of(k, starts, count):
+    """The place after the last one of piece `k` of `count` places, whose pieces begin at `starts`."""
+    return starts[k + 1] if k + 1 < len(starts) else count
 
 
 @inlined
@@ -68,7 +68,7 @@ def price(
         rise = size * (hbm + mi + (into + fetched))
         rise_read = size * (hbm + copies.fill * mi + (into + copies.fill * fetched))
         fall = copies.demote * size * (hbm + mo + left)
-        for t in range(group_start[g], _end(g, group_start, len(read))):
+        for t in range(group_start[g], end_of(g, group_start, len(read))):
             read[t], append[t], promote[t], fill[t], demote[t] = gain, grow, rise, rise_read, fall
 
 
@@ -97,7 +97,7 @@ def lengthen(
     terms, steps, each = columns.shape[0], len(hit) - 1, size * weight
     for g in range(first, last):
         hits, grown, promoted, filled, demoted = 0, 0, 0, 0, 0
-        for t in range(group_start[g], _end(g, group_start, steps)):
+        for t in range(group_start[g], end_of(g, group_start, steps)):
             hits += hit[t]
             grown += append[t]
             promoted += promote[t]

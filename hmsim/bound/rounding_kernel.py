@@ -6,6 +6,7 @@ from hmsim.bound.paths.tables_kernel import Prices, Tables, build
 from hmsim.bound.paths.words import Grid
 from hmsim.bound.paths.words_kernel import Scratch, Use, forward, tally, trace
 from hmsim.bound.prices import Demand
+from hmsim.bound.prices_kernel import end_of
 from hmsim.jit import kernel
 from hmsim.placement.latency_kernel import Latency, term_seconds
 from hmsim.workload.steps import F64, I64, U64
@@ -38,8 +39,7 @@ def reprice(
     times = np.empty(count)
     copies = latency.copies
     for g in range(first_group, last_group):
-        first = group_start[g]
-        last = group_start[g + 1] if g + 1 < len(group_start) else steps
+        first, last = group_start[g], end_of(g, group_start, steps)
         hits, grown, promoted, fetched, demoted = 0, 0, 0, 0, 0
         for t in range(first, last):
             hits += use.hit[t]

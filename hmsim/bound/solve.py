@@ -593,7 +593,7 @@ class Search:
         """Where not even the reads fit in memory, the bound is left at minus infinity: to be
         certified."""
         lagrangian = self._lagrangian(_thinning(self.workload, SAMPLE_PAIRS))
-        setting, step, count = lagrangian.setting, self._capacity_step(), 0
+        setting, step = lagrangian.setting, self._capacity_step()
         best = coarse_start(lagrangian)
         passes = int(np.ceil(share * (PIECE_PASSES + SAMPLED_PASSES)))
         found = ascend(lagrangian, start, passes, NEAR_STEPS, step, stop=self.watch)

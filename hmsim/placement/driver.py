@@ -213,10 +213,9 @@ class Snapshots:
         sampled rows."""
         samples = int(wanted.max(initial=-1)) + 1
         lanes, words = like.shape
-        if (
-            len(self._lanes) < 2 * samples * lanes
-        ):  # should all change: what is not used costs nothing
-            self._lanes = np.empty((2 * samples * lanes, words), np.uint64)
+        room = 2 * samples * lanes  # should all change: what is not used costs nothing
+        if len(self._lanes) < room:
+            self._lanes = np.empty((room, words), np.uint64)
         before, after = np.empty((2, samples, lanes), np.int64)
         return Capture(
             wanted, self._lanes, np.zeros(1, np.int64), np.full(lanes, -1), before, after

@@ -281,16 +281,21 @@ def _too_short(record: Record) -> list[str]:
 def as_text(record: Record, title: str) -> str:
     """The table as plain text, as `hmsim run` prints it."""
     head, rows = as_rows(record)
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
+    lines = aligned([head, *rows])
+    rule = "-" * max(map(len, lines))
+    return "\n".join([title, *about(record), "", lines[0], rule, *lines[1:], "", *notes(record)])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a plain table: the first column's cells at the left, all others' at the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
         "  ".join(
             each.ljust(width) if k == 0 else each.rjust(width)
             for k, (each, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in (head, *rows)
+        for row in rows
     ]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([title, *about(record), "", lines[0], rule, *lines[1:], "", *notes(record)])
 
 
 def _fixed(value: float, decimals: int = 0) -> str:

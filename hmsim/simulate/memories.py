@@ -1,5 +1,6 @@
 """A policy's steps through the memory kernels: where its blocks lie, and the superchip they load."""
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +43,7 @@ class Memories:
             None if like is None else like._addresses,
         )  # fmt: skip
 
+    @cached_property
     def _tallies(self) -> "Tallies":
         from hmsim.simulate.replay_kernel import Tallies
         from hmsim.simulate.tally_kernel import tally_of
@@ -71,6 +73,6 @@ class Memories:
         )  # fmt: skip
         replay_groups(
             burst_kernel.replay, learn_kernel(), self._chip.kernel, self._served,
-            self._addresses.layout, self._tallies(), steps, sampled, out,
+            self._addresses.layout, self._tallies, steps, sampled, out,
         )  # fmt: skip
         return out

@@ -5,6 +5,7 @@ import numpy as np
 
 from hmsim.bits import has, lowest_bit
 from hmsim.jit import kernel
+from hmsim.workload.fenwick_kernel import change, up_to
 
 _ONE = np.uint64(1)
 
@@ -134,38 +135,20 @@ def shared(bits, prompt, size, last, misses):
     """
     tokens, layers, words = bits.shape
     here = np.empty(words * 64, np.int64)
-    tree = np.zeros(tokens * layers + 1, np.int64)  # Fenwick's, of blocks by their last step
+    tree = np.zeros(tokens * layers + 1, np.int64)  # of blocks by their last step
     for now in range(tokens * layers):
         token, layer = now // layers, now % layers
         count = _listed(bits[token, layer], here)
-        all_known = _until(tree, now)
+        all_known = up_to(tree, now)
         for i in range(count):
             step = last[layer, here[i]]
             if step < 0:
                 misses[token, layer] += here[i] < prompt
             else:
-                misses[token, layer] += all_known - _until(tree, step) >= size
+                misses[token, layer] += all_known - up_to(tree, step) >= size
         for i in range(count):
             step = last[layer, here[i]]
             if step >= 0:
-                _count(tree, step, -1)
-            _count(tree, now, 1)
+                change(tree, step, -1)
+            change(tree, now, 1)
             last[layer, here[i]] = now
-
-
-@kernel
-def _count(tree, step, more):
-    at = step + 1
-    while at < tree.size:
-        tree[at] += more
-        at += at & -at
-
-
-@kernel
-def _until(tree, step):
-    """Blocks whose last step is `step` or before."""
-    total, at = 0, step + 1
-    while at > 0:
-        total += tree[at]
-        at -= at & -at
-    return total

@@ -4,6 +4,7 @@ import numpy as np
 
 from hmsim.bits import lowest_bit, popcount
 from hmsim.jit import kernel
+from hmsim.workload.fenwick_kernel import change, up_to
 
 _ONE = np.uint64(1)
 
@@ -76,17 +77,17 @@ def stack_distances(offset, block, blocks, histogram):
                 histogram[blocks] += 1
                 seen += 1
             else:
-                histogram[known - _prefix(tree, at[b])] += 1
+                histogram[known - up_to(tree, at[b])] += 1
         for i in range(offset[k], offset[k + 1]):
             b = block[i]
             if now == span:
                 now = _squeeze(tree, at, owner)
             if at[b] >= 0:
-                _update(tree, at[b], -1)
+                change(tree, at[b], -1)
                 owner[at[b]] = -1
             at[b] = now
             owner[now] = b
-            _update(tree, now, 1)
+            change(tree, now, 1)
             now += 1
 
 
@@ -103,26 +104,8 @@ def _squeeze(tree, at, owner):
             live += 1
     tree[:] = 0
     for time in range(live):
-        _update(tree, time, 1)
+        change(tree, time, 1)
     return live
-
-
-@kernel
-def _update(tree, time, change):
-    i = time + 1
-    while i < tree.size:
-        tree[i] += change
-        i += i & -i
-
-
-@kernel
-def _prefix(tree, time):
-    """Sum over times 0 .. time."""
-    total, i = 0, time + 1
-    while i > 0:
-        total += tree[i]
-        i -= i & -i
-    return total
 
 
 @kernel
