@@ -23,6 +23,7 @@ def add(commands: Any) -> None:
         help="read; a copy where --to is given",
     )  # fmt: skip
     parser.add_argument("--bytes", metavar="N", help="of a piece of a gather, or a load of a chase")
+    parser.add_argument("--over", metavar="N", help="bytes that a gather's pieces lie in; all")
     parser.add_argument("--writes", type=float, metavar="SHARE", help="of the bytes, 0 to 1")
     parser.add_argument("--blocks", type=int, metavar="N", help="of 1024 threads, in flight")
     parser.add_argument(
@@ -65,14 +66,15 @@ def measured(options: argparse.Namespace) -> Any:
         to=options.to,
         source=options.asker,
         pattern=options.pattern or ("copy" if options.to else "read"),
-        size=_bytes(options.bytes),
+        size=_bytes("--bytes", options.bytes),
+        over=_bytes("--over", options.over),
         writes=options.writes,
         blocks=options.blocks,
         load=_load(options.load),
     )
 
 
-def _bytes(given: str | None) -> int | None:
+def _bytes(option: str, given: str | None) -> int | None:
     from hmsim import units
 
     if given is None:
@@ -80,7 +82,7 @@ def _bytes(given: str | None) -> int | None:
     try:
         return units.whole(given, "bytes")
     except ValueError as error:
-        raise InputError(f"--bytes {given}: {error}") from None
+        raise InputError(f"{option} {given}: {error}") from None
 
 
 def _load(given: str | None) -> float | None:

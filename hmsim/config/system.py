@@ -130,6 +130,14 @@ class Gpu(Strict):
     """Bytes that a block of 1024 threads keeps in flight."""
     issue: SecondsOrZero = 0.0
     """From the data of a thread's load to its next one."""
+    fetch: Annotated[int, counted("bytes", 1, 4096)] = 32
+    """The least that its cache fetches of what is read, aligned to itself."""
+    tlb_reach: Bytes | None = None
+    """Bytes of HBM whose addresses it has at hand; all unless given."""
+    tlb_miss: SecondsOrZero = 0.0
+    """From one random piece of HBM outside that reach to the next: each has its address looked up."""
+    tlb_miss_dram: SecondsOrZero = 0.0
+    """The same of DRAM, all of whose addresses are looked up; 0: at no cost."""
 
 
 class Cpu(Strict):

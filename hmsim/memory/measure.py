@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from hmsim.config.memory import LinkSpec
-from hmsim.config.system import MemorySide, SystemSpec
+from hmsim.config.system import Gpu, MemorySide, SystemSpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.memory import burst_state as state
 from hmsim.memory.device import I64, Extents, Memory, MemoryConfig
@@ -55,8 +55,8 @@ class Measurement:
         copied_GBps: Bytes copied, which are read once and written once; None for other patterns.
         latency_ns: Mean time from a request to its data, with what it waits for under this load.
         share_of_pins: `bandwidth_GBps` of the memory that was measured, over what its data pins carry.
-        limiter: What keeps it there: `link`, `in_flight`, `load`, `latency`, or a reason of
-            `hmsim.memory.superchip.REASONS`.
+        limiter: What keeps it there: `link`, `translation`, `in_flight`, `load`, `latency`, or a
+            reason of `hmsim.memory.superchip.REASONS`.
         why: The same in a sentence.
     """
 
@@ -75,7 +75,16 @@ class _Requester(NamedTuple):
     streams: int  # that run side by side, each in its own part of an array; 1: one for all
     spread: int  # pieces of a stream that may overtake each other
     line: int  # bytes
+    fetch: int  # bytes, the least that its cache fetches
     what: str
+
+
+class _Cap(NamedTuple):
+    """What more than the DRAM bounds a bandwidth."""
+
+    rate: float  # bytes/s
+    limiter: str
+    why: str
 
 
 class _Played(NamedTuple):
@@ -94,6 +103,7 @@ def measure(
     source: str = "gpu",
     pattern: str = "read",
     size: int | None = None,
+    over: int | None = None,
     writes: float | None = None,
     blocks: int | None = None,
     load: float | None = None,
@@ -109,6 +119,7 @@ def measure(
             written), `gather` (random pieces, aligned to their size) or `chase` (random loads, each
             of which waits for the one before).
         size: Bytes of a piece of a gather, or of each load of a chase; a cache line unless given.
+        over: Bytes of memory that the pieces of a gather lie in; all of it unless given.
         writes: Share of the bytes that is written, in place of the pattern's own.
         blocks: Thread blocks of 1024 threads in flight, for `gpu`; as many as fit unless given.
         load: Bytes/s that are asked for, at random times, whatever is still in flight.
@@ -119,7 +130,7 @@ def measure(
     Raises:
         InputError: The call makes no sense, or the system lacks what it needs; the line says which.
     """
-    _check(system, on, to, source, pattern, size, writes, blocks, load)
+    _check(system, on, to, source, pattern, size, over, writes, blocks, load)
     asker = _requester(system, source, blocks)
     if system.unified:
         on, to = ("hbm" if source == "gpu" else "dram"), None
@@ -137,15 +148,18 @@ def measure(
         arrays = reads + written if writes is None else 1 + (0 < writes < 1)
         asker = asker._replace(in_flight=arrays * asker.in_flight)
     piece = size or asker.line
-    runs = Runs(side, asker, pattern == "gather", piece, share, mixed)
+    runs = Runs(side, asker, pattern == "gather", piece, share, mixed, over)
     way = _way(system, on, source)
-    wire = _wire(system.link, share, piece if pattern == "gather" else asker.piece, source)
-    if not _over_link(on, source):
-        wire = np.inf
+    caps = []
+    if _over_link(on, source):
+        wire = _wire(system.link, share, piece if pattern == "gather" else asker.piece, source)
+        caps.append(_Cap(wire, "link", _link_text(wire)))
+    if pattern == "gather" and source == "gpu" and system.gpu is not None:
+        caps += _translations(system.gpu, on, piece, over or side.capacity)
     pins = MemoryConfig.of(side).bandwidth
     full = runs.closed(asker.in_flight, way + asker.issue)
     if load is not None:
-        if load <= 0.98 * min(full.bandwidth, wire):
+        if load <= 0.98 * min(full.bandwidth, *(cap.rate for cap in caps), np.inf):
             open_ = runs.open(load, way)
             return _told(pattern, load, open_.latency + way, pins, "load", _load_text(load, open_))
         if load > pins:
@@ -154,12 +168,12 @@ def measure(
             text = f"{load / 1e9:.4g} GB/s is more than the memory sustains; "
     else:
         text = ""
-    return _concluded(pattern, full, wire, way, asker, pins, text, blocks)
+    return _concluded(pattern, full, caps, asker, pins, text)
 
 
 def _check(
     system: SystemSpec, on: str, to: str | None, source: str, pattern: str, size: int | None,
-    writes: float | None, blocks: int | None, load: float | None,
+    over: int | None, writes: float | None, blocks: int | None, load: float | None,
 ) -> None:  # fmt: skip
     for name, given, known in (
         ("on", on, MEMORIES), ("to", to or on, MEMORIES), ("from", source, REQUESTERS),
@@ -180,6 +194,12 @@ def _check(
         raise InputError(f"bytes: {size}: pieces of a gather have 16 MiB at most")
     if size is not None and pattern == "chase" and size > 4096:
         raise InputError(f"bytes: {size}: a load of a chase has 4096 bytes at most")
+    if over is not None and pattern != "gather":
+        raise InputError(f"over: pieces of a gather lie in a part of memory; a {pattern} has none")
+    if over is not None and not (size or 1) <= over <= side.capacity:
+        raise InputError(
+            f"over: {over} is outside {size or 1}, a piece, to the memory's {side.capacity:.0f}"
+        )
     if writes is not None and not 0 <= writes <= 1:
         raise InputError(f"writes: {writes} is outside 0 to 1")
     if writes is not None and pattern == "chase":
@@ -208,15 +228,15 @@ def _requester(system: SystemSpec, source: str, blocks: int | None) -> _Requeste
         cores, lines = system.cpu.cores, system.cpu.lines
         what = f"{cores} cores with {lines} lines of 64 B each"
         flight = float(cores * lines * CPU_LINE)
-        return _Requester(flight, 0.0, _below(lines * CPU_LINE), cores, 1, CPU_LINE, what)
+        return _Requester(flight, 0.0, _below(lines * CPU_LINE), cores, 1, CPU_LINE, 1, what)
     gpu, flight = system.gpu, system.outstanding
     if gpu is None:
-        return _Requester(flight, 0.0, 16384, 1, 256, GPU_LINE, f"a GPU with {_size(flight)}")
+        return _Requester(flight, 0.0, 16384, 1, 256, GPU_LINE, 1, f"a GPU with {_size(flight)}")
     most = max(1, round(flight / gpu.block_bytes))
     count = most if blocks is None else min(blocks, most)
     piece, flight = int(gpu.block_bytes), count * gpu.block_bytes
     what = f"{count} thread blocks with {_size(gpu.block_bytes)} each"
-    return _Requester(flight, gpu.issue, piece, 1, count, GPU_LINE, what)
+    return _Requester(flight, gpu.issue, piece, 1, count, GPU_LINE, gpu.fetch, what)
 
 
 def _below(size: int) -> int:
@@ -249,23 +269,40 @@ def _wire(link: LinkSpec, written: float, piece: int, source: str) -> float:
     return min(rates[0] / towards, rates[1] / away)
 
 
+def _translations(gpu: Gpu, on: str, piece: int, over: float) -> list[_Cap]:
+    """The bound of addresses that a GPU has to look up, if it has to."""
+    miss, missed, which = gpu.tlb_miss_dram, 1.0, "every piece has its address looked up"
+    if on == "hbm":
+        if gpu.tlb_reach is None or over <= gpu.tlb_reach:
+            return []
+        miss, missed = gpu.tlb_miss, 1 - gpu.tlb_reach / over
+        which = (
+            f"{missed:.0%} of the pieces lie outside the {_size(gpu.tlb_reach)} whose addresses the "
+            f"GPU has at hand, and have theirs looked up"
+        )
+    if not miss:
+        return []
+    why = f"{which}, one every {1e9 * miss:.3g} ns"
+    return [_Cap(piece / (miss * missed), "translation", why)]
+
+
 class Runs:
     """A pattern through channels of one memory.
 
-    side: the memory. asker: who asks. random: pieces of `piece` bytes from anywhere, aligned; else
-    arrays piece by piece. written: share of the bytes that is written. arrays: how many are read
-    and written, or None for as many pieces of each kind as the share says.
+    side: the memory. asker: who asks. random: pieces of `piece` bytes from anywhere in the first
+    `over` bytes, aligned; else arrays piece by piece. written: share of the bytes that is written.
+    arrays: how many are read and written, or None for as many pieces of each kind as the share says.
     """
 
     def __init__(
         self, side: MemorySide, asker: _Requester, random: bool, piece: int, written: float,
-        arrays: tuple[int, int] | None,
+        arrays: tuple[int, int] | None, over: int | None = None,
     ):  # fmt: skip
         self.config = MemoryConfig.of(side)
         self.random, self.asker, self.written, self.arrays = random, asker, written, arrays
         self.piece = piece if random else asker.piece
         self.burst = self.config.spec.organization.burst_bytes
-        self.capacity = int(min(side.capacity, Memory(self.config).capacity))
+        self.capacity = int(min(over or side.capacity, Memory(self.config).capacity))
 
     def closed(self, in_flight: float, delay: float) -> _Played:
         """So many bytes in flight all the time, which are heard of `delay` seconds late."""
@@ -306,7 +343,8 @@ class Runs:
         done = (rows[:, state.DONE] - counts["ecc"]) * self.burst
         seconds = rows[:, state.LAST_DONE] * memory.tick_s
         sectors = self._sectors(extents)
-        useful = extents.size.sum() / (sectors * self.burst)
+        asked = len(extents.size) * self.piece if self.random else extents.size.sum()
+        useful = asked / (sectors * self.burst)
         bandwidth = float((done * useful / seconds).mean() * config.channels) * (1 - config.taken)
         reads = max(1, int(counts["reads"].sum() + counts["forwarded"].sum()))
         latency = float(counts["arrival_latency_ticks"].sum()) / reads * memory.tick_s
@@ -356,9 +394,14 @@ class Runs:
 
     def _gathered(self, rng: np.random.Generator, n: int) -> Extents:
         size = self.piece
-        place = rng.integers(0, max(1, self.capacity // size), n) * size
+        begin = rng.integers(0, max(1, self.capacity // size), n) * size
         write = np.diff(np.floor(np.arange(n + 1) * self.written + 1e-9)).astype(np.int64)
-        return Extents(place, np.full(n, size), rng.permutation(write))
+        write = rng.permutation(write)
+        end = begin + size
+        fetch = np.where(write > 0, 1, self.asker.fetch)
+        begin -= begin % fetch
+        end += -end % fetch
+        return Extents(begin, end - begin, write)
 
     def _order(self, rng: np.random.Generator, n: int) -> I64:
         """The pieces of an array as they are asked for: those in flight together overtake another."""
@@ -431,13 +474,13 @@ def _chase(system: SystemSpec, on: str, source: str, size: int) -> Measurement:
 
 
 def _concluded(
-    pattern: str, played: _Played, wire: float, way: float, asker: _Requester, pins: float,
-    text: str, blocks: int | None,
-) -> Measurement:  # fmt: skip
-    bandwidth = min(played.bandwidth, wire)
+    pattern: str, played: _Played, caps: list[_Cap], asker: _Requester, pins: float, text: str
+) -> Measurement:
+    cap = min(caps, default=None)
+    bandwidth = played.bandwidth if cap is None else min(played.bandwidth, cap.rate)
     latency = asker.in_flight / bandwidth - asker.issue
-    if wire <= played.bandwidth:
-        return _told(pattern, bandwidth, latency, pins, "link", text + _link_text(wire))
+    if cap is not None and cap.rate <= played.bandwidth:
+        return _told(pattern, bandwidth, latency, pins, cap.limiter, text + cap.why)
     limiter, why = _limiter(played)
     if limiter == "in_flight":
         why = (
@@ -478,7 +521,7 @@ def _load_text(load: float, played: _Played) -> str:
 
 
 def _size(value: float) -> str:
-    for unit, scale in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if value >= scale:
             return f"{value / scale:.4g} {unit}"
     return f"{value:.0f} B"

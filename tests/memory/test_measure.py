@@ -76,15 +76,36 @@ def test_a_copy_is_the_slower_of_its_ends():
     assert within.bandwidth_GBps == 2 * within.copied_GBps
 
 
-def test_small_blocks_read_whole_sectors():
-    """656 bytes touch 21 or 22 sectors of 32: at most 656 of 21.5 * 32 bytes are of use."""
+def test_small_blocks_read_whole_fetches():
+    """656 bytes touch 11 or 12 fetches of 64: at most 656 of 11.5 * 64 bytes are of use."""
     system = load_system("h100-80gb")
-    odd = measure(system, pattern="gather", size=656).share_of_pins
-    whole = measure(system, pattern="gather", size=640).share_of_pins
+    assert system.gpu.fetch == 64
+    odd, whole, one, fetch = (
+        measure(system, pattern="gather", size=size, over=8 << 30).share_of_pins
+        for size in (656, 640, 1, 64)
+    )
     assert odd < whole
-    one = measure(system, pattern="gather", size=1).share_of_pins
-    sector = measure(system, pattern="gather", size=32).share_of_pins
-    assert 32 * one == pytest.approx(sector, rel=0.05)
+    assert 64 * one == pytest.approx(fetch, rel=0.05)
+    # A cache that fetches sectors alone wastes less of what is read, and what is written goes as it is.
+    sectors = changed("h100-80gb", gpu={"fetch": 32})
+    read, *written = (
+        measure(each, pattern="gather", size=32, over=8 << 30, writes=share)
+        for each, share in ((sectors, None), (sectors, 1.0), (system, 1.0))
+    )
+    assert 1.01 * 32 * one < read.share_of_pins < fetch
+    assert written[0] == written[1]
+
+
+def test_addresses_beyond_reach_are_looked_up_one_after_the_other():
+    tlb = {"tlb_reach": 32 << 30, "tlb_miss": "1 ns"}
+    system, free = changed("h100-80gb", gpu=tlb), changed("h100-80gb", gpu={"tlb_miss": 0})
+    found = measure(system, pattern="gather", size=128, over=64 << 30)
+    assert found.limiter == "translation"
+    assert found.bandwidth_GBps == pytest.approx(128 / 0.5)
+    for call in ({"over": 32 << 30}, {"over": 64 << 30, "size": 4096}):
+        call = {"pattern": "gather", "size": 128} | call
+        assert measure(system, **call) == measure(free, **call)
+    assert measure(system) == measure(free)  # a stream goes page by page
 
 
 def test_a_chase_waits_for_the_way_and_the_dram():
@@ -145,6 +166,15 @@ def test_one_memory_is_measured_as_its_asker_sees_it():
         ({"pattern": "copy", "to": "dram", "load": 1e9}, "neither --writes nor --load"),
         ({"size": 64}, "pieces are of gather and chase"),
         ({"pattern": "gather", "size": 0}, "bytes: 0 is outside"),
+        (
+            {"pattern": "gather", "over": 1 << 50},
+            "over: 1125899906842624 is outside 1, a piece, to",
+        ),
+        (
+            {"pattern": "gather", "size": 4096, "over": 4095},
+            "over: 4095 is outside 4096, a piece, to",
+        ),
+        ({"over": 1 << 30}, "over: pieces of a gather lie in a part of memory; a read has none"),
         ({"pattern": "gather", "size": 1 << 25}, "16 MiB at most"),
         ({"pattern": "chase", "size": 8192}, "4096 bytes at most"),
         ({"pattern": "chase", "writes": 0.5}, "a chase only reads"),
