@@ -161,7 +161,7 @@ def draw(found: dict[tuple[str, str, str], float], path: Path) -> None:
                         markerfacecolor="none", linewidth=0.8)  # fmt: skip
             bound = [found[f"persuasion, {s} %", BOUND, "text" if model == "text" else "code"]
                      for s in SPARSITIES]  # fmt: skip
-            ax.plot(SPARSITIES, bound, color=style.INK, linestyle="--", linewidth=1.2, label=BOUND)
+            ax.plot(SPARSITIES, bound, **style.OPTIMUM, label=BOUND)
             ax.set_xlabel("attention sparsity, %")
         axes[0].set_title("Fig 3, authors' simulator")
         axes[1].set_title("Fig 3, the paper's text")
@@ -175,8 +175,7 @@ def draw(found: dict[tuple[str, str, str], float], path: Path) -> None:
                          linewidth=0, color=looks[label][0], marker=looks[label][1], markersize=6,
                          markerfacecolor="none")  # fmt: skip
         for x, each in enumerate(cases):
-            axes[2].plot([x - 0.3, x + 0.3], 2 * [found[each, BOUND, "code"]], "--", color=style.INK,
-                         linewidth=1.2)  # fmt: skip
+            axes[2].plot([x - 0.3, x + 0.3], 2 * [found[each, BOUND, "code"]], **style.OPTIMUM)
         axes[2].set_xticks(range(4), ["low", "real-like", "real", "high"])
         axes[2].set_xlim(-0.5, 3.5)
         axes[2].set_title("Fig 4, authors' simulator")

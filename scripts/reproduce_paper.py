@@ -330,8 +330,7 @@ def draw_sparsity(results: dict[str, Any], path: Path) -> None:
             bounds = {s: results["cases"].get(case, {}).get("bound_s", {}).get(model)
                       for s, case in BY_SPARSITY.items()}  # fmt: skip
             known = [s for s in bounds if bounds[s] is not None]
-            ax.plot(known, [bounds[s] for s in known], color=style.INK, linestyle="--",
-                    linewidth=1.2, label="certified bound")  # fmt: skip
+            ax.plot(known, [bounds[s] for s in known], **style.OPTIMUM, label="certified bound")
         left.set_title("Fig 3, by the authors' simulator")
         right.set_title("the same strategies by the paper's text")
         left.set_ylabel("decode time, s")

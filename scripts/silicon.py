@@ -82,7 +82,7 @@ def rows(reference: Path = REFERENCE, system: str | None = None) -> list[Row]:
 
 def summary(chosen: list[Row]) -> str:
     errors = [100 * abs(row.error) for row in chosen]
-    return f"{np.median(errors):.1f} % in the median, {max(errors):.1f} % at worst"
+    return f"{np.median(errors):.1f} % off in the median, {max(errors):.1f} % at worst"
 
 
 def _number(value: float) -> str:
@@ -114,11 +114,10 @@ def page(made: list[Row]) -> str:
     gathers = [row for row in free if row.source == "H" and KV_GATHER.match(row.call)]
     text = (ROOT / "scripts/silicon_page.md").read_text(encoding="utf-8")
     parts = {
-        "ALL": f"{len(made)} figures: {summary(made)}",
-        "FREE": f"{len(free)} figures that nobody fitted: {summary(free)}",
-        "FITTED": f"{len(fitted)} figures that fix a parameter each: {summary(fitted)}",
-        "GATHERS": f"{len(gathers)} of those that nobody fitted, gathers of 128 bytes to 64 KiB in the "
-        f"HBM of an H100 and an H200, as decoding reads a KV cache: {summary(gathers)}",
+        "FREE": f"No parameter was fitted to {len(free)} of them: {summary(free)}",
+        "FITTED": f"The other {len(fitted)} fix a parameter each: {summary(fitted)}",
+        "GATHERS": f"Of these, {len(gathers)} are gathers of 128 bytes to 64 KiB, the sizes of KV "
+        f"blocks, in the HBM of an H100 and an H200: {summary(gathers)}",
         "COUNT": str(len(fitted)),
         "FIGURES": str(len(made)),
         "MISSED": f"{len(missed)} of {len(made)}",

@@ -32,23 +32,29 @@ ClocksOrZero = Annotated[int, counted("clock cycles", 0, MOST_CYCLES)]
 
 
 class Protocol(NamedTuple):
-    """What of a command protocol is no timing: names in listings, and what other tools count in.
+    """What of a command protocol is no timing: its buses, names in listings, what other tools count in.
 
     Attributes:
         levels: Levels of a channel above its bank groups; an all-bank command covers one of the
             first.
         act: How a listing names ACT.
         columns_per_burst: Device columns of a burst.
+        ticks_per_clock: Into how many parts commands cut a clock cycle.
+        split_bus: Row and column commands have a bus each, for all of a channel.
+        by_rank: All-bank commands, refreshes and currents are of one rank; else of a data bus.
     """
 
     levels: tuple[str, ...]
     act: str
     columns_per_burst: int
+    ticks_per_clock: int
+    split_bus: bool
+    by_rank: bool
 
 
 PROTOCOLS = {
-    "hbm": Protocol(("PseudoChannel", "Sid"), "ACT", 8),
-    "lpddr": Protocol(("Rank",), "ACT1", 16),
+    "hbm": Protocol(("PseudoChannel", "Sid"), "ACT", 8, 2, split_bus=True, by_rank=False),
+    "lpddr": Protocol(("Rank",), "ACT1", 16, 1, split_bus=False, by_rank=True),
 }
 
 

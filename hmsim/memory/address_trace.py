@@ -422,7 +422,7 @@ def write_commands(device: Memory, path: str | Path, inputs: Iterable[str | Path
     """Every logged command as CSV: tick, command, then its place from the channel down."""
     spec = device.config.spec
     organization = spec.organization
-    levels, act, _ = PROTOCOLS[spec.protocol]
+    levels, act, *_ = PROTOCOLS[spec.protocol]
     header = ["tick", "command", "Channel", *levels, "BankGroup", "Bank", "Row", "Column"]
     log = device.commands()
     columns = maps.decode(device.mapping, np.maximum(log[:, 5], 0))[2]

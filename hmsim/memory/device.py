@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from hmsim.config.memory import MemorySpec
+from hmsim.config.memory import PROTOCOLS, MemorySpec
 from hmsim.config.system import MemorySide, Scheduler, close_after
 from hmsim.errors import InputError, did_you_mean
 from hmsim.jit import in_threads
@@ -219,7 +219,8 @@ class MemoryConfig:
             )
         where = f"refresh: {self.refresh!r}: refresh."
         if self.refresh == "all-bank":
-            scopes = buses * (1 if self.spec.protocol == "hbm" else organization.ranks)
+            by_rank = PROTOCOLS[self.spec.protocol].by_rank
+            scopes = buses * (organization.ranks if by_rank else 1)
             if refresh.nREFI <= scopes:
                 raise InputError(
                     f"{where}nREFI = {refresh.nREFI} must exceed {scopes}, the commands of a refresh"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmsim.config.enumerations import CASES, CAUSES, DATA
-from hmsim.config.memory import EnergySpec, LinkSpec, MemorySpec
+from hmsim.config.memory import PROTOCOLS, EnergySpec, LinkSpec, MemorySpec
 from hmsim.errors import InputError, did_you_mean
 from hmsim.memory import mapping as maps
 from hmsim.memory.device import MemoryConfig
@@ -127,7 +127,7 @@ def energy(
     each = commands(spec, data)
     organization = spec.organization
     banks = organization.ranks * organization.bank_groups * organization.banks
-    if spec.protocol == "lpddr":
+    if PROTOCOLS[spec.protocol].by_rank:
         banks //= organization.ranks
     bursts = counts["reads"] + counts["writes"]
     buses = units(config)
@@ -248,7 +248,7 @@ def _opened_rows(config: MemoryConfig, size: int) -> float:
 def units(config: MemoryConfig) -> int:
     """How many there are of what the currents are of: data buses, or ranks on them (LPDDR)."""
     organization = config.spec.organization
-    ranks = organization.ranks if config.spec.protocol == "lpddr" else 1
+    ranks = organization.ranks if PROTOCOLS[config.spec.protocol].by_rank else 1
     return config.channels * organization.pseudo_channels * ranks
 
 

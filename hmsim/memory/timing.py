@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hmsim.config.memory import MemorySpec
+from hmsim.config.memory import PROTOCOLS, MemorySpec
 
 # Commands that constrain others, in the order of the first axis of the tables.
 COMMANDS = ("RD", "WR", "RDA", "WRA", "PREpb", "PREab", "ACT", "REFab", "REFpb")
@@ -114,17 +114,17 @@ class Timing(NamedTuple):
 
 def tick_seconds(spec: MemorySpec) -> float:
     """Length of a tick."""
-    return spec.tCK / _ticks_per_clock(spec)
+    return spec.tCK / PROTOCOLS[spec.protocol].ticks_per_clock
 
 
 def compile_timing(spec: MemorySpec) -> Timing:
     """The tables of `spec`."""
-    ticks = _ticks_per_clock(spec)
+    protocol = PROTOCOLS[spec.protocol]
+    ticks, split = protocol.ticks_per_clock, protocol.split_bus
     organization, clocks = spec.organization, spec.timing
     buses, groups_per_rank = organization.pseudo_channels, organization.bank_groups
     groups = buses * organization.ranks * groups_per_rank
-    hbm = spec.protocol == "hbm"
-    scopes = buses if hbm else buses * organization.ranks
+    scopes = buses * organization.ranks if protocol.by_rank else buses
     node = {
         "channel": np.zeros(groups, np.int64),
         "data bus": np.arange(groups) * buses // groups,
@@ -135,7 +135,7 @@ def compile_timing(spec: MemorySpec) -> Timing:
     names = clocks.model_dump(exclude={"source"}) | spec.refresh.model_dump(exclude={"source"})
     gap = np.full((len(COMMANDS), groups, len(FOLLOWERS), groups), NEVER, np.int64)
     bank_gap = np.full((len(COMMANDS), len(FOLLOWERS)), NEVER, np.int64)
-    held = {name: _HBM_TICKS.get(name, 1) if hbm else 1 for name in COMMANDS}
+    held = {name: _HBM_TICKS.get(name, 1) if split else 1 for name in COMMANDS}
     for level, before, after, distance in _SHARED + _PROTOCOL[spec.protocol]:
         nominal = eval(distance, {"__builtins__": {}}, names) * ticks
         for command in before.split():
@@ -147,7 +147,7 @@ def compile_timing(spec: MemorySpec) -> Timing:
                     continue
                 table = gap[c, :, f, :]
                 np.maximum(table, wait, out=table, where=_related(level, node))
-    if hbm:
+    if split:
         _share_buses(gap, held)
     delayed: NDArray[np.bool_] = np.any(gap > NEVER, axis=(1, 3))
     first = np.argmax(delayed, axis=1)
@@ -161,25 +161,21 @@ def compile_timing(spec: MemorySpec) -> Timing:
         groups=groups,
         scopes=scopes,
         buses=buses,
-        split_bus=int(hbm),
+        split_bus=int(split),
         burst=clocks.nBL * ticks,
         read_latency=(clocks.nCL + clocks.nBL) * ticks,
         write_latency=(clocks.nCWL + clocks.nBL) * ticks,
         faw=clocks.nFAW * ticks,
-        column_bus=2 if hbm else 1,
-        act_bus=3 if hbm else 1,
+        column_bus=2 if split else 1,
+        act_bus=3 if split else 1,
         pre_bus=1,
-        act2_limit=0 if hbm else clocks.nAAD,
+        act2_limit=0 if split else clocks.nAAD,
         clock_read=clocks.nCL + clocks.nBL + clocks.nWCKPST,
         clock_write=clocks.nCWL + clocks.nBL + clocks.nWCKPST,
         refi=spec.refresh.nREFI * ticks,
         refi_bank=spec.refresh.nREFIpb * ticks,
         rfc=spec.refresh.nRFCab * ticks,
     )
-
-
-def _ticks_per_clock(spec: MemorySpec) -> int:
-    return 2 if spec.protocol == "hbm" else 1
 
 
 def _related(level: str, node: dict[str, NDArray[np.int64]]) -> NDArray[np.bool_]:

@@ -55,7 +55,7 @@ def bandwidth(data: Any, ax: Any, title: str | None = None) -> Any:
     if replayed:
         _replay_bars(ax, list(policies.values()), height, shift, peak)
 
-    ax.axvline(optimum, color=style.INK, linewidth=1.2, linestyle="--",
+    ax.axvline(optimum, **style.OPTIMUM,
                label=f"optimum ({_bound_name(report)}), {optimum:,.0f}")  # fmt: skip
     ax.axvline(peak, color=style.MUTED, linewidth=1.2, linestyle=":",
                label=f"pin peak, {peak:,.0f}")  # fmt: skip
@@ -94,7 +94,7 @@ def split(data: Any, ax: Any) -> Any:
     for row, share in enumerate(shares):
         ax.annotate(f"{100 * share:.1f} %", (0, row), (5, 0), textcoords="offset points",
                     fontsize="small", va="center", color="white")  # fmt: skip
-    ax.axvline(best, color=style.INK, linewidth=1.2, linestyle="--",
+    ax.axvline(best, **style.OPTIMUM,
                label=f"best split, {100 * best:.1f} %")  # fmt: skip
     _policy_rows(ax, list(policies))
     ax.set_xlim(0, 1)
@@ -189,7 +189,7 @@ def roofline(data: Any, ax: Any) -> Any:
     share = np.unique(np.append(np.linspace(low, 1, 400), best))
     with np.errstate(divide="ignore"):
         roof = np.minimum(hbm / share, dram / (1 - share)) / 1e9
-    ax.plot(share, roof, color=style.INK, linewidth=1.2, linestyle="--",
+    ax.plot(share, roof, **style.OPTIMUM,
             label="bound: min(HBM / share, DRAM / (1 - share))")  # fmt: skip
     ax.axvline(best, color=style.MUTED, linewidth=0.8, linestyle=":",
                label=f"best split, {100 * best:.1f} % from HBM")  # fmt: skip
@@ -244,7 +244,7 @@ def gap(data: Any, ax: Any) -> Any:
     for row, ratio in enumerate(ratios):
         ax.annotate(f"{ratio:.3f}  ({100 * (1 - 1 / ratio):.1f} % gap)", (ratio, row), (7, 0),
                     textcoords="offset points", fontsize="small", va="center")  # fmt: skip
-    ax.axvline(1, color=style.INK, linewidth=1.2, linestyle="--",
+    ax.axvline(1, **style.OPTIMUM,
                label=f"optimum ({_bound_name(report)})")  # fmt: skip
     _policy_rows(ax, names)
     ax.set_ylim(len(names) - 0.5, -0.5)
@@ -294,7 +294,7 @@ def speedup(data: Sequence[Any], ax: Any, against: str = "static") -> Any:
                             fontsize="small", ha="center")  # fmt: skip
     for run, report in enumerate(reports):
         best = _against(report, against) / report["bound"]["time_s"]
-        ax.hlines(best, run - 0.42, run + 0.42, color=style.INK, linewidth=1.2, linestyle="--",
+        ax.hlines(best, run - 0.42, run + 0.42, **style.OPTIMUM,
                   label=f"optimum ({_bound_name(report)})" if run == 0 else None)  # fmt: skip
     ax.axhline(1, color=style.MUTED, linewidth=0.8)
     letters = int(11.5 * ax.get_figure().get_figwidth() / len(data)) - 2
@@ -320,7 +320,7 @@ def _convergence(ax: Any, history: np.ndarray, bound_s: float) -> Any:
     passes, values, _ = history.T
     drawn = right.plot(passes, 100 * values / bound_s, color=style.BLUE, linewidth=1.2)
     style.tip(drawn, [f"{len(passes)} passes, {values[-1]:.6g} s"])
-    right.axhline(100, color=style.INK, linewidth=1.2, linestyle="--")
+    right.axhline(100, **style.OPTIMUM)
     right.set_xlabel("pass")
     right.set_ylabel("dual / bound, %")
     low = max(0.0, 100 * float(np.median(values)) / bound_s - 5)

@@ -22,7 +22,7 @@ TALLER = {"column": 1.25, "page": 1.0, "slide": 1.3}  # than on a page: legends 
 TYPE = {"column": 8.0, "page": 8.0, "slide": 11.0}  # points
 NARROW = 5.0  # inches, below which a legend has no place beside the axes
 
-# Okabe and Ito's colour-blind safe palette; black and greys are kept for bounds.
+# Okabe and Ito's colour-blind safe palette; black and greys are kept for bounds (OPTIMUM).
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442",
 )  # fmt: skip
@@ -32,6 +32,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LOSSES = (ORANGE, SKY, GREEN, RED, PURPLE, YELLOW, "#999999", "#8C6BB1", "#A6761D")
 TIP = "tip: "  # opens the id of an artist that has a text for the pointer
 INK, MUTED, FAINT = "#222222", "#666666", "#D9D9D9"
+# The line of what is proven, in every figure; its colour is put beside it where it is no line.
+OPTIMUM: Any = {"color": INK, "linestyle": "--", "linewidth": 1.2}
 
 _RC: Any = {
     "font.family": "DejaVu Sans",

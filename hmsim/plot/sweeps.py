@@ -56,7 +56,7 @@ def sweep_line(
     if y == "aggregate_bandwidth_GBps" and "bound_bandwidth_GBps" in data:
         method = _method(data)
         bound = _per_policy_free(data, data["bound_bandwidth_GBps"]).transpose(x)
-        ax.plot(values, bound, color=style.INK, linestyle="--", linewidth=1.2,
+        ax.plot(values, bound, **style.OPTIMUM,
                 label=f"optimum ({method} bound)")  # fmt: skip
     for k, (name, line) in enumerate(_lines(data, numbers, x)):
         drawn = ax.plot(values, line, color=style.CYCLE[k % 7], marker=style.MARKERS[k % 7],

@@ -58,7 +58,7 @@ def timeline(data: Any, ax: Any, policy: str | None = None) -> Any:
     reads.stackplot(token, [each for each, _, _ in layers], labels=[each for *_, each in layers],
                     colors=[each for _, each, _ in layers], step="mid", linewidth=0)  # fmt: skip
     bound = data.report()["bound"]
-    reads.axhline(bound["bandwidth_GBps"], color=style.INK, linewidth=1.2, linestyle="--",
+    reads.axhline(bound["bandwidth_GBps"], **style.OPTIMUM,
                   label=f"optimum, mean\n({bound['method']} bound)")  # fmt: skip
     reads.set_ylabel("reads, GB/s")
     style.title(reads, f"{data.title}: {policy}")

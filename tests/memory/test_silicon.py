@@ -40,6 +40,8 @@ def test_the_page_is_of_these_presets(rows):
     from scripts import silicon
 
     assert silicon.page(rows) == silicon.PAGE.read_text(encoding="utf-8")
+    readme = (silicon.ROOT / "README.md").read_text(encoding="utf-8")
+    assert silicon.summary([row for row in rows if not row.fixes]) in readme
 
 
 def test_the_two_parts_of_a_gh200_differ_in_their_dram_alone():
