@@ -4,8 +4,7 @@ import gc
 import sys
 
 from hmsim import cli
-
-YOUNG = 50_000  # objects made between looks for garbage among the youngest
+from hmsim.machine import YOUNG
 
 
 def main() -> int:

@@ -21,10 +21,14 @@ in a function that grows beyond a few hundred lines by it, typing takes longer t
 **Signatures.** A kernel is compiled once for the types of its arguments. Numba would do so again for
 every constant that another kernel hands to it: `_call_template` hides their values.
 
+**Wrappers.** What makes a kernel of Python's objects, and of C's arguments, takes a third of its
+compile time, and again at each level above it. Python calls few kernels; so what kernels call is
+compiled apart, without them (`_BARE`), and a kernel that both call is compiled twice.
+
 **Records.** Numba must allow for an index of -1 meaning "the last" at every access, which costs the
-memory kernels a third of their speed. `record_kernel` takes every index as unsigned: `s[i]` is
-compiled as `s[np.uint64(i)]`. Slices stay as they are. These kernels do not allocate, hence no
-reference counts (`_nrt`), and none divides by a zero that should raise (`error_model`).
+memory kernels a third of their speed. `record_kernel` takes every index as unsigned
+(`hmsim.elements`). These kernels do not allocate, hence no reference counts (`_nrt`), and none divides
+by a zero that should raise (`error_model`).
 """
 
 import ast
@@ -42,33 +46,35 @@ from pathlib import Path
 from threading import Thread, current_thread, main_thread
 from typing import Any, TypeVar
 
-import numpy as np
 from numba import config, get_num_threads, njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.typing import Signature
+
+from hmsim import elements
 
 Result = TypeVar("Result")
 
 _PACKAGE = Path(__file__).parent
 _RECORD: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+_BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 LONGEST_COMPILE_SECONDS = 300  # of one kernel, with those that it calls, on a slow and busy machine
 
 
 def kernel(function: Callable) -> Any:
     """Compile `function` when it is first called with new types; cached on disk."""
-    return _cached(njit(nogil=True)(function))
+    return _cached(function)
 
 
 def inlined(function: Callable) -> Any:
     """As `kernel`, and inlined into its callers before they are typed."""
-    return _cached(njit(nogil=True, inline="always")(function))
+    return _cached(function, inline="always")
 
 
 def compiled_for(signature: Any) -> Callable[[Callable], Any]:
     """As `kernel`, for this one Numba signature, at once (or from the cache on disk)."""
 
     def decorate(function: Callable) -> Any:
-        dispatcher = _cached(njit(nogil=True)(function))
+        dispatcher = _cached(function)
         if not config.DISABLE_JIT:  # type: ignore[attr-defined]
             dispatcher.compile(signature)
             dispatcher.disable_compile()
@@ -79,17 +85,17 @@ def compiled_for(signature: Any) -> Callable[[Callable], Any]:
 
 def record_kernel(function: Callable) -> Any:
     """As `kernel`, with every index taken as unsigned (see the module's text)."""
-    return _cached(njit(nogil=True, **_RECORD)(_with_unsigned_indices(function)))
+    return _cached(_with_plain_elements(function), **_RECORD)
 
 
 def record_inlined(function: Callable) -> Any:
     """As `record_kernel`, and always inlined by LLVM: for what runs at every DRAM command."""
-    return _cached(njit(nogil=True, forceinline=True, **_RECORD)(_with_unsigned_indices(function)))
+    return _cached(_with_plain_elements(function), forceinline=True, **_RECORD)
 
 
 def record_expanded(function: Callable) -> Any:
     """As `record_kernel`, and part of its callers before they are typed: not compiled by itself."""
-    return _cached(njit(nogil=True, inline="always", **_RECORD)(_with_unsigned_indices(function)))
+    return _cached(_with_plain_elements(function), inline="always", **_RECORD)
 
 
 def in_threads(work: Callable[[int], None], count: int) -> None:
@@ -204,6 +210,7 @@ class _CacheFile(IndexDataCacheFile):
 class _Cache(FunctionCache):
     """Numba's cache on disk, stamped with all sources that the machine code can depend on."""
 
+    _suffix = ""  # of the names of its files
     _turn: Any = None  # the lock that this process holds while it compiles the kernel
 
     def __init__(self, function: Callable) -> None:
@@ -215,8 +222,12 @@ class _Cache(FunctionCache):
         source = Path(inspect.getfile(function))
         if source.exists():  # not so at an interactive prompt, where Numba's own stamp serves
             self._cache_file = _CacheFile(
-                self._cache_path, self._impl.filename_base, source_fingerprint(source)
+                self._cache_path, self._file_name, source_fingerprint(source)
             )
+
+    @property
+    def _file_name(self) -> str:
+        return self._impl.filename_base + self._suffix
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What is in the cache, if need be after another process has compiled it. Where nothing is
@@ -244,7 +255,7 @@ class _Cache(FunctionCache):
         from filelock import FileLock, Timeout
 
         if self._turn is None:
-            name = f".{self._impl.filename_base}.lock"
+            name = f".{self._file_name}.lock"
             self._turn = FileLock(Path(self._cache_path) / name, thread_local=False)
         try:
             self._impl.locator.ensure_cache_path()
@@ -256,6 +267,12 @@ class _Cache(FunctionCache):
     def _end_turn(self) -> None:
         if self._turn is not None:
             self._turn.release(force=True)
+
+
+class _BareCache(_Cache):
+    """The same of the kernel without wrappers."""
+
+    _suffix = ".bare"
 
 
 @cache
@@ -281,12 +298,17 @@ def _types(sig: Any) -> Any:
     return sig.args if isinstance(sig, Signature) else sig
 
 
-def _cached(dispatcher: Any) -> Any:
-    if not config.DISABLE_JIT:  # type: ignore[attr-defined]
-        function = dispatcher.py_func
-        if Path(inspect.getfile(function)).exists() or hasattr(builtins, "__IPYTHON__"):
-            dispatcher._cache = _Cache(function)  # else made by `exec`: there is nothing to stamp
-        dispatcher.get_call_template = partial(_call_template, dispatcher)
+def _cached(function: Callable, **options: Any) -> Any:
+    """The kernel that Python calls; where kernels call it, they call one without wrappers."""
+    dispatcher = njit(nogil=True, **options)(function)
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return dispatcher
+    bare = njit(nogil=True, **options, **_BARE)(function)
+    if Path(inspect.getfile(function)).exists() or hasattr(builtins, "__IPYTHON__"):
+        dispatcher._cache = _Cache(function)  # else made by `exec`: there is nothing to stamp
+        bare._cache = _BareCache(function)
+    dispatcher.get_call_template = partial(_call_template, bare)
+    dispatcher.get_overload = bare.get_overload
     return dispatcher
 
 
@@ -295,7 +317,7 @@ def _call_template(dispatcher: Any, arguments: Any, named: Any) -> Any:
     not for the values that constants among them have."""
     arguments = tuple(map(types.unliteral, arguments))
     named = {name: types.unliteral(each) for name, each in named.items()}
-    return type(dispatcher).get_call_template(dispatcher, arguments, named)
+    return dispatcher.get_call_template(arguments, named)
 
 
 @cache
@@ -357,13 +379,13 @@ def _roots(path: Path) -> list[tuple[Path, str | None]]:
     ]
 
 
-def _with_unsigned_indices(function: Callable) -> Callable:
-    """The same function, from the same file and line, with `x[i]` written `x[np.uint64(i)]`."""
+def _with_plain_elements(function: Callable) -> Callable:
+    """The same function, from the same file and line, its indices taken as unsigned."""
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return function
     file = inspect.getfile(function)
     definition = _definitions(Path(file).read_bytes())[function.__code__.co_firstlineno]
-    function.__globals__["_uint64"] = np.uint64
+    function.__globals__.update(elements.NAMES)
     defined: dict[str, Any] = {}
     module = ast.Module([definition], [])
     exec(compile(module, file, "exec"), function.__globals__, defined)
@@ -375,18 +397,11 @@ def _with_unsigned_indices(function: Callable) -> Callable:
 @lru_cache(maxsize=1)  # the kernels of a file are defined one after another
 def _definitions(source: bytes) -> dict[int, ast.FunctionDef]:
     """The functions of a file by the line that they, or their decorators, begin in; without these,
-    and with unsigned indices."""
+    and rewritten."""
     found = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef):
             first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
             node.decorator_list = []
-            for part in ast.walk(node):
-                if isinstance(part, ast.Subscript) and not isinstance(
-                    part.slice, ast.Slice | ast.Tuple
-                ):
-                    name = ast.copy_location(ast.Name("_uint64", ast.Load()), part.slice)
-                    call = ast.Call(name, [part.slice], [])
-                    part.slice = ast.copy_location(call, part.slice)
-            found[first] = node
+            found[first] = elements.rewritten(node)
     return found

@@ -6,6 +6,10 @@ from pathlib import Path
 from hmsim.errors import InputError
 
 SHARE = 0.9  # of the free memory that one allocation may plan for
+YOUNG = (
+    50_000  # objects made between looks for garbage, in processes of hmsim's own: nearly all that
+)
+# is imported and compiled stays, and to look as often as Python does takes a tenth of compiling
 
 
 def cores() -> int:

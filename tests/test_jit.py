@@ -133,8 +133,30 @@ def call(a):
 def test_constants_that_a_kernel_hands_to_another_make_no_signatures(toy):
     """Else Numba compiles the other kernel three times."""
     (toy / "constants.py").write_text(CONSTANTS)
-    code = "from toy.constants import added, call; print(call(10), len(added.overloads))"
-    assert python(toy.parent, code) == f"{6 + 15 + 34} 1"
+    code = "from toy.constants import call; print(call(10))"
+    assert python(toy.parent, LISTENED + code + SAID) == f"{6 + 15 + 34}\nadded call"
+
+
+LISTENED = """
+from numba.core import event
+compiled = []
+class Listener(event.Listener):
+    def on_start(self, happened):
+        compiled.append(happened.data["dispatcher"].py_func.__name__)
+    def on_end(self, happened):
+        pass
+event.register("numba:compile", Listener())
+"""
+SAID = "; print(*sorted(compiled))"
+
+
+def test_a_kernel_that_python_calls_too_is_kept_in_two_ways(toy):
+    """With what Python's calls need, and without."""
+    code = "from toy.caller import call; from toy.leaf import step; print(call(), step())"
+    assert python(toy.parent, LISTENED + code + SAID) == "10 1\ncall step step"
+    assert python(toy.parent, LISTENED + code + SAID) == "10 1"
+    edit(toy / "caller.py", "10 *", "20 *")  # and its callers find it
+    assert python(toy.parent, LISTENED + code + SAID) == "20 1\ncall"
 
 
 def test_a_file_that_is_imported_by_another_name_is_compiled_anew(toy):

@@ -15,6 +15,7 @@ from numba import config, get_num_threads
 import hmsim
 from hmsim.config.memory import load_memory
 from hmsim.jit import cache_environment, is_cached
+from hmsim.machine import YOUNG
 from hmsim.memory import burst_kernel
 from hmsim.memory.sampling_kernel import REPLAY
 
@@ -31,8 +32,10 @@ class WarmUp:
         home = str(Path(hmsim.__file__).parents[1])
         paths = [home, *filter(None, [os.getenv("PYTHONPATH")])]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | cache_environment()
-        command = "from hmsim.memory.warm import compile_kernels; compile_kernels()"
-        command += f"; import {last}"
+        command = f"import gc; gc.set_threshold({YOUNG}); "
+        command += (
+            f"from hmsim.memory.warm import compile_kernels; compile_kernels(); import {last}"
+        )
         self._process = subprocess.Popen(
             [sys.executable, "-c", command], env=environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
