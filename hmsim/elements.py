@@ -139,8 +139,12 @@ def _is_flat(array: Any) -> bool:
 
 
 def _index(context: Any, builder: Any, kinds: Any, values: Any) -> Any:
+    """The sum of the two numbers after an array. Numba's sums of signed ones do not wrap, without which
+    LLVM cannot take loops over lists for what they are."""
     parts = zip(values[1:], kinds[1:], strict=True)
-    return builder.add(*(context.cast(builder, each, kind, types.uint64) for each, kind in parts))
+    terms = [context.cast(builder, each, kind, types.uint64) for each, kind in parts]
+    signed = all(getattr(kind, "signed", False) for kind in kinds[1:])
+    return builder.add(*terms, flags=["nsw"] if signed else [])
 
 
 def _address(context: Any, builder: Any, array: Any, value: Any, index: Any) -> Any:

@@ -72,15 +72,15 @@ def inlined(function: Callable) -> Any:
 
 def compiled_for(signature: Any) -> Callable[[Callable], Any]:
     """As `kernel`, for this one Numba signature, at once (or from the cache on disk)."""
+    return lambda function: compiled(_cached(function), signature)
 
-    def decorate(function: Callable) -> Any:
-        dispatcher = _cached(function)
-        if not config.DISABLE_JIT:  # type: ignore[attr-defined]
-            dispatcher.compile(signature)
-            dispatcher.disable_compile()
-        return dispatcher
 
-    return decorate
+def compiled(dispatcher: Any, signature: Any) -> Any:
+    """The same kernel, for this one signature from now on, and compiled for it."""
+    if not config.DISABLE_JIT:  # type: ignore[attr-defined]
+        dispatcher.compile(signature)
+        dispatcher.disable_compile()
+    return dispatcher
 
 
 def record_kernel(function: Callable) -> Any:

@@ -3,7 +3,7 @@
 See burst_kernel for when it does so, and burst_state for the records.
 """
 
-from hmsim.jit import record_inlined, record_kernel
+from hmsim.jit import record_expanded, record_inlined, record_kernel
 from hmsim.memory.burst_state import (
     ACCESSES,
     ACT,
@@ -251,7 +251,7 @@ def _search_bank(s, c, b):
     s[b + FIRST_OTHER] = other
 
 
-@record_inlined
+@record_expanded
 def push(p, s, c, kind, b, row, line, arrived, intended):
     """Queue a request; the caller has seen to the banks."""
     q = s[c + FREE]
@@ -401,7 +401,7 @@ def complete(p, s, c, done):
     s[c + DONE] += 1
 
 
-@record_inlined
+@record_expanded
 def _finish(p, s, c, q, now):
     """Book the end of a request whose column command issues now; its queue entry is free."""
     kind = s[q + KIND]
@@ -490,7 +490,7 @@ def _explain(p, s, c, b, q, now):
     s[bus + BUS_KIND] = kind
 
 
-@record_inlined
+@record_expanded
 def _access(p, s, c, b, q, now):
     """What RD and WR change beside the times."""
     s[b + ACCESSES] += 1
@@ -570,7 +570,7 @@ def _ask(p, s, c, command, b):
             s[c + BLOCKED_TO] = FAR
 
 
-@record_inlined
+@record_expanded
 def _skip_idle(p, s, c):
     """Whether refreshes of an idle channel were counted instead of issued: all up to the last two
     rounds before its next request, after which everything is as if they had been."""

@@ -137,7 +137,7 @@ def _next_event(p, s, c):
     return max(t, soonest)
 
 
-@record_inlined
+@record_expanded
 def _choose_column(p, s, c, now):
     """HBM: the list and entry of the column command to issue on this rising edge, or -1."""
     k = s[c + ACTIVE]
@@ -155,7 +155,7 @@ def _choose_column(p, s, c, now):
     return HIT, oldest_ready(p, s, k, 1, now)
 
 
-@record_inlined
+@record_expanded
 def _choose_row(p, s, c, now):
     """HBM: the list and entry of the row command to issue; ACT needs a rising edge."""
     choose_kind(p, s, c)
@@ -194,7 +194,7 @@ def _split_bus_tick(p, s, c, now):
             serve(p, s, c, k, i, now)
 
 
-@record_inlined
+@record_expanded
 def _choose_any(p, s, c, now):
     """LPDDR: the list and entry of the command to issue, or -1; no ACT-1 amid an activation."""
     k = s[c + ACTIVE]

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hmsim.jit import compiled_for
+from hmsim.jit import compiled
 from hmsim.memory import burst_kernel
 from hmsim.memory import burst_state as state
 from hmsim.memory import sampling_kernel as kernel
@@ -83,7 +83,7 @@ def cut(extents: Traffic, position: I64, start: int, length: int) -> Traffic:
 @cache
 def learn_kernel() -> Any:
     """The kernel that learns, compiled when it is first asked for."""
-    return compiled_for(kernel.LEARN)(getattr(kernel.learn, "py_func", kernel.learn))
+    return compiled(kernel.learn, kernel.LEARN)
 
 
 class Sampler:

@@ -13,7 +13,7 @@ from numba import typeof, types
 from numpy.typing import NDArray
 
 from hmsim.bits import assign
-from hmsim.jit import kernel, record_inlined, record_kernel
+from hmsim.jit import record_expanded, record_inlined, record_kernel
 from hmsim.memory import burst_state as state
 from hmsim.memory.burst_kernel import turn_of
 from hmsim.memory.burst_state import (
@@ -251,7 +251,16 @@ def count(address, size, write, stripe, burst, hashed, position, bursts, rises, 
 # ---------------------------------------------------------------- sums
 
 
-@kernel
+@record_inlined
+def add_up(numbers):
+    """The sum of whole numbers."""
+    total = 0
+    for each in numbers:
+        total += each
+    return total
+
+
+@record_kernel
 def _pairwise(values, n):
     """The sum of up to CHANNELS values as NumPy forms it."""
     if n == CHANNELS:
@@ -264,7 +273,7 @@ def _pairwise(values, n):
     return total
 
 
-@kernel
+@record_kernel
 def _add(known, at, records, group, bursts, ticks):
     """Fade the records of sums at `at`, and add an observation to that of a group."""
     for i in range(at, at + records * SUMS):
@@ -278,24 +287,25 @@ def _add(known, at, records, group, bursts, ticks):
     known[k + TT] += ticks * ticks
 
 
-@kernel
+@record_kernel
 def _squares(known, k, pace):
     """Sum of (ticks - pace * bursts) squared, of the record at k."""
     return known[k + TT] - 2 * pace * known[k + NT] + pace * pace * known[k + NN]
 
 
-@kernel
+@record_kernel
 def _forget(known):
-    known[:] = 0.0
+    for i in range(KNOWN_SIZE):
+        known[i] = 0.0
     known[WAYS_COUNT] = 1
 
 
-@kernel
+@record_kernel
 def _pace(known):
     return known[FLOW_TICKS] / known[FLOW_BURSTS]
 
 
-@kernel
+@record_expanded
 def _add_round(learner, known, bursts, ticks, channel):
     """Learn from a round of one of the sampled channels; `learner.total` counted it."""
     for i in range(STATISTICS):
@@ -320,7 +330,7 @@ def _add_round(learner, known, bursts, ticks, channel):
     known[WAYS_COUNT] = ways
 
 
-@kernel
+@record_expanded
 def _set_variances(known, work):
     """Of a channel's time, per burst; and of the pace from channel to channel."""
     within, between, even = work[0], work[1], work[2]
@@ -345,7 +355,7 @@ def _set_variances(known, work):
         known[SPREAD] = (found - (groups - 1) * noise) / max(weight, 1.0)
 
 
-@kernel
+@record_kernel
 def _step_noise(known):
     """Variance of a short step's time."""
     seen, pace = known[STEPS + ONE], _pace(known)
@@ -354,7 +364,7 @@ def _step_noise(known):
     return mean * seen / (seen - 1)
 
 
-@kernel
+@record_kernel
 def _error(known, bursts, shares):
     """Standard error of the time of so many bursts, relative; infinite if not known.
     shares: work space."""
@@ -371,7 +381,7 @@ def _error(known, bursts, shares):
     return math.sqrt(variance) / (ticks + _pace(known) * beyond)
 
 
-@kernel
+@record_kernel
 def _is_known(learner, known, bursts):
     """Whether the time of a step of so many bursts is known as well as it can be, and by a round
     not long ago."""
@@ -382,7 +392,7 @@ def _is_known(learner, known, bursts):
     return _error(known, bursts, learner.work[0]) < TARGET
 
 
-@kernel
+@record_expanded
 def _contradicts(known, bursts, ticks):
     """Whether a short step is beyond what noise explains."""
     if min(known[FLOW_SEEN], known[STEPS + ONE]) < LEAST:
@@ -396,20 +406,27 @@ def _contradicts(known, bursts, ticks):
 # ---------------------------------------------------------------- playing
 
 
-@kernel
+@record_expanded
 def _spread(learner):
     """Evenly spread over 0 to 1 from call to call."""
     learner.memo[TURN] += 1
     return learner.memo[TURN] * GOLDEN % 1
 
 
-@kernel
+@record_kernel
 def _cut(position, value):
     """The last extent that begins at or before byte `value` of the step's bytes in a row."""
-    return np.searchsorted(position, value, "right") - 1
+    low, high = 0, len(position)
+    while low < high:
+        middle = (low + high) >> 1
+        if position[middle] <= value:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1
 
 
-@kernel
+@record_kernel
 def _play_part(replay, learner, asked, row, channel, start, drain, begin, length):
     """The extents that begin in `length` bytes from `begin` on, through the channel in `row`;
     those that are not much smaller than that are cut where it begins and ends (while it plays)."""
@@ -435,15 +452,12 @@ def _play_part(replay, learner, asked, row, channel, start, drain, begin, length
     address[first] -= late
 
 
-@kernel
+@record_kernel
 def _play(replay, learner, asked, row, bursts, turn, start, drain):
     """Put so many bursts in a row of one of the step's channels through the one in `row`; if it is
     not to drain, after some more that open the rows. `learner.seen`: its first fields, less what
     they were before the bursts."""
-    upto = 0
-    for n in learner.bursts:
-        upto += n
-    wanted = turn % CHANNELS * GOLDEN % 1 * upto
+    wanted = turn % CHANNELS * GOLDEN % 1 * add_up(learner.bursts)
     channel = 0
     upto = learner.bursts[0]
     while upto <= wanted:
@@ -473,7 +487,7 @@ def _play(replay, learner, asked, row, bursts, turn, start, drain):
         learner.seen[i] = row[i] - learner.seen[i]
 
 
-@kernel
+@record_kernel
 def _refresh_ticks(learner, known):
     """What one all-bank refresh costs, by the time that data buses lost to so many."""
     met = known[COUNTS + REFRESHES] / learner.scopes
@@ -482,7 +496,7 @@ def _refresh_ticks(learner, known):
     return known[COUNTS + LOST_REFRESH] / learner.buses / met
 
 
-@kernel
+@record_kernel
 def _evened(learner, known, ticks, refreshes):
     """Ticks had a sample met its fair share of all-bank refreshes, no more or less."""
     if not learner.all_bank:
@@ -491,11 +505,12 @@ def _evened(learner, known, ticks, refreshes):
     return ticks + _refresh_ticks(learner, known) * (ticks / learner.refi - met)
 
 
-@kernel
+@record_kernel
 def _round(replay, learner, asked, known):
     """Feed the channel that never drains; the bursts that it played."""
     total = learner.total
-    total[:] = 0
+    for i in range(len(total)):
+        total[i] = 0
     turn = int(known[ROUNDS]) // 2
     for part in range(PARTS):
         wanted = ROUND - total[DONE]
@@ -512,7 +527,7 @@ def _round(replay, learner, asked, known):
     return ROUND + learner.row_set
 
 
-@kernel
+@record_kernel
 def _short_step(replay, learner, asked, known):
     """Play a short step from first to last; its bursts. What is known is forgotten if this
     contradicts it."""
@@ -534,7 +549,7 @@ def _short_step(replay, learner, asked, known):
 # ---------------------------------------------------------------- a step's time
 
 
-@kernel
+@record_expanded
 def _below(x):
     """The standard normal distribution function."""
     if x > 8.3:  # no double is nearer to 1
@@ -546,7 +561,7 @@ def _below(x):
     return 1 - half if z > 0 else half
 
 
-@kernel
+@record_expanded
 def _expected_maximum(work, variables, ways):
     """Expected largest of independent variables, normal about any of several means alike: the
     integral of 1 - P(all are below).
@@ -593,7 +608,7 @@ def _expected_maximum(work, variables, ways):
     return high - _pairwise(below, CHANNELS) * step / 2
 
 
-@kernel
+@record_kernel
 def _done(known):
     """Bursts that the counts are of: those that moved data, and those the write queue took, but
     not those of ECC, which come beside a step's own."""
@@ -603,7 +618,7 @@ def _done(known):
     )  # fmt: skip
 
 
-@kernel
+@record_kernel
 def _time(learner, known, runs, visits, start):
     """Expected ticks until the slowest channel is done."""
     pace = _pace(known)
@@ -634,7 +649,7 @@ def _time(learner, known, runs, visits, start):
     return int(max(np.rint(time), pins))
 
 
-@kernel
+@record_expanded
 def _row_of(learner, key):
     """The row that knows a class of this key, a new one if need be. It is not in use meanwhile."""
     free = 0
@@ -648,7 +663,7 @@ def _row_of(learner, key):
     return free
 
 
-@kernel
+@record_expanded
 def _put(learner, row, key):
     """The row is in use; the one that was put there first makes room if there are too many."""
     learner.memo[CLOCK] += 1
@@ -671,7 +686,7 @@ ASKED = types.NamedTuple([_one] * 4 + [types.int64] * 2, Asked)
 LEARN = types.int64(types.FunctionType(REPLAY), LEARNER, ASKED, *[types.int64] * 4, _one)
 
 
-@kernel
+@record_kernel
 def learn(replay, learner, asked, written, runs, visits, start, counts):
     """Ticks of a step that starts at tick `start`, or UNKNOWN where samples miss the traffic.
 
@@ -679,9 +694,7 @@ def learn(replay, learner, asked, written, runs, visits, start, counts):
     scaled to the step. Without extents: UNPLACED, and nothing changes, unless its class is known and
     it is no time to look at it again.
     """
-    total = 0
-    for n in learner.bursts:
-        total += n
+    total = add_up(learner.bursts)
     mean = total / learner.channels
     key = int(np.rint(32 * written / total))
     key = (key << 12) + int(np.rint(8 * np.log2(total / visits))) + (1 << 11)

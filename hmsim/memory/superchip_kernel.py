@@ -6,7 +6,7 @@ import numpy as np
 from numba import typeof, types
 from numpy.typing import NDArray
 
-from hmsim.jit import kernel
+from hmsim.jit import record_expanded, record_kernel
 from hmsim.memory.burst_state import (
     CHANNEL_SIZE,
     LAST_DONE,
@@ -23,6 +23,7 @@ from hmsim.memory.sampling_kernel import (
     UNPLACED,
     Asked,
     Learner,
+    add_up,
     count,
 )
 
@@ -93,17 +94,17 @@ class Served(NamedTuple):
         )
 
 
-@kernel
+@record_kernel
 def _ticks(seconds, part):
     return int(np.rint(seconds / part.tick_s))
 
 
-@kernel
+@record_expanded
 def _whole(replay, part, extents, start, counts):
     """Every burst in its channel: ticks until all is complete."""
     learner, state = part.learner, part.state
     size, channels = learner.parameters[CHANNEL_SIZE], learner.channels
-    for i in range(STATISTICS):
+    for i in range(len(counts)):
         counts[i] = 0
         for c in range(0, channels * size, size):
             counts[i] -= state[c + i]
@@ -115,19 +116,19 @@ def _whole(replay, part, extents, start, counts):
     done = 0
     for c in range(0, channels * size, size):
         done = max(done, state[c + LAST_DONE])
-        for i in range(STATISTICS):
+        for i in range(len(counts)):
             counts[i] += state[c + i]
     return max(0, done - start)
 
 
-@kernel
+@record_expanded
 def recall(replay, learn, part, now, counts):
     """Ticks that one memory takes from `now` on, where its class of traffic is known, or below 0.
 
     `part.learner.bursts` and `part.extra` hold what the step's extents come to.
     """
     learner = part.learner
-    if learner.bursts.sum() < EXACT:
+    if add_up(learner.bursts) < EXACT:
         return UNPLACED
     asked = Asked(part.none, part.none, part.none, part.none, part.window, part.delay)
     written, runs, visits = part.extra[0], part.extra[1], part.extra[2]
@@ -135,7 +136,7 @@ def recall(replay, learn, part, now, counts):
     return int(ticks * part.stretch) if ticks >= 0 else UNPLACED
 
 
-@kernel
+@record_kernel
 def serve(replay, learn, part, extents, position, counted, now, counts):
     """Ticks that one memory takes from `now` on. The extents are changed while it runs.
 
@@ -151,7 +152,7 @@ def serve(replay, learn, part, extents, position, counted, now, counts):
                 extents.address, extents.size, extents.write, learner.stripe, learner.burst,
                 learner.hashed, position, learner.bursts, learner.rises, part.extra,
             )  # fmt: skip
-        if learner.bursts.sum() >= EXACT:
+        if add_up(learner.bursts) >= EXACT:
             asked = Asked(
                 extents.address, extents.size, extents.write, position, part.window, part.delay
             )
@@ -162,7 +163,7 @@ def serve(replay, learn, part, extents, position, counted, now, counts):
     return int(_whole(replay, part, extents, start, counts) * part.stretch)
 
 
-@kernel
+@record_kernel
 def add_wire_bytes(link, size, write, times, wire):
     """Add what so many extents of one size and kind take, with the headers of requests and answers.
     wire: bytes towards the GPU and from it, [2]."""
@@ -175,7 +176,7 @@ def add_wire_bytes(link, size, write, times, wire):
         wire[1] += packets * link.header
 
 
-@kernel
+@record_kernel
 def set_wire_bytes(link, extents, wire):
     """Bytes towards the GPU and from it, [2]."""
     size, write = extents.size, extents.write
@@ -188,7 +189,7 @@ def set_wire_bytes(link, extents, wire):
             alike = 0
 
 
-@kernel
+@record_kernel
 def _set_bus_ticks(part, counts, ticks, out):
     """What the time of all data buses went into; see `Memory.bus_ticks`."""
     learner = part.learner
@@ -201,16 +202,19 @@ def _set_bus_ticks(part, counts, ticks, out):
         lost += out[i]
     out[NO_REQUEST] += ticks * buses - out[DATA] - lost
     if out[NO_REQUEST] < 0:  # a scaled sample's parts, rounded one by one
-        out[NO_REQUEST + np.argmax(out[NO_REQUEST:LINK])] += out[NO_REQUEST]
+        most = NO_REQUEST
+        for i in range(NO_REQUEST, LINK):
+            most = i if out[i] > out[most] else most
+        out[most] += out[NO_REQUEST]
         out[NO_REQUEST] = 0
 
 
-@kernel
+@record_kernel
 def _fill(part, bus_ticks, seconds, late):
     """Extend what the buses did to a whole step of so many seconds, by which they waited for the
     link, `late`, and then for the step to end."""
     buses = part.learner.channels * part.learner.buses
-    left = _ticks(seconds, part) * buses - bus_ticks.sum()
+    left = _ticks(seconds, part) * buses - add_up(bus_ticks)
     waited = min(left, _ticks(late, part) * buses)
     bus_ticks[LINK] += waited
     bus_ticks[NO_REQUEST] += left - waited
@@ -224,7 +228,7 @@ CHIP = types.NamedTuple(
 SERVED = typeof(Served.empty())
 
 
-@kernel
+@record_kernel
 def conclude(chip, to_hbm, to_dram, hbm_ticks, dram_ticks, served):
     """The step's end, once each memory's ticks and counts and the bytes on the wire are known; the
     clock goes on. to_hbm, to_dram: whether anything is moved there."""

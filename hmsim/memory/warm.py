@@ -9,14 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 from numba import config, get_num_threads
 
 import hmsim
-from hmsim.config.memory import load_memory
 from hmsim.jit import cache_environment, is_cached
 from hmsim.machine import YOUNG
 from hmsim.memory import burst_kernel
+from hmsim.memory.sampling import learn_kernel
 from hmsim.memory.sampling_kernel import REPLAY
 
 
@@ -57,17 +56,7 @@ class WarmUp:
 
 
 def compile_kernels() -> None:
-    """Compile, or load from the cache, what a run's memories call.
-
-    The engine comes first: what the import of the memories compiles, the process that waits for this
-    one compiles meanwhile.
-    """
+    """Compile, or load from the cache, what replays call: the engine, and what learns from samples."""
     if not config.DISABLE_JIT:  # type: ignore[attr-defined]
         burst_kernel.replay.compile(REPLAY)
-    from hmsim.memory.device import Extents, Memory, MemoryConfig
-
-    memory = Memory(MemoryConfig(load_memory("hbm3-6400"), channels=4), window=8)
-    at = np.arange(64)
-    extents = Extents(at * 4096, np.full(64, 4096), at % 2)
-    for sampled in (True, False):
-        memory.replay_apart(extents, 0, 8, 0, sampled)
+    learn_kernel()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmsim.bits import add, cardinality, has, lowest_bit, popcount, remove
-from hmsim.jit import record_inlined, record_kernel
+from hmsim.jit import record_expanded, record_inlined, record_kernel
 from hmsim.workload.steps import I64, U64
 
 F64 = NDArray[np.float64]
@@ -273,7 +273,7 @@ def _moves(layout, steps, row, placed, moved, hbm, dram):
     dram.filled[ITEMS] = d
 
 
-@record_kernel
+@record_expanded
 def place(layout, steps, row, placed, moved, hbm, dram):
     """Add the pieces of row `row` of the steps.
 

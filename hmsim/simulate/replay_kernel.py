@@ -7,7 +7,7 @@ from numba import typeof, types
 from numpy.typing import NDArray
 
 from hmsim.bits import assign
-from hmsim.jit import compiled_for, kernel
+from hmsim.jit import compiled_for, kernel, record_kernel
 from hmsim.memory.burst_state import ACTIVATIONS, ROW_HITS
 from hmsim.memory.device import Extents
 from hmsim.memory.sampling_kernel import LEARN, REPLAY
@@ -103,11 +103,12 @@ def _none():
     return Pieces(none, none, none, none, np.zeros(2, np.int64))
 
 
-@kernel
+@record_kernel
 def _serve(replay, learn, part, layout, tally, pieces, extents, position, now, counts):
     """Ticks that one memory takes; extents are made only where it has something to learn."""
     n = pieces.filled[ITEMS]
-    counts[:] = 0
+    for i in range(len(counts)):
+        counts[i] = 0
     if n == 0:
         return 0
     counted = part.sampled == 1 and len(tally.blocks) > 0
@@ -121,7 +122,7 @@ def _serve(replay, learn, part, layout, tally, pieces, extents, position, now, c
     return serve(replay, learn, part, made, position, counted, now, counts)
 
 
-@kernel
+@record_kernel
 def _set_wire_bytes(link, size, pieces, wire):
     """What pieces take on the link, blocks of so many bytes among them; see `add_wire_bytes`."""
     wire[0] = wire[1] = 0
@@ -155,8 +156,8 @@ def replay_groups(replay, learn, chip, served, layout, tallies, steps, sampled, 
     hbm, dram, position = _none(), _none(), np.empty(0, np.int64)
     extents = Extents(position, position, position)
     for group in range(len(sampled.first)):
-        hbm.filled[:] = 0
-        dram.filled[:] = 0
+        for pieces in (hbm, dram):
+            pieces.filled[ITEMS] = pieces.filled[OTHERS] = 0
         for row in range(sampled.first[group], sampled.last[group]):
             k, moved = sampled.sample[row], sampled.moved[row]
             placed = Placement(sampled.lanes, sampled.held, sampled.before[k], sampled.after[k])
