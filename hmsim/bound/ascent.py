@@ -6,10 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from hmsim.bound import ascent_kernel as kernel
+from hmsim.bound.batches import Batches
 from hmsim.bound.prices import Dual, Lagrangian, Setting, in_slices
 from hmsim.workload.steps import F64, I64
 
 MOMENTUM, MEMORY = 0.8, 0.99  # of the gradient, and of its square (Adam's betas). By trial
+BATCH_MOMENTUM, BATCH_MEMORY = 0.9, 0.999  # likewise, where the gradient is a batch's
+CHECKS = 8  # of a climb by batches
 
 
 class Ascent(NamedTuple):
@@ -27,7 +30,7 @@ def capacity_unit(setting: Setting) -> float:
     return setting.block_bytes * (cost.power / setting.rates.off_package + spared)
 
 
-def coarse_start(lagrangian: Lagrangian) -> Ascent:
+def coarse_start(lagrangian: Lagrangian | Batches) -> Ascent:
     """The best of few prices that are the same at every step.
 
     One of the mixes, with free capacity, is the bound of reads split at best between both memories.
@@ -78,48 +81,86 @@ def ascend(
     blocks can tell no more.
     """
     unit = capacity_step * capacity_unit(lagrangian.setting)
-    term, capacity = start.term, start.capacity
-    group_pieces, step_pieces = _pieces(len(term), pieces), _pieces(len(capacity), pieces)
-    term_mean, term_square = (
-        np.zeros((len(group_pieces), term.shape[1])),
-        np.zeros(len(group_pieces)),
-    )
-    capacity_mean, capacity_square = np.zeros((2, len(step_pieces)))
+    climb, here = _Climb(start, unit, pieces, (MOMENTUM, MEMORY)), start
     history: list[float] = []
     best = Ascent(start, -np.inf, history)
     for k in range(passes):
-        here = Dual(term, capacity)
         value, slope = lagrangian(here)
         if value > best.value:
             best = Ascent(here, value, history)
         history.append(best.value)
         if stop(best.value):
             break
-        early = np.sqrt(1 - MEMORY ** (k + 1)) / (1 - MOMENTUM ** (k + 1))
-        length = early * steps[0] * (steps[1] / steps[0]) ** (k / passes)
-        term, capacity = np.empty_like(term), np.empty_like(capacity)
-        _climb(
-            kernel.climb_terms, group_pieces, slope.term, length, term_mean, term_square, here.term,
-            term,
-        )  # fmt: skip
-        _climb(
-            kernel.climb_capacity, step_pieces, slope.capacity, length * unit, capacity_mean,
-            capacity_square, here.capacity, capacity,
-        )  # fmt: skip
+        here = climb.step(here, slope, steps[0] * (steps[1] / steps[0]) ** (k / passes))
     return best
 
 
-def _climb(
-    climb: Callable[..., None], starts: I64, slope: F64, length: float, mean: F64, square: F64,
-    here: F64, there: F64,
-) -> None:  # fmt: skip
-    """A step of all pieces, from prices `here` to `there`."""
-    paces = (1 - MOMENTUM, 1 - MEMORY)
+def ascend_by_batches(
+    batches: Batches,
+    start: Dual,
+    count: int,
+    steps: tuple[float, float],
+    capacity_step: float,
+    spent: Callable[[float], float] = lambda best: 0.0,
+) -> Ascent:
+    """The same by `count` steps of one batch each, or until `spent(best value)` is 1.
 
-    def work(first: int, last: int) -> None:
-        climb(first, last, starts, slope, length, paces, mean, square, here, there)
+    What is spent is a share of the time there is: the step's length falls by that, or by the steps
+    taken, whichever is more. Values are compared now and then.
+    """
+    unit = capacity_step * capacity_unit(batches.setting)
+    climb, here = _Climb(start, unit, None, (BATCH_MOMENTUM, BATCH_MEMORY)), start
+    history: list[float] = []
+    best = Ascent(start, -np.inf, history)
+    way, checks = 0.0, 0
+    for k in range(count + 1):
+        if way >= checks / CHECKS:
+            checks = int(way * CHECKS) + 1
+            value = batches.value(here)
+            if value > best.value:
+                best = Ascent(here, value, history)
+            history.append(best.value)
+        if way == 1.0:
+            break
+        here = climb.step(here, batches(here), steps[0] * (steps[1] / steps[0]) ** way)
+        history.append(best.value)
+        way = max((k + 1) / count, min(1.0, spent(best.value)))
+    return best
 
-    in_slices(work, len(starts))
+
+class _Climb:
+    """Adam's rule, with its running averages at those `rates` of decay."""
+
+    def __init__(
+        self, start: Dual, unit: float, pieces: int | None, rates: tuple[float, float]
+    ) -> None:
+        self._unit, self._rates, self._taken = unit, rates, 0
+        self._groups = _pieces(len(start.term), pieces)
+        self._steps = _pieces(len(start.capacity), pieces)
+        self._term_mean = np.zeros((len(self._groups), start.term.shape[1]))
+        self._term_square = np.zeros(len(self._groups))
+        self._capacity_mean, self._capacity_square = np.zeros((2, len(self._steps)))
+
+    def step(self, here: Dual, slope: Dual, length: float) -> Dual:
+        """Prices that far up the slope."""
+        self._taken += 1
+        momentum, memory = self._rates
+        length *= np.sqrt(1 - memory**self._taken) / (1 - momentum**self._taken)
+        paces = (1 - momentum, 1 - memory)
+        there = Dual(np.empty_like(here.term), np.empty_like(here.capacity))
+        in_slices(
+            lambda first, last: kernel.climb_terms(
+                first, last, self._groups, slope.term, length, paces, self._term_mean,
+                self._term_square, here.term, there.term,
+            ), len(self._groups),
+        )  # fmt: skip
+        in_slices(
+            lambda first, last: kernel.climb_capacity(
+                first, last, self._steps, slope.capacity, length * self._unit, paces,
+                self._capacity_mean, self._capacity_square, here.capacity, there.capacity,
+            ), len(self._steps),
+        )  # fmt: skip
+        return there
 
 
 def _pieces(count: int, pieces: int | None) -> I64:

@@ -9,6 +9,7 @@ own beside: the same paths, and the same inequality, in joules.
 
 import time
 from collections.abc import Callable
+from copy import copy
 from typing import NamedTuple
 
 import numba
@@ -141,14 +142,25 @@ class Lagrangian:
     """Evaluates prices on gathered blocks, each of which stands for `weight` blocks."""
 
     def __init__(self, setting: Setting, grid: Grid, weight: float = 1.0) -> None:
-        self.setting, self.weight, self.grid = setting, weight, grid
+        self.setting = setting
         threads = min(grid.tiles, numba.get_num_threads()) if grid.bits.size > THREAD_WORDS else 1
-        self._cuts = [grid.tiles * i // threads for i in range(threads + 1)]
         longest = int(np.diff(setting.timeline.stretch_offset).max())
         self._tables = [new_tables(1, longest, 1).of(0) for _ in range(threads)]
         self._scratch = [new_scratch(longest) for _ in range(threads)]
-        self._cost = np.empty(grid.tiles)
         self.taken: list[float] = []  # `time.perf_counter()` after each pass
+        self._take(grid, weight)
+
+    def _take(self, grid: Grid, weight: float) -> None:
+        threads = len(self._tables)
+        self.grid, self.weight = grid, weight
+        self._cuts = [grid.tiles * i // threads for i in range(threads + 1)]
+        self._cost = np.empty(grid.tiles)
+
+    def of(self, grid: Grid, weight: float) -> "Lagrangian":
+        """The same of other blocks, with the same clock and arrays to work in."""
+        other = copy(self)
+        other._take(grid, weight)
+        return other
 
     @property
     def passes(self) -> int:

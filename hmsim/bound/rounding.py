@@ -41,10 +41,8 @@ LEAST_BATCHES = 500  # so that prices have time to answer; fewer blocks make sma
 LAST_BATCHES = 16  # to which what is left would always amount: batches shrink towards the end
 LEAST_BATCH = 5e-5  # share of the capacity, in blocks
 LEAST_CAPACITY_PRICE = 1e-4  # reads from DRAM, a block and step: what is free is taken by anybody
-TERM_GAIN = (
-    3.0  # exponent by which a term that is relatively longer gains price, at half the blocks
-)
-SHORTAGE_POWER = 16.0  # of how much less is left than should be, by which capacity becomes dearer
+TERM_GAIN = 1.0  # exponent by which a term that is longer gains price, at half the blocks
+SHORTAGE_POWER = 6.0  # of how much less is left than should be, by which capacity becomes dearer
 SHORTAGE_BATCH = (
     2e-3  # share of the blocks in a batch above which that power falls: or prices swing
 )

@@ -16,7 +16,8 @@ import numpy as np
 
 from hmsim import units
 from hmsim.bound import revision
-from hmsim.bound.ascent import Ascent, ascend, coarse_start
+from hmsim.bound.ascent import Ascent, ascend, ascend_by_batches, coarse_start
+from hmsim.bound.batches import Batches
 from hmsim.bound.certificate import Certificate
 from hmsim.bound.exact import anneal, lp
 from hmsim.bound.exact.problem import (
@@ -44,7 +45,10 @@ from hmsim.workload.windows import windows
 # number was found by trial, on the workloads of scripts/bound_tightness.py and bound_scale.py, no
 # sweep of it is kept; all of them trade time for tightness, none can make a bound invalid.
 WHOLE_PAIRS = 1e8  # up to here every pass takes all blocks: 50 ms a pass. By trial
-SAMPLE_PAIRS = 5e8  # of the sample that stands for more blocks than that. By trial
+SAMPLE_PAIRS = 2e9  # of the sample that stands for more blocks than that. By trial
+COARSE_PAIRS = (
+    1e8  # of the part of it that the first prices come from, the same at all steps. By trial
+)
 GRID_PAIRS = 3.2e10  # above this not even one bit a pair fits in memory: 4 GB
 QUICK_PAIRS = 3e7  # of a quick bound's sample: 15 ms a pass. By trial
 QUICK_LANES = 4  # lanes that sample comes from, as tables are by lane. By trial
@@ -54,10 +58,10 @@ FIRST_PASSES = 200  # first stage of a whole search
 LEAST_PASSES, MOST_PASSES = 1000, 4000  # second stage: within these as many as
 SECOND_STAGE_PAIRS = 2e9  # go through so many pairs, a second
 QUICK_PASSES, QUICK_STEPS, QUICK_CAPACITY_STEP = 80, (1.0, 3e-3), 0.25  # quick, of all blocks
-PIECES, PIECE_PASSES = 32, 15  # a sample's prices first differ between so many pieces of time only
-SAMPLED_PASSES, SAMPLED_STEPS = 200, (0.3, 1e-3)  # then from step to step
-THIN_PASSES = 50  # the same of a quick bound, from token to token
-FULL_PASSES, FULL_STEPS = 8, (0.03, 3e-3)  # over all blocks, from where the sample's prices are
+PIECES, PIECE_PASSES = 32, 15  # a quick bound's first differ between so many pieces of time only
+THIN_PASSES, THIN_STEPS = 50, (0.3, 1e-3)  # then from token to token
+SAMPLED_PASSES, SAMPLED_STEPS = 600, (1.0, 3e-3)  # of a batch each, to prices from step to step
+MORE_PASSES, MORE_STEPS = 300, (0.1, 1e-3)  # likewise, from there, where the gap is too wide
 FULL_ROUNDS = 4  # of a schedule and such passes, at most
 NEAR_STEPS = (0.5, 1e-3)  # from the prices of a machine much like this one
 SAMPLE_TIME_SHARE = 0.4  # of the time to spend, for the sample. By trial
@@ -435,7 +439,7 @@ class Search:
 
     def seconds(self) -> list[float]:
         """When each pass ended, from the start."""
-        return [taken - self.began for clock in self._clocks for taken in clock]
+        return sorted(taken - self.began for clock in self._clocks for taken in clock)
 
     def watch(self, value: float, share: float = 1.0) -> bool:
         """After a pass, with the best value so far: says it now and then; is it late?"""
@@ -514,22 +518,23 @@ class Search:
 
     def sampled(self) -> BoundResult:
         """Prices of a sample of blocks, then a few passes over all of them, and a schedule."""
-        lagrangian = self._lagrangian(_thinning(self.workload, SAMPLE_PAIRS))
-        found = self._few_passes(lagrangian, SAMPLED_PASSES)
-        self.progress(f"sample: {found.value:.6g} {self.unit} after {lagrangian.passes} passes")
-        setting, geometry = lagrangian.setting, self.workload.geometry
-        passes = lagrangian.passes
-        del lagrangian
+        batches = self._batches(_thinning(self.workload, SAMPLE_PAIRS))
+        setting, geometry = batches.setting, self.workload.geometry
+        limit = self.began + SAMPLE_TIME_SHARE * self.time_s
+        found = self._by_batches(
+            batches, coarse_start(batches), SAMPLED_PASSES, SAMPLED_STEPS, limit
+        )
+        passes = len(found.history)
+        self.progress(f"sample: {found.value:.6g} {self.unit} after {passes} passes")
         if geometry.slots * geometry.steps > GRID_PAIRS:
             value = self._certified(setting, found.dual)
             self.progress(f"bound {value:.6g} {self.unit}; looking for a schedule")
             achievable = self._policies_time(np.inf)
             return self.result("dual", value, achievable, passes, found.history, found.dual)
 
-        everything = self._kept(Lagrangian(setting, self._gathered.sample(1)[1]))
-        value = everything.value(found.dual)
-        best = found._replace(value=value)
-        history, achievable, followed = [*found.history, value], np.inf, found.dual
+        everything = self._lagrangian(1)
+        best = found._replace(value=everything.value(found.dual))
+        history, achievable, followed = [*found.history, best.value], np.inf, found.dual
         for k in range(FULL_ROUNDS):
             before = achievable
             use, followed = rounded(
@@ -545,15 +550,13 @@ class Search:
                 break
             if k > 0 and achievable > before * (1 - 1e-3):
                 break
-            found = ascend(
-                everything, best.dual, FULL_PASSES, FULL_STEPS, self._capacity_step(),
-                stop=self.watch,
-            )  # fmt: skip
-            history += [max(best.value, value) for value in found.history]
+            limit = (time.perf_counter() + self.began + self.time_s) / 2
+            found = self._by_batches(batches, best, MORE_PASSES, MORE_STEPS, limit)
+            found = found._replace(value=everything.value(found.dual))
+            history += [*found.history[len(best.history) :], found.value]
             best = max(best, found, key=lambda ascent: ascent.value)
             followed = best.dual
-        passes += everything.passes
-        return self.result("dual", best.value, achievable, passes, history, best.dual)
+        return self.result("dual", best.value, achievable, len(history), history, best.dual)
 
     def near(self, start: Dual, share: float) -> BoundResult:
         """A `share` of the work of `dual`, from the prices of a machine much like this one."""
@@ -592,22 +595,23 @@ class Search:
     def _near_sampled(self, start: Dual, share: float) -> BoundResult:
         """Where not even the reads fit in memory, the bound is left at minus infinity: to be
         certified."""
-        lagrangian = self._lagrangian(_thinning(self.workload, SAMPLE_PAIRS))
-        setting, step = lagrangian.setting, self._capacity_step()
-        best = coarse_start(lagrangian)
-        passes = int(np.ceil(share * (PIECE_PASSES + SAMPLED_PASSES)))
-        found = ascend(lagrangian, start, passes, NEAR_STEPS, step, stop=self.watch)
-        history = best.history + [max(best.value, value) for value in found.history]
-        best = max(best, found, key=lambda ascent: ascent.value)
-        geometry, count = self.workload.geometry, lagrangian.passes
+        batches = self._batches(_thinning(self.workload, SAMPLE_PAIRS))
+        setting, geometry = batches.setting, self.workload.geometry
+        before, from_start = coarse_start(batches), batches.value(start)
+        if from_start > before.value:
+            before = Ascent(start, from_start, before.history)
+        before.history.append(before.value)
+        count = int(np.ceil(share * SAMPLED_PASSES))
+        limit = self.began + self.time_s
+        found = self._by_batches(batches, before, count, NEAR_STEPS, limit)
         if geometry.slots * geometry.steps > GRID_PAIRS:
-            return self.result("dual", -np.inf, None, count, history, best.dual)
-        everything = self._kept(Lagrangian(setting, self._gathered.sample(1)[1]))
-        passes = int(np.ceil(share * FULL_PASSES))
-        best = ascend(everything, best.dual, passes, FULL_STEPS, step, stop=self.watch)
-        history, count = history + best.history, count + everything.passes
-        achievable = cost_of(setting, rounded(setting, everything.grid, best.dual)[0])
-        return self.result("dual", best.value, achievable, count, history, best.dual)
+            count = len(found.history)
+            return self.result("dual", -np.inf, None, count, found.history, found.dual)
+        everything = self._lagrangian(1)
+        value = everything.value(found.dual)
+        history = [*found.history, value]
+        achievable = cost_of(setting, rounded(setting, everything.grid, found.dual)[0])
+        return self.result("dual", value, achievable, len(history), history, found.dual)
 
     def _certified(self, setting: Setting, dual: Dual) -> float:
         """The bound that these prices prove, by one pass over the stream."""
@@ -641,6 +645,7 @@ class Search:
         history: list[float],
         dual: Dual | None,
     ) -> BoundResult:
+        history = np.maximum.accumulate(history).tolist() if history else []
         return BoundResult(
             bound_s, achievable, None if achievable is None else gap_of(bound_s, achievable),
             method, self.variant, self.barrier, passes, time.perf_counter() - self.began,
@@ -664,6 +669,29 @@ class Search:
             self.objective,
         )  # fmt: skip
 
+    def _batches(self, every: int) -> Batches:
+        """Of one block in `every`."""
+        timeline, grid = self._gathered.sample(every)
+        batches = Batches(self._setting(timeline), grid, _weight(timeline.lanes, every, 1))
+        self._clocks.append(batches.taken)
+        return batches
+
+    def _by_batches(
+        self, batches: Batches, start: Ascent, count: int, steps: tuple[float, float], limit: float
+    ) -> Ascent:
+        """From the prices of `start`, whose history goes before; to end at that time at the latest."""
+        begun = time.perf_counter()
+
+        def spent(value: float) -> float:
+            self.watch(value)
+            now = time.perf_counter()
+            return 1.0 if now >= limit else (now - begun) / (limit - begun)
+
+        found = ascend_by_batches(
+            batches, start.dual, count, steps, self._capacity_step(), spent
+        )  # fmt: skip
+        return found._replace(history=start.history + found.history)
+
     def _kept(self, lagrangian: Lagrangian) -> Lagrangian:
         """The same, and its clock will be read."""
         self._clocks.append(lagrangian.taken)
@@ -679,10 +707,10 @@ class Search:
                 lagrangian,
                 best.dual,
                 count,
-                SAMPLED_STEPS,
+                THIN_STEPS,
                 self._capacity_step(),
                 pieces,
-                lambda value: self.watch(value, SAMPLE_TIME_SHARE),
+                self.watch,
             )
             history += [max(best.value, value) for value in found.history]
             best = max(best, found, key=lambda ascent: ascent.value)

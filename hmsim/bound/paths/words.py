@@ -124,7 +124,8 @@ def gather(
 def _tiles(geometry: Geometry, every: int, lanes_every: int) -> tuple[I64, I64]:
     """Lane [tiles] and slots [tiles, 64] of a sample; equally many tiles in each lane that has any.
 
-    Of each `every` neighbours one slot, at random.
+    Of each `every` neighbours one slot, at random; a tile's are from all over its lane, so that tiles
+    are alike.
     """
     lanes = np.flatnonzero(np.arange(geometry.lanes) % lanes_every == lanes_every // 2)
     strata = -(-geometry.slots // every)
@@ -132,7 +133,10 @@ def _tiles(geometry: Geometry, every: int, lanes_every: int) -> tuple[I64, I64]:
     slot = np.full((len(lanes), -(-strata // 64) * 64), -1)
     slot[:, :strata] = np.arange(strata) * every + rng.integers(0, every, (len(lanes), strata))
     slot[slot >= geometry.slots] = -1
-    return np.repeat(lanes, slot.shape[1] // 64), slot.reshape(-1, 64)
+    if every > 1:
+        slot = np.ascontiguousarray(slot.reshape(len(lanes), 64, -1).swapaxes(1, 2))
+    slot = slot.reshape(-1, 64)
+    return np.repeat(lanes, len(slot) // len(lanes)), slot
 
 
 def _unread(timeline: Timeline, lane: I64) -> tuple[I64, U64]:
