@@ -8,7 +8,7 @@ Numbers are decimal or 0x hexadecimal. Blank lines count for nothing, nor does w
 file may be gzipped. It is read block by block, so that its length costs no memory.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -43,6 +43,7 @@ class Accesses(NamedTuple):
         write: int64 [n], 1 for a write.
         text: The lines that say so; empty where there is no file.
         before: Lines of the file before those; accesses before these where there is no file.
+        part: Which part of the trace they are, from 0.
     """
 
     address: I64
@@ -50,6 +51,7 @@ class Accesses(NamedTuple):
     write: I64
     text: bytes = b""
     before: int = 0
+    part: int = 0
 
     def where(self, index: int) -> str:
         """Where one of these stands, for people.
@@ -67,11 +69,12 @@ class Accesses(NamedTuple):
         return f"line {next(islice(said, index, None))}"
 
 
-def read_trace(path: str | Path) -> Iterator[Accesses]:
+def read_trace(path: str | Path, only: Container[int] | None = None) -> Iterator[Accesses]:
     """Read a plain address trace, gzipped or not, block by block.
 
     Args:
         path: The file.
+        only: Which parts of it (`Accesses.part`, of a reading before) are wanted; None for all.
 
     Yields:
         Some accesses; all together, in the file's order.
@@ -81,7 +84,7 @@ def read_trace(path: str | Path) -> Iterator[Accesses]:
             says something else.
     """
     with unpacked(path) as file:
-        yield from parse(path, blocks(file))
+        yield from parse(path, blocks(file), only)
 
 
 def blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -89,11 +92,16 @@ def blocks(file: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: file.read(BLOCK), b"")
 
 
-def parse(path: str | Path, text: Iterable[bytes]) -> Iterator[Accesses]:
+def parse(
+    path: str | Path, text: Iterable[bytes], only: Container[int] | None = None
+) -> Iterator[Accesses]:
     """As `read_trace`, of a file's text in pieces."""
     lines = 0
     found = False
-    for part in _whole_lines(text):
+    for number, part in enumerate(_whole_lines(text)):
+        if only is not None and number not in only:
+            lines += part.count(b"\n")
+            continue
         if not part.endswith(b"\n"):
             raise InputError(f"{path}: line {lines + 1}: longer than {BLOCK:,} bytes")
         address, size, write = np.empty((3, len(part) // SHORTEST + 1), np.int64)
@@ -102,7 +110,7 @@ def parse(path: str | Path, text: Iterable[bytes]) -> Iterator[Accesses]:
             _refuse(path, lines + read + 1, part[wrong : part.index(b"\n", wrong)])
         if count:
             found = True
-            yield Accesses(address[:count], size[:count], write[:count], part, lines)
+            yield Accesses(address[:count], size[:count], write[:count], part, lines, number)
         lines += read
     if not found:
         raise InputError(f"{path}: the trace is empty; write lines such as 'LD 0x1f40'")
