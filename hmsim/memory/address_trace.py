@@ -16,7 +16,7 @@ from hmsim.config.enumerations import CAUSES, DATA
 from hmsim.config.memory import PROTOCOLS, MemorySpec, load_memory
 from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange.plain import END, Accesses, read_trace
-from hmsim.jit import interruptible
+from hmsim.interrupts import interruptible
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
 from hmsim.memory.device import Extents, Memory, MemoryConfig
