@@ -7,10 +7,12 @@ through the library; HDF5 then deadlocks or crashes.
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 RETRY_SECONDS = 0.005  # a library's call into Python takes microseconds
@@ -46,6 +48,28 @@ def check() -> None:
     what a handler raises in a destructor is lost."""
     if _came:
         raise KeyboardInterrupt
+
+
+def interruptible(work: Callable[[], Result]) -> Result:
+    """What `work()` returns, a kernel's or so, while Ctrl-C is heard: the main thread would not hear
+    it amid compiled code. What is interrupted ends in the background."""
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    ended: list[Result | BaseException] = []
+
+    def run() -> None:
+        try:
+            ended.append(work())
+        except BaseException as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    (end,) = ended
+    if isinstance(end, BaseException):
+        raise end
+    return end
 
 
 class Guard:

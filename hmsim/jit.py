@@ -9,7 +9,7 @@
 **The cache.** Numba caches machine code by the source of the kernel's own file alone, but kernels
 call kernels and read constants of other files, so an edit there would leave stale machine code in
 use. hmsim's cache is stamped with every source file of the package that the kernel's file imports,
-directly or not (`source_fingerprint`): what an edit can reach is compiled anew, and nothing else.
+directly or not (`hmsim.sources`): what an edit can reach is compiled anew, and nothing else.
 The same holds for a user's policy, whose file stands outside the package. Of several processes that
 need the same kernel at once (workers of a sweep, or of tests) one compiles it; the others wait, and
 find it in the cache.
@@ -33,28 +33,22 @@ by a zero that should raise (`error_model`).
 
 import ast
 import builtins
-import hashlib
 import inspect
-import re
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from threading import Thread, current_thread, main_thread
-from typing import Any, TypeVar
+from typing import Any
 
 from numba import config, get_num_threads, njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.typing import Signature
 
 from hmsim import elements
+from hmsim.sources import source_fingerprint
 
-Result = TypeVar("Result")
-
-_PACKAGE = Path(__file__).parent
 _RECORD: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 _BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 LONGEST_COMPILE_SECONDS = 300  # of one kernel, with those that it calls, on a slow and busy machine
@@ -124,28 +118,6 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
-def interruptible(work: Callable[[], Result]) -> Result:
-    """What `work()` returns, a kernel's or so, while Ctrl-C is heard: the main thread would not hear
-    it amid compiled code. What is interrupted ends in the background."""
-    if current_thread() is not main_thread():
-        return work()
-    ended: list[Result | BaseException] = []
-
-    def run() -> None:
-        try:
-            ended.append(work())
-        except BaseException as error:
-            ended.append(error)
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    thread.join()
-    (end,) = ended
-    if isinstance(end, BaseException):
-        raise end
-    return end
-
-
 def threads(most: int) -> int:
     """How many threads work for `most` hands may use: Numba's number, if that is less."""
     return max(1, min(most, get_num_threads()))
@@ -158,36 +130,21 @@ def is_cached(dispatcher: Any) -> bool:
     return bool(dispatcher.overloads or dispatcher._cache._cache_file._load_index())
 
 
+def machine_code(dispatcher: Any, arguments: tuple[Any, ...]) -> tuple[str, Any, bytes] | None:
+    """What a kernel is compiled to for these types of arguments, as the cache on disk has it: the
+    name of its function, the type of its result, and an object file; None where it is not there."""
+    key = dispatcher._cache._index_key(arguments, dispatcher.targetctx.codegen())
+    found = dispatcher._cache._cache_file.load(key)
+    if found is None:
+        return None
+    (_, kind, content), described = found[:2]
+    return (described.llvm_func_name, described.restype, content[0]) if kind == "object" else None
+
+
 def cache_environment() -> dict[str, str]:
     """What makes another process use this one's cache."""
     folder = config.CACHE_DIR  # type: ignore[attr-defined]
     return {"NUMBA_CACHE_DIR": folder} if folder else {}
-
-
-def source_fingerprint(file: Path) -> bytes:
-    """A hash of the source file and of every source of the package that it imports, in turn.
-
-    An import anywhere in a file counts, also inside a function. Of a file outside the package
-    (a user's policy) the modules of its own folder and of its own package count too.
-    """
-    found: set[Path] = set()
-    waiting = [file.resolve()]
-    while waiting:
-        path = waiting.pop()
-        if path not in found:
-            found.add(path)
-            waiting += _imported(path)
-    digest = hashlib.sha256()
-    for path in sorted(found):
-        digest.update(_content(path) if path.is_relative_to(_PACKAGE) else path.read_bytes())
-    return digest.digest()
-
-
-@cache
-def _content(path: Path) -> bytes:
-    """Of a source file of the package, as this process has found it: many kernels are stamped with
-    the same files."""
-    return hashlib.sha256(path.read_bytes()).digest()
 
 
 class _CacheFile(IndexDataCacheFile):
@@ -329,54 +286,6 @@ def _use_temporary_folder() -> None:
         f"written; this process uses {folder} (set NUMBA_CACHE_DIR to keep them)",
         stacklevel=2,
     )
-
-
-_IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)|import[ \t]+([^\n]*))", re.M
-)
-
-
-@cache
-def _imported(path: Path) -> list[Path]:
-    """The source files that a file's import statements name, as far as `source_fingerprint` goes."""
-    named: list[tuple[Path, list[str]]] = []  # folder to look in, and the way from there
-    roots = _roots(path)
-    for module, members, plain in _IMPORT.findall(path.read_text(encoding="utf-8")):
-        if plain:
-            names = re.findall(r"[\w.]+", plain)
-        else:
-            names = [module, *(f"{module}.{each}" for each in re.findall(r"\w+", members))]
-        for name in names:
-            bare = name.lstrip(".")
-            parts = [part for part in bare.split(".") if part]
-            if module.startswith("."):
-                named.append((path.parents[len(module) - len(module.lstrip(".")) - 1], parts))
-            else:
-                named += [(root, parts) for root, first in roots if first in (None, parts[0])]
-    files = []
-    for root, parts in named:
-        place = root.joinpath(*parts)
-        files += [
-            each
-            for each in (place.parent / f"{place.name}.py", place / "__init__.py")
-            if each.is_file()
-        ]
-    return files
-
-
-def _roots(path: Path) -> list[tuple[Path, str | None]]:
-    """Where modules that a file imports may stand: a folder, and the one top-level name that counts
-    there (None: any, as in a user's own folder)."""
-    package = (_PACKAGE.parent, _PACKAGE.name)
-    if path.is_relative_to(_PACKAGE):
-        return [package]
-    searched = {Path(folder).resolve() for folder in sys.path}
-    above = [folder for folder in path.parents if folder in searched]
-    return [
-        package,
-        (path.parent, None),
-        *((folder, path.relative_to(folder).parts[0]) for folder in above),
-    ]
 
 
 def _with_plain_elements(function: Callable) -> Callable:

@@ -1,10 +1,12 @@
 """Throughput, cost as the work grows, and peak memory: `python scripts/bench.py [ROOM ...]`.
 
-Rooms: workload, policies, memory, run, job, sweep. Kernels are compiled before they are timed; figures
-are medians of three, but for `run` and `job`. Prints a table for each room; `--json FILE` writes all.
+Rooms: workload, policies, memory, replay, run, job, sweep. Kernels are compiled before they are timed;
+figures are medians of three, but for `replay`, `run` and `job`. Prints a table for each room; `--json
+FILE` writes all.
 """
 
 import argparse
+import gzip
 import json
 import os
 import resource
@@ -144,18 +146,73 @@ def _replayed(
     for key, value in changes.items():
         call += ["--set", f"{key}={value}"]
     with tempfile.TemporaryDirectory() as folder:
-        code = "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], check=True); "
-        code += "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
-        code += "print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)"
-        done = subprocess.run(
-            [sys.executable, "-c", code, *call, "-o", f"{folder}/r.h5"], check=True,
-            capture_output=True, text=True, env={**os.environ, "NUMBA_NUM_THREADS": "1"},
-        )  # fmt: skip
-    seconds, peak = map(float, done.stderr.splitlines()[-1].split())
-    report = json.loads(done.stdout)
+        said, seconds, peak = _used([*call, "-o", f"{folder}/r.h5"])
+    report = json.loads(said)
     amount = report["policies"][policy]
     demand = amount["aggregate_bandwidth_GBps"] * 1e9 * amount["time_s"]
-    return demand, seconds, (tokens + 1) * 32, peak * 1024 / 1e6
+    return demand, seconds, (tokens + 1) * 32, peak
+
+
+def _used(call: list[str]) -> tuple[str, float, float]:
+    """What a command prints, its CPU seconds and its peak megabytes."""
+    code = "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], check=True); "
+    code += "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+    code += "print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *call], check=True, capture_output=True, text=True,
+        env={**os.environ, "NUMBA_NUM_THREADS": "1"},
+    )  # fmt: skip
+    seconds, peak = map(float, done.stderr.splitlines()[-1].split())
+    return done.stdout, seconds, peak * 1024 / 1e6
+
+
+LINES = 20_000_000  # of a trace
+
+
+def replay() -> Iterator[Row]:
+    """`hmsim replay` of 20 million lines on 16 channels, from file to figures, start-up included."""
+    call = [sys.executable, "-m", "hmsim", "replay", "--memory", "hbm3-6400", "--channels", "16"]
+    rng = np.random.default_rng(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path, packed = Path(folder) / "a.trace", Path(folder) / "a.trace.gz"
+        path.write_bytes(_lines(np.arange(1000)))
+        for _ in range(2):  # compiles, and leaves machine code that is called without Numba
+            _used([*call, str(path)])
+        yield _file_to_figures("none", path, "burst", call, 1000)
+        for pattern in ("sequential", "random"):
+            with path.open("wb") as file, gzip.open(packed, "wb", compresslevel=6) as small:
+                for first in range(0, LINES, 1 << 20):
+                    number = np.arange(first, min(first + (1 << 20), LINES))
+                    if pattern == "random":
+                        number = rng.integers(0, 1 << 25, len(number))
+                    text = _lines(number)
+                    file.write(text)
+                    small.write(text)
+            for each in (path, packed):
+                for fidelity in ("burst", "run"):
+                    yield _file_to_figures(pattern, each, fidelity, call, LINES)
+
+
+def _lines(number: np.ndarray) -> bytes:
+    """Loads of so many bursts of a memory, as text."""
+    digits = (number[:, None] * 32 >> np.arange(28, -1, -4)) & 15
+    text = np.frombuffer(b"0123456789abcdef", np.uint8)[digits]
+    begin, end = (np.frombuffer(each, np.uint8) for each in (b"LD 0x", b"\n"))
+    rows = (np.broadcast_to(each, (len(text), len(each))) for each in (begin, end))
+    return np.hstack([next(rows), text, next(rows)]).tobytes()
+
+
+def _file_to_figures(pattern: str, path: Path, fidelity: str, call: list[str], lines: int) -> Row:
+    _, seconds, peak = _used([*call, str(path), "--fidelity", fidelity])
+    return {
+        "pattern": pattern,
+        "file": path.suffix,
+        "fidelity": fidelity,
+        "lines": lines,
+        "CPU s": seconds,
+        "M lines/s": lines / seconds / 1e6,
+        "peak MB": peak,
+    }
 
 
 def job() -> Iterator[Row]:
@@ -300,6 +357,7 @@ ROOMS: dict[str, Callable[[], Iterator[Row]]] = {
     "workload": workload,
     "policies": placement,
     "memory": memory,
+    "replay": replay,
     "run": run,
     "job": job,
     "sweep": sweep,

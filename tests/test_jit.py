@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hmsim import jit
+from hmsim import jit, sources
 
 PACKAGE = Path(jit.__file__).parent
 TOY = {
@@ -110,11 +110,11 @@ def test_an_edit_in_an_imported_file_makes_the_caller_stale_and_no_other_does(to
 def test_the_fingerprint_follows_every_way_to_import(toy, monkeypatch, line):
     monkeypatch.syspath_prepend(str(toy.parent))
     edit(toy / "caller.py", IMPORTS[0], line)
-    before = jit.source_fingerprint(toy / "caller.py")
+    before = sources.source_fingerprint(toy / "caller.py")
     edit(toy / "apart.py", "x = 1", "x = 2")
-    assert jit.source_fingerprint(toy / "caller.py") == before
+    assert sources.source_fingerprint(toy / "caller.py") == before
     edit(toy / "leaf.py", "return 1", "return 2")
-    assert jit.source_fingerprint(toy / "caller.py") != before
+    assert sources.source_fingerprint(toy / "caller.py") != before
 
 
 CONSTANTS = """
@@ -211,12 +211,12 @@ def test_the_fingerprint_covers_what_a_kernel_imports_at_any_distance(
     kernels import neither of these two."""
     copy = tmp_path / "hmsim"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(jit, "_PACKAGE", copy)
+    monkeypatch.setattr(sources, "_PACKAGE", copy)
     kernels = copy / "placement/driver_kernel.py", copy / "memory/burst_kernel.py"
-    before = [jit.source_fingerprint(kernel) for kernel in kernels]
+    before = [sources.source_fingerprint(kernel) for kernel in kernels]
     (copy / edited).write_text((copy / edited).read_text() + "# edited\n")
-    jit._content.cache_clear()  # as in another process
-    after = [jit.source_fingerprint(kernel) for kernel in kernels]
+    sources._content.cache_clear()  # as in another process
+    after = [sources.source_fingerprint(kernel) for kernel in kernels]
     assert before[0] != after[0]
     assert before[1] == after[1]
 

@@ -8,7 +8,7 @@ Numbers are decimal or 0x hexadecimal. Blank lines count for nothing, nor does w
 file may be gzipped. It is read block by block, so that its length costs no memory.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hmsim.errors import InputError
 from hmsim.exchange.text import unpacked
-from hmsim.jit import record_inlined, record_kernel
+from hmsim.ready import Ready
 
 I64 = NDArray[np.int64]
 
@@ -27,9 +27,10 @@ SHORTEST = len("LD 0\n")
 MOST_BYTES = 1 << 30  # of one access
 END = 1 << 62  # no address is so large
 
-_BLANK, _OTHER = 16, 17  # what a byte is, beside the digits 0 to 15
+BLANK, _OTHER = 16, 17  # what a byte is, beside the digits 0 to 15
+_parse = Ready("hmsim.exchange.plain_kernel", "parse")
 _CLASS = np.full(256, _OTHER, np.uint8)
-_CLASS[list(b" \t\r\v\f")] = _BLANK
+_CLASS[list(b" \t\r\v\f")] = BLANK
 for _digits in (b"0123456789abcdef", b"0123456789ABCDEF"):
     _CLASS[list(_digits)] = np.arange(16)
 
@@ -43,6 +44,7 @@ class Accesses(NamedTuple):
         write: int64 [n], 1 for a write.
         text: The lines that say so; empty where there is no file.
         before: Lines of the file before those; accesses before these where there is no file.
+        part: Which part of the trace they are, from 0.
     """
 
     address: I64
@@ -50,6 +52,7 @@ class Accesses(NamedTuple):
     write: I64
     text: bytes = b""
     before: int = 0
+    part: int = 0
 
     def where(self, index: int) -> str:
         """Where one of these stands, for people.
@@ -67,11 +70,12 @@ class Accesses(NamedTuple):
         return f"line {next(islice(said, index, None))}"
 
 
-def read_trace(path: str | Path) -> Iterator[Accesses]:
+def read_trace(path: str | Path, only: Container[int] | None = None) -> Iterator[Accesses]:
     """Read a plain address trace, gzipped or not, block by block.
 
     Args:
         path: The file.
+        only: Which parts of it (`Accesses.part`, of a reading before) are wanted; None for all.
 
     Yields:
         Some accesses; all together, in the file's order.
@@ -81,7 +85,7 @@ def read_trace(path: str | Path) -> Iterator[Accesses]:
             says something else.
     """
     with unpacked(path) as file:
-        yield from parse(path, blocks(file))
+        yield from parse(path, blocks(file), only)
 
 
 def blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -89,11 +93,16 @@ def blocks(file: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: file.read(BLOCK), b"")
 
 
-def parse(path: str | Path, text: Iterable[bytes]) -> Iterator[Accesses]:
+def parse(
+    path: str | Path, text: Iterable[bytes], only: Container[int] | None = None
+) -> Iterator[Accesses]:
     """As `read_trace`, of a file's text in pieces."""
     lines = 0
     found = False
-    for part in _whole_lines(text):
+    for number, part in enumerate(_whole_lines(text)):
+        if only is not None and number not in only:
+            lines += part.count(b"\n")
+            continue
         if not part.endswith(b"\n"):
             raise InputError(f"{path}: line {lines + 1}: longer than {BLOCK:,} bytes")
         address, size, write = np.empty((3, len(part) // SHORTEST + 1), np.int64)
@@ -102,7 +111,7 @@ def parse(path: str | Path, text: Iterable[bytes]) -> Iterator[Accesses]:
             _refuse(path, lines + read + 1, part[wrong : part.index(b"\n", wrong)])
         if count:
             found = True
-            yield Accesses(address[:count], size[:count], write[:count], part, lines)
+            yield Accesses(address[:count], size[:count], write[:count], part, lines, number)
         lines += read
     if not found:
         raise InputError(f"{path}: the trace is empty; write lines such as 'LD 0x1f40'")
@@ -135,76 +144,3 @@ def _refuse(path: str | Path, number: int, line: bytes) -> None:
         f" 'ST ADDRESS', decimal or 0x, below 2^62, +BYTES behind it if need be,"
         f" {MOST_BYTES:,} at most"
     )
-
-
-@record_inlined
-def _number(text, kind, at):
-    """The number at `at`, or -1, and where it ends."""
-    value = np.int64(0)
-    over = 0
-    if text[at] == ord("0") and text[at + 1] | 32 == ord("x"):
-        at += 2
-        first = at
-        digit = np.int64(kind[text[at]])
-        while digit < 16:
-            over |= int(value >> 58 > 0)
-            value = value << 4 | digit
-            at += 1
-            digit = np.int64(kind[text[at]])
-    else:
-        first = at
-        digit = np.int64(kind[text[at]])
-        while digit < 10:
-            over |= int(value > END // 10 - 1)
-            value = value * 10 + digit
-            at += 1
-            digit = np.int64(kind[text[at]])
-    return -1 if over or at == first else value, at
-
-
-@record_kernel
-def _parse(text, kind, address, size, write):
-    """Read lines into the arrays. Returns the number of accesses, of lines, and where in the text a
-    line begins that says something else, or -1.
-
-    text: uint8 [n], the last byte ends a line; kind: uint8 [256], see _CLASS.
-    """
-    at = 0
-    count = 0
-    line = 0
-    while at < len(text):
-        begin = at
-        while kind[text[at]] == _BLANK:
-            at += 1
-        here = text[at]
-        if here != ord("\n") and here != ord("#"):
-            load = here == ord("L") and text[at + 1] == ord("D")
-            store = here == ord("S") and text[at + 1] == ord("T")
-            if not (load or store) or kind[text[at + 2]] != _BLANK:
-                return count, line, begin
-            at += 3
-            while kind[text[at]] == _BLANK:
-                at += 1
-            value, at = _number(text, kind, at)
-            length = 0
-            if text[at] == ord("+"):
-                length, at = _number(text, kind, at + 1)
-                if length < 1 or length > MOST_BYTES:
-                    return count, line, begin
-            while kind[text[at]] == _BLANK:
-                at += 1
-            if (
-                value < 0
-                or value + length > END
-                or (text[at] != ord("\n") and text[at] != ord("#"))
-            ):
-                return count, line, begin
-            address[count] = value
-            size[count] = length
-            write[count] = store
-            count += 1
-        while text[at] != ord("\n"):  # a comment
-            at += 1
-        at += 1
-        line += 1
-    return count, line, -1

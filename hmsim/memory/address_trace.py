@@ -3,7 +3,7 @@
 import csv
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from hmsim.config.enumerations import CAUSES, DATA
 from hmsim.config.memory import PROTOCOLS, MemorySpec, load_memory
 from hmsim.errors import InputError, did_you_mean
 from hmsim.exchange.plain import END, Accesses, read_trace
-from hmsim.jit import interruptible
+from hmsim.interrupts import interruptible
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
 from hmsim.memory.device import Extents, Memory, MemoryConfig
@@ -137,8 +137,8 @@ def replay_trace(
 ) -> ReplayResult:
     """Replay a plain address trace through one memory, in order.
 
-    A file is read and replayed part by part, in constant memory, but for `run` and `commands`,
-    which hold all of it.
+    A file is read and replayed part by part, in constant memory, but for `commands`, which holds
+    all that is simulated. `run` reads it twice: to count its requests, and to simulate some.
 
     Args:
         trace: The path of a file of `LD ADDRESS` and `ST ADDRESS` lines (`hmsim.exchange.plain`),
@@ -189,45 +189,29 @@ def replay_trace(
         refresh=refresh,
         scheduler=scheduler,
     )
-    source = "trace" if isinstance(trace, tuple) else str(trace)
     inputs = [] if isinstance(trace, tuple) else [trace]
     if commands:
         files.check_output(commands, inputs)
     device = Memory(config, bins=_BINS)
     arrivals = _Arrivals(device, load, poisson, seed)
-    read = _parts_of(*trace) if isinstance(trace, tuple) else read_trace(trace)
-    parts = _requests(source, read, device, wrap)
+    requests = _Requests(trace, device, wrap, again=fidelity == "run")
     started = time.perf_counter()
-    if fidelity == "burst" and not commands:
-        requests = simulated = _stream(device, parts, arrivals)
-        return _result(device, requests, simulated, time.perf_counter() - started, data)
-    if not isinstance(trace, tuple):
-        _need_memory(trace)
-    whole = Extents(*map(np.concatenate, zip(*parts, strict=True)))
-    requests = len(whole.size)
-    if fidelity == "run" and requests > _SAMPLE:
-        whole = _clusters(whole)
-    started = time.perf_counter()
-    room = 6 * len(whole.size) + 1024 if commands else 0
-    simulated = 0
-    while not simulated or (commands and device.log_is_full):
+    parts: Iterable[Extents] = requests.sample() if fidelity == "run" else requests.parts()
+    if commands:
+        if fidelity == "burst" and not isinstance(trace, tuple):
+            _need_memory(trace)
+        parts = held = list(parts)
+        room = 6 * sum(len(part.size) for part in held) + 1024
         device = Memory(config, bins=_BINS, log=room)
-        arrivals = _Arrivals(device, load, poisson, seed)
-        simulated = _stream(device, _cut(whole), arrivals)
+    simulated = _stream(device, parts, arrivals)
+    while commands and device.log_is_full:
         room *= 4
+        device = Memory(config, bins=_BINS, log=room)
+        _stream(device, parts, _Arrivals(device, load, poisson, seed))
     wall = time.perf_counter() - started
     if commands:
         write_commands(device, commands, inputs)
-    return _result(device, requests, simulated, wall, data)
-
-
-def _parts_of(address: I64, write: I64) -> Iterator[Accesses]:
-    if not len(address):
-        raise InputError("trace: the trace is empty")
-    for first in range(0, len(address), _PART):
-        part = slice(first, first + _PART)
-        size = np.zeros(len(address[part]), np.int64)
-        yield Accesses(address[part], size, write[part], before=first)
+    return _result(device, requests.count or simulated, simulated, wall, data)
 
 
 def _need_memory(path: str | Path) -> None:
@@ -236,18 +220,75 @@ def _need_memory(path: str | Path) -> None:
     machine.need_memory(_HELD * size, f"{path}: a trace of {size:,} bytes, held as a whole")
 
 
-def _requests(
-    source: str, accesses: Iterable[Accesses], device: Memory, wrap: bool
-) -> Iterator[Extents]:
-    """The bursts of accesses, `_PART` at most in each of the parts."""
-    burst = device.config.spec.organization.burst_bytes
-    sizes = np.full(_PART, burst)
-    for part in accesses:
-        _check(source, part, END if wrap else device.capacity)
-        for address, write in _bursts(part, burst):
-            if wrap:
-                address %= min(device.capacity, END)
-            yield Extents(address, sizes[: len(address)], write)
+class _Requests:
+    """The requests of a trace, one burst each, in parts of `_PART` at most.
+
+    trace: as `replay_trace` takes it. again: they are read more than once.
+    """
+
+    def __init__(
+        self, trace: str | Path | tuple[I64, I64], device: Memory, wrap: bool, again: bool
+    ) -> None:
+        self.count = 0  # how many there are, where they have been counted
+        self._source = "trace" if isinstance(trace, tuple) else str(trace)
+        self._read: Callable[[Container[int] | None], Iterable[Accesses]]
+        if isinstance(trace, tuple):
+            self._read = partial(_parts_of, *trace)
+        elif again and Path(trace).is_fifo():  # what it says, it says once
+            held = list(read_trace(trace))
+            self._read = lambda only: (each for each in held if only is None or each.part in only)
+        else:
+            self._read = partial(read_trace, trace)
+        self._burst = device.config.spec.organization.burst_bytes
+        self._bytes = END if wrap else device.capacity
+        self._turn = min(device.capacity, END) if wrap else 0
+
+    def parts(self) -> Iterator[Extents]:
+        """All of them."""
+        for accesses in self._read(None):
+            _check(self._source, accesses, self._bytes)
+            yield from self._extents(accesses)
+
+    def sample(self) -> Iterator[Extents]:
+        """All of a short trace; of a long one clusters, evenly spread."""
+        numbers, ends = [], [0]
+        for accesses in self._read(None):
+            _check(self._source, accesses, self._bytes)
+            numbers.append(accesses.part)
+            ends.append(ends[-1] + int(_upto(accesses, self._burst)[-1]))
+        self.count = ends[-1]
+        first, last = _clusters(self.count, self._burst)
+        met = np.searchsorted(last, ends[:-1], "right") < np.searchsorted(first, ends[1:], "left")
+        starts = {numbers[i]: ends[i] for i in np.flatnonzero(met).tolist()}
+        missing = int((last - first).sum())
+        for accesses in self._read(starts):
+            at = starts[accesses.part]
+            for extents in self._extents(accesses):
+                n = len(extents.size)
+                within = zip(np.clip(first - at, 0, n), np.clip(last - at, 0, n), strict=True)
+                for a, b in within:
+                    if a < b:
+                        missing -= int(b - a)
+                        yield Extents(*(column[a:b] for column in extents))
+                at += n
+        if missing:
+            raise InputError(f"{self._source}: has changed while it was read")
+
+    def _extents(self, accesses: Accesses) -> Iterator[Extents]:
+        for address, write in _bursts(accesses, self._burst):
+            if self._turn:
+                address %= self._turn
+            yield Extents(address, np.full(len(address), self._burst), write)
+
+
+def _parts_of(address: I64, write: I64, only: Container[int] | None = None) -> Iterator[Accesses]:
+    if not len(address):
+        raise InputError("trace: the trace is empty")
+    for number, first in enumerate(range(0, len(address), _PART)):
+        if only is None or number in only:
+            part = slice(first, first + _PART)
+            size = np.zeros(len(address[part]), np.int64)
+            yield Accesses(address[part], size, write[part], before=first, part=number)
 
 
 def _bursts(part: Accesses, burst: int) -> Iterator[tuple[I64, I64]]:
@@ -256,12 +297,20 @@ def _bursts(part: Accesses, burst: int) -> Iterator[tuple[I64, I64]]:
     if not part.size.any() and len(first) <= _PART:
         yield first, part.write
         return
-    upto = np.cumsum((part.address + np.maximum(part.size, 1) - first + (burst - 1)) // burst)
+    upto = _upto(part, burst)
     for begin in range(0, int(upto[-1]), _PART):
         number = np.arange(begin, min(begin + _PART, upto[-1]))
         which = np.searchsorted(upto, number, "right")
         before = np.append(0, upto)[which]
         yield first[which] + (number - before) * burst, part.write[which]
+
+
+def _upto(part: Accesses, burst: int) -> I64:
+    """How many bursts the accesses touch, each with those before it."""
+    if not part.size.any():
+        return np.arange(1, len(part.address) + 1)
+    first = part.address & -burst
+    return np.cumsum((part.address + np.maximum(part.size, 1) - first + (burst - 1)) // burst)
 
 
 def _check(source: str, part: Accesses, capacity: int) -> None:
@@ -282,21 +331,14 @@ def _check(source: str, part: Accesses, capacity: int) -> None:
         )
 
 
-def _cut(extents: Extents) -> Iterator[Extents]:
-    for first in range(0, len(extents.size), _PART):
-        yield Extents(*(each[first : first + _PART] for each in extents))
-
-
-def _clusters(extents: Extents) -> Extents:
-    """A sample: clusters of requests, evenly spread."""
-    from hmsim.memory.sampling import cut
-
-    burst = int(extents.size[0])
+def _clusters(requests: int, burst: int) -> tuple[I64, I64]:
+    """The first requests of the clusters of a sample, and those behind their last ones."""
+    if requests <= _SAMPLE:
+        return np.array([0]), np.array([requests])
     wanted = _SAMPLE * burst // _CLUSTER
-    position = np.arange(len(extents.size) + 1) * burst
-    starts = (2 * np.arange(wanted) + 1) * position[-1] // (2 * wanted)
-    parts = [cut(extents, position, at - _CLUSTER // 2, _CLUSTER) for at in starts.tolist()]
-    return Extents(*map(np.concatenate, zip(*parts, strict=True)))
+    middle = (2 * np.arange(wanted) + 1) * (requests * burst) // (2 * wanted)
+    start = middle - _CLUSTER // 2
+    return -(-start // burst), (start + _CLUSTER - 1) // burst + 1
 
 
 def _stream(device: Memory, parts: Iterable[Extents], arrivals: "_Arrivals") -> int:

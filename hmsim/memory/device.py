@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from hmsim.config.memory import PROTOCOLS, MemorySpec
 from hmsim.config.system import MemorySide, Scheduler, close_after
 from hmsim.errors import InputError, did_you_mean
-from hmsim.jit import in_threads
-from hmsim.memory import burst_kernel
 from hmsim.memory import burst_state as kernel
 from hmsim.memory import mapping as maps
 from hmsim.memory.timing import compile_timing, tick_seconds
+from hmsim.ready import Ready
 
 if TYPE_CHECKING:
     from hmsim.memory.sampling import Sampler
@@ -28,6 +27,7 @@ REFRESH = {  # `Refreshing`, and what Ramulator 2.1 does
     "per-bank-blocking": kernel.PER_BANK_BLOCKING,
     "none": kernel.NO_REFRESH,
 }
+_replay = Ready("hmsim.memory.burst_kernel", "replay")
 SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
 
 
@@ -491,6 +491,8 @@ class Memory:
     def _replay_parts(
         self, parts: list[tuple[int, int]], extents: Extents, start: int, window: int, delay: int
     ) -> None:
+        from hmsim.jit import in_threads  # Numba is not for one stream
+
         none = np.zeros(0, np.int64)
 
         def run(part: int) -> None:
@@ -511,7 +513,7 @@ class Memory:
         delay: int,
         drain: bool,
     ) -> tuple[int, int]:
-        tick, taken = burst_kernel.replay(
+        tick, taken = _replay(
             self.parameters, self.state, self.config.channels, first, last, *extents, intended,
             start, taken, width, window, delay, *self._shifts, drain,
         )  # fmt: skip

@@ -92,11 +92,12 @@ def tally_pieces(layout, pieces, tally, learner, extra):
     around = whole % channels
     for remainder in range(0, doubled, 2):
         times, writes = blocks[remainder] + blocks[remainder + 1], blocks[remainder + 1]
-        blocks[remainder] = blocks[remainder + 1] = 0
-        add_extent(low, low + size, c, times, stripe, burst, bursts, rises)
-        written += ((low + size - 1 >> burst) - (low >> burst) + 1) * writes
-        runs += times
-        visits += _touched(low, low + size, learner) * times
+        if times > 0:  # of a long period many remainders are nobody's
+            blocks[remainder] = blocks[remainder + 1] = 0
+            add_extent(low, low + size, c, times, stripe, burst, bursts, rises)
+            written += ((low + size - 1 >> burst) - (low >> burst) + 1) * writes
+            runs += times
+            visits += _touched(low, low + size, learner) * times
         c += around + (low + size >> stripe) - (low >> stripe) - whole
         c -= channels if c >= channels else 0
         low += size

@@ -1,10 +1,13 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from hmsim.config.memory import MemorySpec, load_memory
 from hmsim.errors import InputError
 from hmsim.exchange.plain import read_trace
 from hmsim.memory.address_trace import format_table, replay_trace
+from hmsim.memory.sampling import cut
 
 REFERENCE = Path(__file__).parents[1] / "references/dram_reference.csv"
 
@@ -358,3 +362,86 @@ def test_run_samples_long_traces():
     assert run.requests == burst.requests
     assert run.bandwidth_GBps == pytest.approx(burst.bandwidth_GBps, rel=0.02)
     assert run.mean_read_latency_ns == pytest.approx(burst.mean_read_latency_ns, rel=0.05)
+
+
+def test_a_sample_of_a_file_is_that_of_all_its_requests(monkeypatch, tmp_path):
+    """Beside one cut from all requests at once, for parts, clusters and sizes that do not fit."""
+    monkeypatch.setattr("hmsim.memory.address_trace._SAMPLE", 256)
+    monkeypatch.setattr("hmsim.memory.address_trace._CLUSTER", 1024)
+    monkeypatch.setattr("hmsim.memory.address_trace._PART", 100)
+    monkeypatch.setattr("hmsim.exchange.plain.BLOCK", 2048)
+    comment = "# not one\n"
+    rng = np.random.default_rng(4)
+    for n in (20, 256, 257, 3001):
+        address = rng.integers(0, 1 << 28, n)
+        size = np.maximum(rng.integers(-900, 300, n), 0)
+        write = rng.integers(0, 2, n)
+        lines = [
+            f"{'ST' if w else 'LD'} {a:#x}{f'+{s}' if s else ''}\n{comment * (a % 50 == 0)}"
+            for a, s, w in zip(address.tolist(), size.tolist(), write.tolist(), strict=True)
+        ]
+        path = tmp_path / f"{n}.trace"
+        path.write_text("".join(lines) + "\n" * 5000)
+        count = (address + np.maximum(size, 1) + 31) // 32 - address // 32
+        burst = np.concatenate([np.arange(k) for k in count])
+        address = np.repeat(address // 32 * 32, count) + burst * 32
+        write = np.repeat(write, count)
+        total = len(address)
+        chosen = np.arange(total)
+        if total > 256:
+            position = np.arange(total + 1) * 32
+            parts = [
+                cut((address, np.full(total, 32), chosen), position, at - 512, 1024)[2]
+                for at in ((2 * np.arange(8) + 1) * total * 32 // 16).tolist()
+            ]
+            chosen = np.concatenate(parts)
+        for how in ({}, {"load": 0.4, "poisson": True}):
+            expected = replay_trace((address[chosen], write[chosen]), "hbm3-6400", **how)
+            for trace in (path, (address, write)):
+                run = replay_trace(trace, "hbm3-6400", fidelity="run", **how)
+                assert run.requests == total
+                assert run.latency_histogram == [
+                    (edge, round(n * total / len(chosen))) for edge, n in expected.latency_histogram
+                ]
+                assert run.mean_arrival_latency_ns == expected.mean_arrival_latency_ns
+
+
+def test_a_sample_of_a_pipe_is_that_of_a_file(tmp_path):
+    text = "".join(f"LD {a * 32}\n" for a in range(300_000))
+    path, pipe = tmp_path / "a.trace", tmp_path / "pipe"
+    path.write_text(text)
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    piped = replay_trace(pipe, "hbm3-6400", fidelity="run")
+    writer.join()
+    assert replace(piped, wall_s=0) == replace(
+        replay_trace(path, "hbm3-6400", fidelity="run"), wall_s=0
+    )
+
+
+def test_a_file_that_changes_while_it_is_read(monkeypatch, tmp_path):
+    path = tmp_path / "a.trace"
+    path.write_text("LD 0\n" * 400_000)
+
+    def read(path, only=None):
+        yield from read_trace(path, only)
+        path.write_text("LD 0\n" * 250_000)
+
+    monkeypatch.setattr("hmsim.memory.address_trace.read_trace", read)
+    with pytest.raises(InputError, match=r"a\.trace: has changed while it was read"):
+        replay_trace(path, "hbm3-6400", fidelity="run")
+
+
+@pytest.mark.parametrize("fidelity", ["burst", "run"])
+def test_a_long_file_takes_no_more_memory_than_a_short_one(fidelity, monkeypatch, tmp_path):
+    monkeypatch.setattr("hmsim.memory.address_trace._SAMPLE", 1 << 15)
+    path = tmp_path / "a.trace"
+    peaks = []
+    for lines in (200_000, 200_000, 1_000_000):
+        path.write_text("LD 0x1000\n" * lines)
+        tracemalloc.start()
+        replay_trace(path, "hbm3-6400", fidelity=fidelity)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.1 * peaks[1]
