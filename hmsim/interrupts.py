@@ -1,8 +1,8 @@
 """Ctrl-C and a polite kill: what they raise is neither lost nor raised amid a C library's work.
 
 Python handles a signal between any two bytecodes of its main thread, also in those that a C library
-has called, or in a destructor. What the handler raises there is printed and forgotten, or goes
-through the library; HDF5 then deadlocks or crashes.
+has called, in a destructor, or where a lock has just been taken. What the handler raises there is
+printed and forgotten, or goes through the library; HDF5 then deadlocks or crashes, and a lock stays.
 """
 
 import signal
@@ -16,7 +16,11 @@ Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 RETRY_SECONDS = 0.005  # a library's call into Python takes microseconds
-COMPILER = ("llvmlite.binding.executionengine",)  # LLVM asks it for a cached object amid its work
+# LLVM's lock, and what it asks for a cached object amid its work: at any depth of calls.
+LLVM = ("llvmlite.binding.ffi", "llvmlite.binding.executionengine")
+# What takes and leaves locks of the compiler, in a few lines: a lock that is taken and then forgotten
+# would hold up every other thread for ever.
+BRIEF = ("contextlib", "numba.core.compiler_lock", "numba.core.event")
 
 _came = False
 
@@ -107,7 +111,8 @@ class Guard:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _came
-    if _is_inside(frame, COMPILER):
+    innermost = "" if frame is None else frame.f_globals.get("__name__", "")
+    if innermost in BRIEF or _is_inside(frame, LLVM):
         _again(number)
     else:
         _came = True

@@ -2,6 +2,9 @@
 
 import signal
 import time
+from importlib import import_module
+from threading import Thread
+from types import SimpleNamespace
 
 import llvmlite.binding as llvm
 import pytest
@@ -48,6 +51,48 @@ def test_an_interrupt_amid_the_compiler_waits_for_its_end(number, capfd):
         time.sleep(10)
     assert ended
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", interrupts.SIGNALS)
+def test_no_lock_of_llvm_stays_taken(number):
+    """What is raised once the lock is taken, and before the call, would leave it to nobody."""
+    pending = [number]
+
+    def taken():
+        if pending:
+            signal.raise_signal(pending.pop())
+
+    def left():
+        pass
+
+    llvm.ffi.register_lock_callback(taken, left)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupts.polite():
+            llvm.get_default_triple()
+            time.sleep(10)
+    finally:
+        llvm.ffi.unregister_lock_callback(taken, left)
+    other = Thread(target=llvm.get_default_triple, daemon=True)
+    other.start()
+    other.join(timeout=10)
+    assert not other.is_alive()
+
+
+@pytest.mark.parametrize("name", interrupts.BRIEF)
+def test_no_signal_is_raised_where_a_lock_is_taken(name):
+    assert import_module(name)
+    came = []
+    kept = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        interrupts._interrupt(
+            signal.SIGINT, SimpleNamespace(f_globals={"__name__": name}, f_back=None)
+        )
+        deadline = time.monotonic() + 10
+        while not came and time.monotonic() < deadline:
+            time.sleep(0.001)
+    finally:
+        signal.signal(signal.SIGINT, kept)
+    assert came == [signal.SIGINT]
 
 
 def _an_engine():
