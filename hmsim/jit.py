@@ -38,7 +38,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -256,16 +256,25 @@ def _types(sig: Any) -> Any:
 
 
 def _cached(function: Callable, **options: Any) -> Any:
-    """The kernel that Python calls; where kernels call it, they call one without wrappers."""
+    """The kernel that Python calls; where kernels call it, they call one without wrappers, which is
+    made when the first of them is compiled."""
     dispatcher = njit(nogil=True, **options)(function)
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return dispatcher
-    bare = njit(nogil=True, **options, **_BARE)(function)
-    if Path(inspect.getfile(function)).exists() or hasattr(builtins, "__IPYTHON__"):
-        dispatcher._cache = _Cache(function)  # else made by `exec`: there is nothing to stamp
-        bare._cache = _BareCache(function)
-    dispatcher.get_call_template = partial(_call_template, bare)
-    dispatcher.get_overload = bare.get_overload
+    # Else the function was made by `exec`: there is nothing to stamp.
+    kept = Path(inspect.getfile(function)).exists() or hasattr(builtins, "__IPYTHON__")
+    if kept:
+        dispatcher._cache = _Cache(function)
+
+    @cache
+    def bare() -> Any:
+        made = njit(nogil=True, **options, **_BARE)(function)
+        if kept:
+            made._cache = _BareCache(function)
+        return made
+
+    dispatcher.get_call_template = lambda *types: _call_template(bare(), *types)
+    dispatcher.get_overload = lambda signature: bare().get_overload(signature)
     return dispatcher
 
 
