@@ -22,7 +22,7 @@ PAPER = {
     ],
     "high": ["paper-60-high.toml"],
 }  # fmt: skip
-QUEST = ["quest-2048.toml", "--system", "gh200-96gb", "--set", "copies=16"]
+QUEST = ["quest-2048.toml", "--system", "gh200-96gb", "--set", "workload.copies=16"]
 CASES = {
     f"paper-60 {variation}, {variant}": [*arguments, "--variant", variant]
     for variation, arguments in PAPER.items() for variant in VARIANTS

@@ -61,7 +61,7 @@ QUICK_PASSES, QUICK_STEPS, QUICK_CAPACITY_STEP = 80, (1.0, 3e-3), 0.25  # quick,
 PIECES, PIECE_PASSES = 32, 15  # a quick bound's first differ between so many pieces of time only
 THIN_PASSES, THIN_STEPS = 50, (0.3, 1e-3)  # then from token to token
 SAMPLED_PASSES, SAMPLED_STEPS = 600, (1.0, 3e-3)  # of a batch each, to prices from step to step
-MORE_PASSES, MORE_STEPS = 300, (0.1, 1e-3)  # likewise, from there, where the gap is too wide
+MORE_PASSES, MORE_STEPS = 300, (0.01, 1e-3)  # likewise, from there, where the gap is too wide
 FULL_ROUNDS = 4  # of a schedule and such passes, at most
 NEAR_STEPS = (0.5, 1e-3)  # from the prices of a machine much like this one
 SAMPLE_TIME_SHARE = 0.4  # of the time to spend, for the sample. By trial
@@ -552,8 +552,11 @@ class Search:
                 break
             limit = (time.perf_counter() + self.began + self.time_s) / 2
             found = self._by_batches(batches, best, MORE_PASSES, MORE_STEPS, limit)
+            history += found.history[len(best.history) :]
+            if found.dual is best.dual:  # the same prices lead to the same schedule
+                break
             found = found._replace(value=everything.value(found.dual))
-            history += [*found.history[len(best.history) :], found.value]
+            history.append(found.value)
             best = max(best, found, key=lambda ascent: ascent.value)
             followed = best.dual
         return self.result("dual", best.value, achievable, len(history), history, best.dual)
