@@ -40,6 +40,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from numba import config, get_num_threads, njit, types
@@ -51,6 +52,7 @@ from hmsim.sources import source_fingerprint
 
 _RECORD: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 _BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_one_at_a_time = Lock()
 LONGEST_COMPILE_SECONDS = 300  # of one kernel, with those that it calls, on a slow and busy machine
 
 
@@ -70,10 +72,12 @@ def compiled_for(signature: Any) -> Callable[[Callable], Any]:
 
 
 def compiled(dispatcher: Any, signature: Any) -> Any:
-    """The same kernel, for this one signature from now on, and compiled for it."""
+    """The same kernel, for this one signature from now on, and compiled for it; once, whoever asks."""
     if not config.DISABLE_JIT:  # type: ignore[attr-defined]
-        dispatcher.compile(signature)
-        dispatcher.disable_compile()
+        with _one_at_a_time:
+            if dispatcher._can_compile:
+                dispatcher.compile(signature)
+                dispatcher.disable_compile()
     return dispatcher
 
 

@@ -87,6 +87,7 @@ NEEDS = {
 }
 
 
+@pytest.mark.slow
 def test_what_needs_an_extra_names_it_and_the_rest_works(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(ABSENT)
     (tmp_path / "calls.py").write_text(CALLS)

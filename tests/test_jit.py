@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -285,3 +287,26 @@ def test_of_processes_that_need_a_kernel_at_once_one_compiles_it(tmp_path):
     ]  # fmt: skip
     said = sorted(process.communicate(timeout=120)[0].strip() for process in processes)
     assert said == ["10 False", "10 True"]
+
+
+def test_a_kernel_of_one_signature_is_compiled_once_whoever_asks():
+    """Policies of a run ask for it at the same moment."""
+
+    class Dispatcher:
+        _can_compile = True
+        times = 0
+
+        def compile(self, signature):
+            if not self._can_compile:
+                raise RuntimeError("compilation disabled")
+            time.sleep(0.02)
+            self.times += 1
+
+        def disable_compile(self):
+            self._can_compile = False
+
+    dispatcher = Dispatcher()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: jit.compiled(dispatcher, "void()"), range(4)))
+    assert found == 4 * [dispatcher]
+    assert dispatcher.times == 1

@@ -40,6 +40,7 @@ def test_the_first_figure_leaves_the_session_as_it_is(tmp_path, draw):
     assert done.stdout == "module://shows_itself True\n"
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_every_figure_and_a_run_its_progress(tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
