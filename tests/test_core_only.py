@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import hmsim
 from tests.sweep.toy_sweep import TEXT
 
