@@ -17,6 +17,7 @@ from hmsim.bound.certificate import Certificate
 from hmsim.bound.exact.problem import capacity_in_blocks
 from hmsim.bound.prices import Dual
 from hmsim.bound.solve import BoundResult, Gathered, Search, check_call, gap_of
+from hmsim.config.enumerations import GAP
 from hmsim.errors import InputError
 from hmsim.placement.latency import Rates
 from hmsim.progress import nothing
@@ -43,7 +44,7 @@ def bound_over(
     machines: Sequence[Machine],
     variant: str = "text",
     barrier: str = "layer",
-    gap: float = 0.01,
+    gap: float = GAP,
     time_s: float | None = None,
     progress: Callable[[str], None] = nothing,
 ) -> list[BoundResult]:

@@ -33,7 +33,7 @@ from hmsim.bound.paths.words import Grid, gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.bound.revision_kernel import Books
 from hmsim.bound.rounding import cost_of, rounded
-from hmsim.config.enumerations import METHODS
+from hmsim.config.enumerations import GAP, METHODS
 from hmsim.errors import InputError
 from hmsim.placement.joules import Joules
 from hmsim.placement.latency import Groups, Rates
@@ -174,7 +174,7 @@ def bound(
     variant: str = "text",
     barrier: str = "layer",
     method: str = "dual",
-    gap: float = 0.01,
+    gap: float = GAP,
     time_s: float | None = None,
     progress: Callable[[str], None] = nothing,
 ) -> BoundResult:
@@ -214,7 +214,7 @@ def energy_bound(
     variant: str = "text",
     barrier: str = "layer",
     method: str = "dual",
-    gap: float = 0.01,
+    gap: float = GAP,
     time_s: float | None = None,
     progress: Callable[[str], None] = nothing,
 ) -> EnergyBound:

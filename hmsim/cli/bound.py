@@ -4,10 +4,9 @@ import argparse
 import sys
 from typing import Any
 
-from hmsim.config.enumerations import BARRIERS, METHODS, VARIANTS
+from hmsim.config.enumerations import BARRIERS, GAP, METHODS, VARIANTS
 from hmsim.errors import InputError
 
-GAP = 0.01  # where neither the call nor the run says
 MOST_POINTS = 1000  # of `--over`
 
 
