@@ -47,6 +47,7 @@ CHECK = 1 << 25, 1 << 29  # least and most between rounds
 GLANCE = 1 << 26  # most between short steps
 FORGET = 1 / 256  # share of its weight that each observation loses with every later round
 LEAST = 7.5  # observations (their weights' sum) below which no error can be told
+LEAST_PAIRS = 2.5  # of rounds, likewise
 ENOUGH = 128.0  # with so many more add little: FORGET lets none have more than 256
 SIGNIFICANT = 4.0  # ratio of variances between and within channels (F) that means something
 CONTRADICTION = 5.0  # standard deviations off at which a short step makes its class start anew
@@ -54,6 +55,15 @@ CLASSES = 256  # remembered, the latest used
 PARTS = 16  # of a round at most
 GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly
 GRID = 41  # points of the integral in `_expected_maximum`
+FAR = 8.5  # standard deviations beyond which nothing lies, to double precision
+SMALLEST = 1e-280  # probability that is as good as none, also where its 96th root is taken
+POINTS = 128  # of the table of the normal distribution, in each of them
+
+_z = np.arange(-FAR, FAR + 1 / POINTS, 1 / POINTS)
+BELOW = np.stack(  # what of a standard normal variable lies below each point, and its density there
+    [[0.5 * math.erfc(-z / math.sqrt(2)) for z in _z], np.exp(-_z * _z / 2) / math.sqrt(2 * math.pi)],
+    axis=1,
+)  # fmt: skip
 
 STATISTICS = len(state.STATISTICS)
 SUMS = 6  # fields of a record of sums, and where each is in it
@@ -67,7 +77,12 @@ WAYS = COUNTS + STATISTICS  # by how much sampled channels' paces differ from th
     FLOW_SEEN,  # sums over all sampled channels
     FLOW_BURSTS,
     FLOW_TICKS,
-    NOISE,  # variance of a channel's time, per burst
+    NOISE,  # variance of a channel's time, per burst, wherever in the step
+    FREEDOM,  # degrees of freedom of that
+    TWIN_BURSTS,  # of the first round of a pair whose second one is to come, else 0
+    TWIN_TICKS,
+    PAIRS,  # of rounds at one place, on two channels: how many, faded
+    PAIR_SQUARES,  # and their sum of squares, each an estimate of the noise at one place
     SPREAD,  # variance of the pace from channel to channel
     WAYS_COUNT,
     ROUNDS,
@@ -75,7 +90,7 @@ WAYS = COUNTS + STATISTICS  # by how much sampled channels' paces differ from th
     SINCE_SHORT,  # and since the last short step
     SEEN,  # and since the class began
     KNOWN_SIZE,
-) = range(WAYS + CHANNELS, WAYS + CHANNELS + 11)
+) = range(WAYS + CHANNELS, WAYS + CHANNELS + 16)
 # A sampler's memo.
 TURN, CLOCK, LATEST, MEMO_SIZE = range(4)
 NO_KEY = -1
@@ -346,13 +361,34 @@ def _set_variances(known, work):
             even[groups] = bursts * bursts
             groups += 1
     squares = max(0.0, _pairwise(within, CHANNELS))
-    noise = squares / total * known[FLOW_SEEN] / max(known[FLOW_SEEN] - groups, 0.5)
-    known[NOISE] = noise
+    freedom = max(known[FLOW_SEEN] - groups, 0.5)
+    noise = squares / total * known[FLOW_SEEN] / freedom
+    known[NOISE], known[FREEDOM] = noise, freedom
     known[SPREAD] = 0.0
     found = _pairwise(between, groups)
     if found >= SIGNIFICANT * (groups - 1) * noise:
         weight = total - _pairwise(even, groups) / total
         known[SPREAD] = (found - (groups - 1) * noise) / max(weight, 1.0)
+
+
+@record_kernel
+def _add_to_pair(known, bursts, ticks):
+    """Learn from a second round at one place how much channels differ there."""
+    twin = known[TWIN_BURSTS]
+    if twin > 0 and int(known[ROUNDS]) % 2 == 1:
+        off = ticks / bursts - known[TWIN_TICKS] / twin
+        known[PAIRS] = known[PAIRS] * (1 - FORGET) + 1
+        known[PAIR_SQUARES] *= 1 - FORGET
+        known[PAIR_SQUARES] += off * off / (1 / bursts + 1 / twin)
+
+
+@record_kernel
+def _own_noise(known):
+    """Variance of a channel's time, per burst, among channels that are at the same place of a step:
+    what is slow for all of them makes none the slowest."""
+    if known[PAIRS] < LEAST_PAIRS:
+        return known[NOISE]
+    return max(0.0, known[PAIR_SQUARES] / known[PAIRS] - known[SPREAD] * ROUND)
 
 
 @record_kernel
@@ -362,6 +398,14 @@ def _step_noise(known):
     off = (known[STEPS + T] - pace * known[STEPS + N]) / seen
     mean = max(0.0, max(0.0, _squares(known, STEPS, pace)) / seen - off * off)
     return mean * seen / (seen - 1)
+
+
+@record_expanded
+def _doubt(freedom):
+    """How many times as large a variance may be as it was found to be, at nine in ten, of so many
+    degrees of freedom (E. B. Wilson, M. M. Hilferty, The Distribution of Chi-Square, PNAS 1931)."""
+    spread = 2 / (9 * freedom)
+    return 1 / (1 - spread - 1.2816 * math.sqrt(spread)) ** 3
 
 
 @record_kernel
@@ -375,7 +419,9 @@ def _error(known, bursts, shares):
     for group in range(CHANNELS):
         share = known[FLOW + group * SUMS + N] / known[FLOW_BURSTS]
         shares[group] = share * share
-    variance = known[NOISE] / known[FLOW_BURSTS] + known[SPREAD] * _pairwise(shares, CHANNELS)
+    # Pairs of rounds share a place: it tells half as much as two would.
+    noise = max(2 * known[NOISE] - _own_noise(known), known[NOISE]) * _doubt(known[FREEDOM])
+    variance = noise / known[FLOW_BURSTS] + known[SPREAD] * _pairwise(shares, CHANNELS)
     beyond = bursts - short
     variance = beyond * beyond * variance + _step_noise(known) / known[STEPS + ONE]
     return math.sqrt(variance) / (ticks + _pace(known) * beyond)
@@ -453,36 +499,53 @@ def _play_part(replay, learner, asked, row, channel, start, drain, begin, length
 
 
 @record_kernel
-def _play(replay, learner, asked, row, bursts, turn, start, drain):
-    """Put so many bursts in a row of one of the step's channels through the one in `row`; if it is
-    not to drain, after some more that open the rows. `learner.seen`: its first fields, less what
-    they were before the bursts."""
+def _chosen(learner, turn):
+    """The channel whose turn it is; each as often as it has bursts."""
     wanted = turn % CHANNELS * GOLDEN % 1 * add_up(learner.bursts)
     channel = 0
     upto = learner.bursts[0]
     while upto <= wanted:
         channel += 1
         upto += learner.bursts[channel]
+    return channel
+
+
+@record_kernel
+def _play_around(replay, learner, asked, row, channel, begin, length):
+    """As `_play_part`, where a step's end is followed by its beginning, and nothing drains."""
+    total = asked.position[len(asked.position) - 1]
+    begin += total if begin < 0 else 0
+    here = min(length, total - begin)
+    _play_part(replay, learner, asked, row, channel, 0, False, begin, here)
+    if length > here:
+        _play_part(replay, learner, asked, row, channel, 0, False, 0, length - here)
+
+
+@record_kernel
+def _play(replay, learner, asked, row, bursts, channel, place, start, drain):
+    """Put so many bursts in a row of one of the step's channels through the one in `row`; if it is
+    not to drain, after some more that open the rows. place: 0 to 1, where in the step they begin.
+    `learner.seen`: its first fields, less what they were before the bursts."""
     total = asked.position[len(asked.position) - 1]
     bytes_per_burst = total / learner.bursts[channel]
     length = int(bursts * bytes_per_burst)
-    first = 0
-    if length < total:
-        first = int(_spread(learner) * (total - length))
-        before = min(first, int(learner.row_set * bytes_per_burst))
-        if before > 0 and not drain:
-            _play_part(
-                replay, learner, asked, row, channel, start, drain, first - before, before
-            )  # fmt: skip
+    first = int(place * total)
+    if length < total and not drain:
+        before = min(total - length, int(learner.row_set * bytes_per_burst))
+        if before > 0:
+            _play_around(replay, learner, asked, row, channel, first - before, before)
     assign(learner.seen, row)
-    if length < total:
-        _play_part(replay, learner, asked, row, channel, start, drain, first, length)
-    else:
+    if length >= total:
         replay(
             learner.parameters, row, learner.channels, channel, channel + 1, asked.address,
             asked.size, asked.write, asked.position[:0], start, 0, 1, asked.window, asked.delay,
             learner.stripe, learner.burst, drain,
         )  # fmt: skip
+    elif drain:
+        first = int(place * (total - length))
+        _play_part(replay, learner, asked, row, channel, start, True, first, length)
+    else:
+        _play_around(replay, learner, asked, row, channel, first, length)
     for i in range(DONE + 1):
         learner.seen[i] = row[i] - learner.seen[i]
 
@@ -507,21 +570,33 @@ def _evened(learner, known, ticks, refreshes):
 
 @record_kernel
 def _round(replay, learner, asked, known):
-    """Feed the channel that never drains; the bursts that it played."""
+    """Feed the channel that never drains; the bursts that it played.
+
+    Rounds come in pairs, at one place of the step and on two channels; the next pair begins with the
+    second of them."""
     total = learner.total
     for i in range(len(total)):
         total[i] = 0
-    turn = int(known[ROUNDS]) // 2
+    rounds = int(known[ROUNDS])
+    turn = (rounds + 1) // 2
+    is_part = learner.bursts[_chosen(learner, turn)] > ROUND
     for part in range(PARTS):
         wanted = ROUND - total[DONE]
-        _play(replay, learner, asked, learner.flow, wanted, turn + part, 0, False)
+        channel, place = _chosen(learner, turn + part), (rounds // 2 + 0.5 + part) * GOLDEN % 1
+        _play(replay, learner, asked, learner.flow, wanted, channel, place, 0, False)
         for i in range(DONE + 1):
             total[i] += learner.seen[i]
         if total[DONE] > ROUND - LEAST_PART:
             break
+    bursts = total[DONE] - total[ECC]
     if total[DONE] != 0:
         ticks = _evened(learner, known, float(total[NOW]), total[REFRESHES])
-        _add_round(learner, known, total[DONE] - total[ECC], ticks, turn % CHANNELS)
+        _add_round(learner, known, bursts, ticks, turn % CHANNELS)
+        if is_part:
+            _add_to_pair(known, float(bursts), ticks)
+            known[TWIN_BURSTS], known[TWIN_TICKS] = bursts, ticks
+    if total[DONE] == 0 or not is_part:
+        known[TWIN_BURSTS] = 0
     known[ROUNDS] += 1
     known[SINCE] = 0
     return ROUND + learner.row_set
@@ -533,8 +608,9 @@ def _short_step(replay, learner, asked, known):
     contradicts it."""
     row = learner.short
     began = max(row[LAST_DONE], row[NOW]) + 1
+    channel = _chosen(learner, learner.memo[TURN])
     _play(
-        replay, learner, asked, row, learner.short_bursts, learner.memo[TURN], began, True
+        replay, learner, asked, row, learner.short_bursts, channel, _spread(learner), began, True
     )  # fmt: skip
     bursts = learner.seen[DONE] - learner.seen[ECC]
     if bursts > 0:
@@ -551,23 +627,25 @@ def _short_step(replay, learner, asked, known):
 
 @record_expanded
 def _below(x):
-    """The standard normal distribution function."""
-    if x > 8.3:  # no double is nearer to 1
+    """The standard normal distribution function, within 1e-11: from the nearest point of a table, and
+    three derivatives there."""
+    if x >= FAR:
         return 1.0
-    z = x * math.sqrt(0.5)
-    if abs(z) < math.sqrt(0.5):
-        return 0.5 + 0.5 * math.erf(z)
-    half = 0.5 * math.erfc(abs(z))
-    return 1 - half if z > 0 else half
+    if x <= -FAR:
+        return 0.0
+    point = int((x + FAR) * POINTS + 0.5)
+    at = point / POINTS - FAR
+    off = x - at
+    return BELOW[point, 0] + BELOW[point, 1] * off * (1 - off / 2 * (at - off / 3 * (at * at - 1)))
 
 
 @record_expanded
-def _expected_maximum(work, variables, ways):
-    """Expected largest of independent variables, normal about any of several means alike: the
-    integral of 1 - P(all are below).
+def _expected_maximum(work, variables, ways, together):
+    """Expected largest of variables that are normal about any of several means alike: the integral of
+    1 - P(all are below). Of these so many always move together, and the others apart.
 
     The rows of `work` are `usual` and `beyond`, whose sum usual + way * beyond is a mean for each
-    of the ways, and the deviations.
+    of the ways, and the deviations, which are not kept.
     """
     usual, beyond, deviation, below = work[0], work[1], work[2], work[3]
     high = -np.inf
@@ -578,29 +656,32 @@ def _expected_maximum(work, variables, ways):
             high = max(high, usual[c] + way * beyond[c])
     if not spread and len(ways) == 1:
         return high
-    least, low, high = 1e-6 * high, -np.inf, -np.inf
+    narrowest, low, high = 1e-6 * high, -np.inf, -np.inf
     for c in range(variables):
-        deviation[c] = max(deviation[c], least)
+        wide = max(deviation[c], narrowest)
         lowest = np.inf
         for way in ways:
             mean = usual[c] + way * beyond[c]
-            lowest = min(lowest, mean - 5 * deviation[c])
-            high = max(high, mean + 5 * deviation[c])
+            lowest = min(lowest, mean - 5 * wide)
+            high = max(high, mean + 5 * wide)
         low = max(low, lowest)
+        deviation[c] = 1 / wide
+    share = 1 / len(ways)
     step = (high - low) / (GRID - 1)
     for point in range(GRID):
         at = high if point == GRID - 1 else point * step + low
-        product, each = 1.0, 1.0
+        product, each, least = 1.0, 1.0, 1.0
         for c in range(variables):
             if c == 0 or usual[c] != usual[c - 1]:  # else it is as its neighbour
                 total = 0.0
                 for way in ways:
-                    total += _below((at - (usual[c] + way * beyond[c])) / deviation[c])
-                each = total / len(ways)
+                    total += _below((at - (usual[c] + way * beyond[c])) * deviation[c])
+                each = total * share
+                least = min(least, each)
             product *= each
-            if product < 1e-30:  # beside the others it counts for nothing
+            if product < SMALLEST:
                 break
-        below[point] = product
+        below[point] = product if together == 1 else min(least, product ** (1 / together))
     for i in range(GRID - 1):
         below[i] += below[i + 1]
         if i >= CHANNELS:
@@ -624,9 +705,9 @@ def _time(learner, known, runs, visits, start):
     pace = _pace(known)
     short = known[STEPS + N] / known[STEPS + ONE]
     ticks = known[STEPS + T] / known[STEPS + ONE]
-    noise = _step_noise(known)
+    noise, own_noise = _step_noise(known), _own_noise(known)
     # Channels under one extent see the same rows come and go.
-    own = 1 - min(1.0, visits / runs / learner.channels)
+    together = min(visits / runs, learner.channels)
     usual, beyond, deviation = learner.work[0], learner.work[1], learner.work[2]
     most = 0
     for c in range(learner.channels):
@@ -634,9 +715,9 @@ def _time(learner, known, runs, visits, start):
         most = max(most, bursts)
         usual[c] = ticks + pace * (bursts - short)
         beyond[c] = max(bursts - short, 0.0)
-        deviation[c] = math.sqrt(own * (known[NOISE] * beyond[c] + noise))
+        deviation[c] = math.sqrt(own_noise * beyond[c] + noise)
     ways = known[WAYS : WAYS + int(known[WAYS_COUNT])]
-    time = _expected_maximum(learner.work, learner.channels, ways)
+    time = _expected_maximum(learner.work, learner.channels, ways, together)
     if learner.all_bank:  # they all refresh at the same ticks
         cost, refi = _refresh_ticks(learner, known), learner.refi
         time *= 1 - cost / refi
@@ -715,7 +796,8 @@ def learn(replay, learner, asked, written, runs, visits, start, counts):
             break
         if key != learner.memo[LATEST]:  # what the last class left in the queues goes first
             learner.memo[LATEST] = key
-            _play(replay, learner, asked, learner.flow, LEAST_PART, 0, 0, False)
+            channel, place = _chosen(learner, 0), _spread(learner)
+            _play(replay, learner, asked, learner.flow, LEAST_PART, channel, place, 0, False)
         spent += _round(replay, learner, asked, known)
     if _error(known, mean, learner.work[0]) == np.inf:
         return UNKNOWN

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from hmsim.config.base import preset_names
 from hmsim.config.memory import load_memory
+from hmsim.config.system import load_system
 from hmsim.memory import sampling, sampling_kernel
 from hmsim.memory.device import Extents, Memory, MemoryConfig
 from hmsim.memory.mapping import turns
+from hmsim.memory.superchip import Superchip
 from tests.oracles import sampler as by_hand
 
 WINDOW = 512
@@ -104,6 +106,42 @@ def test_run_follows_burst_on_every_preset(name, size, writes):
     steps = [random_extents(memory, rng, size, 40 << 20, writes) for _ in range(4)]
     burst, run = rates(config, steps)
     assert run == pytest.approx(burst, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("side", "pages", "weights_MiB"),
+    [
+        ("dram", (820, 410, 0), 0),
+        pytest.param("hbm", (6250, 205, 205), 100, marks=pytest.mark.slow),
+    ],
+)
+def test_a_step_whose_reads_and_writes_come_in_turn(side, pages, weights_MiB):
+    """As a policy's steps are: weights, blocks that attention reads, those promoted, those demoted.
+    What is slower at one place of a step is so in all channels, and makes none of them the slowest."""
+    system = load_system("gh200-paper")
+    chip = Superchip(
+        MemoryConfig.of(system.hbm), system.link, MemoryConfig.of(system.dram), system.outstanding,
+        "run",
+    )  # fmt: skip
+    part = getattr(chip.kernel, side)
+    rng = np.random.default_rng(0)
+    memories = [
+        Memory(MemoryConfig.of(getattr(system, side)), window=part.window, posted_writes=False)
+        for _ in range(2)
+    ]
+    ticks = np.zeros((2, 8), np.int64)
+    for step in range(8):
+        frame = np.concatenate([rng.permutation(1 << 18)[:n] for n in pages])
+        address = np.append(np.arange(weights_MiB) << 20, (1 << 30) + frame * 16384)
+        size = np.append(np.full(weights_MiB, 1 << 20), np.full(len(frame), 16384))
+        write = np.repeat([0, 0, 1, 0], [weights_MiB, *pages])
+        for k, memory in enumerate(memories):
+            start = int(ticks[k].sum())
+            ticks[k, step] = memory.replay_apart(
+                Extents(address, size, write), start, part.window, part.delay, bool(k)
+            )[0]
+    burst, run = ticks.sum(axis=1)
+    assert run == pytest.approx(burst, rel=0.006)
 
 
 @pytest.mark.parametrize("mapping", [None, "RoBaRaCoCh", "MOP4CLXOR"])
@@ -212,11 +250,23 @@ def test_the_slowest_of_many():
     assert slowest(mean, deviation * 0, [0.0]) == mean.max()
 
 
-def slowest(mean, deviation, ways):
+def test_the_slowest_of_some_that_move_together():
+    """Four by four they are one variable; all together, the expectation is the largest mean."""
+    rng = np.random.default_rng(0)
+    mean, deviation = rng.uniform(90, 100, 12), rng.uniform(1, 5, 12)
+    each = slowest(mean, deviation, [0.0])
+    in_fours = slowest(np.repeat(mean, 4), np.repeat(deviation, 4), [0.0], together=4.0)
+    assert in_fours == pytest.approx(each, rel=1e-9)
+    assert slowest(np.full(96, 95.0), np.full(96, 3.0), [0.0], 96.0) == pytest.approx(95, rel=1e-6)
+    mean[3] = 150.0  # one that is slower than all others is the slowest, whatever moves together
+    assert slowest(mean, deviation, [0.0], 12.0) == pytest.approx(150, rel=1e-6)
+
+
+def slowest(mean, deviation, ways, together=1.0):
     """The kernel's expectation, where each way is off by as much in all variables."""
     work = np.ones((4, max(len(mean), sampling_kernel.GRID)))
     work[0, : len(mean)], work[2, : len(mean)] = mean, deviation
-    return sampling_kernel._expected_maximum(work, len(mean), np.array(ways))
+    return sampling_kernel._expected_maximum(work, len(mean), np.array(ways), together)
 
 
 def test_traffic_on_one_channel_alone():

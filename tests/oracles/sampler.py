@@ -21,6 +21,7 @@ from hmsim.memory.sampling_kernel import (
     GLANCE,
     GOLDEN,
     LEAST,
+    LEAST_PAIRS,
     LEAST_PART,
     PARTS,
     ROUND,
@@ -33,7 +34,7 @@ from hmsim.memory.timing import Timing
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 Traffic = tuple[I64, I64, I64]  # address, size, write: see device.Extents
-Play = Callable[[I64, int, int, int, bool], I64]  # see Sampler._play
+Play = Callable[[I64, int, int, float, int, bool], I64]  # see Sampler._play
 
 
 class _Sums:
@@ -68,7 +69,9 @@ class _Class:
         self.flow = _Sums(CHANNELS)  # rounds of the channel that never drains
         self.steps = _Sums()  # short steps
         self.counts = np.zeros(len(state.STATISTICS))  # of the rounds
-        self.noise, self.spread = 0.0, 0.0  # see _variances
+        self.noise, self.spread, self.freedom = 0.0, 0.0, 0.5  # see _variances
+        self.twin: tuple[float, float] | None = None  # of a round: bursts and ticks
+        self.pairs, self.pair_squares = 0.0, 0.0
         self.ways = np.zeros(1)  # how sampled channels' paces differ from the mean, beyond noise
         self.rounds = 0
         self.since = 0  # bursts of all steps since the last round
@@ -79,25 +82,41 @@ class _Class:
         """Learn from a round of one of the sampled channels."""
         self.counts = self.counts * (1 - FORGET) + counts
         self.flow.add(bursts, ticks, channel)
-        self.noise, self.spread = self._variances()
+        self.noise, self.spread, self.freedom = self._variances()
         self.ways = np.zeros(1)
         if self.spread:
             sums = self.flow.sums[self.flow.sums[:, 0] > 0]
             off = sums[:, 2] / sums[:, 1] - self.flow.pace
             self.ways = off * self.spread / (self.spread + self.noise / sums[:, 1])
 
-    def _variances(self) -> tuple[float, float]:
-        """Of a channel's time, per burst; and of the pace from channel to channel."""
+    def add_to_pair(self, bursts: float, ticks: float) -> None:
+        """Learn from a round whether channels differ at one place of the step."""
+        if self.twin is not None and self.rounds % 2 == 1:
+            off = ticks / bursts - self.twin[1] / self.twin[0]
+            self.pairs = self.pairs * (1 - FORGET) + 1
+            self.pair_squares *= 1 - FORGET
+            self.pair_squares += off * off / (1 / bursts + 1 / self.twin[0])
+
+    def own_noise(self) -> float:
+        """Variance of a channel's time, per burst, among channels at the same place of a step."""
+        if self.pairs < LEAST_PAIRS:
+            return self.noise
+        return max(0.0, self.pair_squares / self.pairs - self.spread * ROUND)
+
+    def _variances(self) -> tuple[float, float, float]:
+        """Of a channel's time, per burst; of the pace from channel to channel; and the degrees of
+        freedom of the first."""
         sums = self.flow.sums[self.flow.sums[:, 0] > 0]
         _, bursts, ticks = sums[:, :3].T
         groups, total = len(sums), self.flow.bursts
         squares = self.flow.squares(self.flow.sums[:, 2] / np.maximum(self.flow.sums[:, 1], 1))
-        noise = squares / total * self.flow.seen / max(self.flow.seen - groups, 0.5)
+        freedom = max(self.flow.seen - groups, 0.5)
+        noise = squares / total * self.flow.seen / freedom
         between = float((bursts * (ticks / bursts - self.flow.pace) ** 2).sum())
         if between < SIGNIFICANT * (groups - 1) * noise:
-            return noise, 0.0
+            return noise, 0.0, freedom
         even = total - float((bursts**2).sum()) / total
-        return noise, (between - (groups - 1) * noise) / max(even, 1.0)
+        return noise, (between - (groups - 1) * noise) / max(even, 1.0), freedom
 
     @property
     def done(self) -> float:
@@ -122,7 +141,10 @@ class _Class:
             return np.inf
         short, ticks = self.step()
         shares = self.flow.sums[:, 1] / self.flow.bursts
-        variance = self.noise / self.flow.bursts + self.spread * float((shares**2).sum())
+        spread = 2 / (9 * self.freedom)  # the variance may be as much larger, at nine in ten
+        doubt = 1 / (1 - spread - 1.2816 * np.sqrt(spread)) ** 3
+        noise = max(2 * self.noise - self.own_noise(), self.noise) * doubt
+        variance = noise / self.flow.bursts + self.spread * float((shares**2).sum())
         variance = (bursts - short) ** 2 * variance + self.step_noise() / self.steps.seen
         return float(np.sqrt(variance) / (ticks + self.flow.pace * (bursts - short)))
 
@@ -181,13 +203,13 @@ class Sampler:
             looked_at = not spent and known.since_short < min(SELDOM * known.seen, GLANCE)
             if looked_at and self._is_known(known, mean):
                 break
-            spent += self._short_step(known, play)
+            spent += self._short_step(known, seen, play)
             if self._is_known(known, mean):
                 break
             if key != self._latest:  # what the last class left in the queues goes first
                 self._latest = key
-                play(self._flow, LEAST_PART, 0, 0, False)
-            spent += self._round(known, play)
+                play(self._flow, LEAST_PART, self._chosen(seen, 0), self._spread(), 0, False)
+            spent += self._round(known, seen, play)
         if known.error(mean) == np.inf:
             return None
         known.since += total
@@ -204,39 +226,53 @@ class Sampler:
         enough = min(known.flow.seen, known.steps.seen) >= ENOUGH
         return known.since < seldom and (enough or known.error(bursts) < TARGET)
 
-    def _round(self, known: _Class, play: Play) -> int:
-        """Feed the channel that never drains; the bursts that it played."""
+    def _round(self, known: _Class, seen: Survey, play: Play) -> int:
+        """Feed the channel that never drains; the bursts that it played. Two rounds in a row are at
+        one place of the step, on two channels; the second of them and the next are on one."""
         row = self._flow
         total = np.zeros(state.DONE + 1, np.int64)
-        turn = known.rounds // 2
+        turn = (known.rounds + 1) // 2
+        is_part = bool(seen.bursts[self._chosen(seen, turn)] > ROUND)
         for part in range(PARTS):
             wanted = ROUND - int(total[state.DONE])
-            total += play(row, wanted, turn + part, 0, False)
+            place = (known.rounds // 2 + 0.5 + part) * GOLDEN % 1
+            total += play(row, wanted, self._chosen(seen, turn + part), place, 0, False)
             if total[state.DONE] > ROUND - LEAST_PART:
                 break
         bursts = int(total[state.DONE])
+        twin = None
         if bursts:
             ticks = self._evened(known, float(total[state.NOW]), total)
             counts = total[: len(state.STATISTICS)]
             known.add_round(bursts, ticks, counts, turn % CHANNELS)
+            if is_part:
+                known.add_to_pair(bursts, ticks)
+                twin = bursts, ticks
+        known.twin = twin
         known.rounds += 1
         known.since = 0
         return ROUND + self._row_set
 
-    def _short_step(self, known: _Class, play: Play) -> int:
+    def _short_step(self, known: _Class, seen: Survey, play: Play) -> int:
         """Play a short step from first to last; its bursts. What is known is forgotten if this
         contradicts it."""
         row = self._short
         began = max(int(row[state.LAST_DONE]), int(row[state.NOW])) + 1
-        seen = play(row, self._short_bursts, self._turn, began, True)
-        bursts = int(seen[state.DONE])
+        channel = self._chosen(seen, self._turn)
+        counts = play(row, self._short_bursts, channel, self._spread(), began, True)
+        bursts = int(counts[state.DONE])
         if bursts:
-            ticks = self._evened(known, float(row[state.LAST_DONE] - began), seen)
+            ticks = self._evened(known, float(row[state.LAST_DONE] - began), counts)
             if known.contradicts(bursts, ticks):
                 known.forget()
             known.steps.add(bursts, ticks)
         known.since_short = 0
         return max(bursts, 1)
+
+    def _chosen(self, seen: Survey, turn: int) -> int:
+        """The channel whose turn it is; each as often as it has bursts."""
+        upto = np.cumsum(seen.bursts)
+        return int(np.searchsorted(upto, turn % CHANNELS * GOLDEN % 1 * upto[-1], "right"))
 
     def _play(
         self,
@@ -246,15 +282,14 @@ class Sampler:
         delay: int,
         row: I64,
         bursts: int,
-        turn: int,
+        channel: int,
+        place: float,
         start: int,
         drain: bool,
     ) -> I64:
         """Put so many bursts in a row of one of the step's channels through the one in `row`; if it
-        is not to drain, after some more that open the rows. Its first fields, less what they were
-        before the bursts."""
-        upto = np.cumsum(seen.bursts)
-        channel = int(np.searchsorted(upto, turn % CHANNELS * GOLDEN % 1 * upto[-1], "right"))
+        is not to drain, after some more that open the rows, and round from the step's end to its
+        beginning. place: where they begin, 0 to 1. Its first fields, less what they were before."""
 
         def play(part: Traffic) -> None:
             burst_kernel.replay(
@@ -262,18 +297,27 @@ class Sampler:
                 0, 1, window, delay, self._stripe, self._burst, drain,
             )  # fmt: skip
 
-        part = extents
+        def play_from(first: int, length: int) -> None:
+            here = min(length, total - first)
+            play(cut(extents, seen.position, first, here))
+            if length > here:
+                play(cut(extents, seen.position, 0, length - here))
+
         total = int(seen.position[-1])
         bytes_per_burst = total / seen.bursts[channel]
         length = int(bursts * bytes_per_burst)
-        if length < total:
-            first = int(self._spread() * (total - length))
-            part = cut(extents, seen.position, first, length)
-            before = min(first, int(self._row_set * bytes_per_burst))
-            if before and not drain:
-                play(cut(extents, seen.position, first - before, before))
+        first = int(place * total)
+        if length < total and not drain:
+            before = min(total - length, int(self._row_set * bytes_per_burst))
+            if before:
+                play_from((first - before) % total, before)
         then = row[: state.DONE + 1].copy()
-        play(part)
+        if length >= total:
+            play(extents)
+        elif drain:
+            play_from(int(place * (total - length)), length)
+        else:
+            play_from(first, length)
         return row[: state.DONE + 1] - then
 
     def _spread(self) -> float:
@@ -307,10 +351,10 @@ class Sampler:
         short, ticks = known.step()
         beyond = np.maximum(seen.bursts - short, 0)
         # Channels under one extent see the same rows come and go.
-        own = 1 - min(1.0, seen.visits / seen.runs / self._channels)
-        deviation = np.sqrt(own * (known.noise * beyond + known.step_noise()))
+        together = min(seen.visits / seen.runs, self._channels)
+        deviation = np.sqrt(known.own_noise() * beyond + known.step_noise())
         usual = ticks + pace * (seen.bursts - short)
-        time = _expected_maximum(usual + known.ways[:, None] * beyond, deviation)
+        time = _expected_maximum(usual + known.ways[:, None] * beyond, deviation, together)
         if self._all_bank:  # they all refresh at the same ticks
             cost, refi = self._refresh_ticks(known.counts), self._timing.refi
             time *= 1 - cost / refi
@@ -331,9 +375,10 @@ class Sampler:
 _NONE = np.zeros(0, np.int64)
 
 
-def _expected_maximum(mean: F64, deviation: F64) -> float:
-    """Expected largest of independent variables, normal about any of several means alike: the
-    integral of 1 - P(all are below). mean: [ways, variables], deviation: [variables]."""
+def _expected_maximum(mean: F64, deviation: F64, together: float) -> float:
+    """Expected largest of variables, normal about any of several means alike, of which so many always
+    move together: the integral of 1 - P(all are below). mean: [ways, variables], deviation:
+    [variables]."""
     high = float(mean.max())
     if not deviation.any() and len(mean) == 1:
         return high
@@ -343,5 +388,6 @@ def _expected_maximum(mean: F64, deviation: F64) -> float:
     low = float((mean - 5 * deviation).min(axis=0).max())
     high = float((mean + 5 * deviation).max())
     grid, step = np.linspace(low, high, 41, retstep=True)
-    below = ndtr((grid[:, None, None] - mean) / deviation).mean(axis=1).prod(axis=1)
+    each = ndtr((grid[:, None, None] - mean) / deviation).mean(axis=1)
+    below = np.minimum(each.min(axis=1), each.prod(axis=1) ** (1 / together))
     return high - float((below[1:] + below[:-1]).sum()) * float(step) / 2
