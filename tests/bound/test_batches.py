@@ -65,8 +65,8 @@ def test_tiles_of_a_sample_are_from_all_over_their_lane():
     "variant", ["inclusive", *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)]
 )
 def test_prices_climb_by_batches_to_the_optimum(variant, a_tile_each):
-    blocks = random_blocks(np.random.default_rng(3), steps=40, blocks=1200, lanes=2, births=False)
-    problem, lagrangian = posed(blocks, Rates(20.0, 4.0, 4.0, 5.0), 200, variant, "layer")
+    blocks = random_blocks(np.random.default_rng(3), steps=40, blocks=600, lanes=2, births=False)
+    problem, lagrangian = posed(blocks, Rates(20.0, 4.0, 4.0, 5.0), 100, variant, "layer")
     optimum = solve_lp(problem, lagrangian).bound_s
     batches = Batches(lagrangian.setting, lagrangian.grid, 1.0)
     assert batches.count > 4
