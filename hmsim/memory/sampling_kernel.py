@@ -706,8 +706,12 @@ def _time(learner, known, runs, visits, start):
     short = known[STEPS + N] / known[STEPS + ONE]
     ticks = known[STEPS + T] / known[STEPS + ONE]
     noise, own_noise = _step_noise(known), _own_noise(known)
-    # Channels under one extent see the same rows come and go.
-    together = min(visits / runs, learner.channels)
+    # Channels under one extent see the same rows come and go; but where channels differ for good, each
+    # goes its own way.
+    ways = known[WAYS : WAYS + int(known[WAYS_COUNT])]
+    together, own = min(visits / runs, learner.channels), 1.0
+    if len(ways) > 1:
+        together, own = 1.0, 1 - together / learner.channels
     usual, beyond, deviation = learner.work[0], learner.work[1], learner.work[2]
     most = 0
     for c in range(learner.channels):
@@ -715,8 +719,7 @@ def _time(learner, known, runs, visits, start):
         most = max(most, bursts)
         usual[c] = ticks + pace * (bursts - short)
         beyond[c] = max(bursts - short, 0.0)
-        deviation[c] = math.sqrt(own_noise * beyond[c] + noise)
-    ways = known[WAYS : WAYS + int(known[WAYS_COUNT])]
+        deviation[c] = math.sqrt(own * (own_noise * beyond[c] + noise))
     time = _expected_maximum(learner.work, learner.channels, ways, together)
     if learner.all_bank:  # they all refresh at the same ticks
         cost, refi = _refresh_ticks(learner, known), learner.refi

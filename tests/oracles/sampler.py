@@ -350,9 +350,12 @@ class Sampler:
         pace = known.flow.pace
         short, ticks = known.step()
         beyond = np.maximum(seen.bursts - short, 0)
-        # Channels under one extent see the same rows come and go.
-        together = min(seen.visits / seen.runs, self._channels)
-        deviation = np.sqrt(known.own_noise() * beyond + known.step_noise())
+        # Channels under one extent see the same rows come and go; but where channels differ for good,
+        # each goes its own way.
+        together, own = min(seen.visits / seen.runs, self._channels), 1.0
+        if len(known.ways) > 1:
+            together, own = 1.0, 1 - together / self._channels
+        deviation = np.sqrt(own * (known.own_noise() * beyond + known.step_noise()))
         usual = ticks + pace * (seen.bursts - short)
         time = _expected_maximum(usual + known.ways[:, None] * beyond, deviation, together)
         if self._all_bank:  # they all refresh at the same ticks
