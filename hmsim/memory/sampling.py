@@ -119,7 +119,7 @@ class Sampler:
             total=np.zeros(state.DONE + 1, np.int64),
             bursts=np.zeros(channels, np.int64),
             rises=np.zeros(channels, np.int64),
-            work=np.zeros((4, max(channels, kernel.GRID))),
+            work=np.zeros((4, max(channels, kernel.GRID[1]))),
             channels=channels,
             stripe=stripe,
             burst=burst,

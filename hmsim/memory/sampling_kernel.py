@@ -54,7 +54,8 @@ CONTRADICTION = 5.0  # standard deviations off at which a short step makes its c
 CLASSES = 256  # remembered, the latest used
 PARTS = 16  # of a round at most
 GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly
-GRID = 41  # points of the integral in `_expected_maximum`
+GRID = 17, 41  # points of the integral in `_expected_maximum`, least and most
+A_DEVIATION = 2  # points for a standard deviation, between these: a smooth sum needs no more
 FAR = 8.5  # standard deviations beyond which nothing lies, to double precision
 SMALLEST = 1e-280  # probability that is as good as none, also where its 96th root is taken
 POINTS = 128  # of the table of the normal distribution, in each of them
@@ -118,7 +119,7 @@ class Learner(NamedTuple):
     total: I64  # the same of a round
     bursts: I64  # [channels] of the step
     rises: I64  # [channels] work space of `count`
-    work: F64  # [4, max(channels, GRID)] work space
+    work: F64  # [4, max(channels, GRID[1])] work space
     channels: int
     stripe: int  # 2^stripe bytes in a row belong to one channel
     burst: int  # 2^burst bytes are one request
@@ -656,9 +657,10 @@ def _expected_maximum(work, variables, ways, together):
             high = max(high, usual[c] + way * beyond[c])
     if not spread and len(ways) == 1:
         return high
-    narrowest, low, high = 1e-6 * high, -np.inf, -np.inf
+    least, narrowest, low, high = 1e-6 * high, np.inf, -np.inf, -np.inf
     for c in range(variables):
-        wide = max(deviation[c], narrowest)
+        wide = max(deviation[c], least)
+        narrowest = min(narrowest, wide)
         lowest = np.inf
         for way in ways:
             mean = usual[c] + way * beyond[c]
@@ -667,9 +669,10 @@ def _expected_maximum(work, variables, ways, together):
         low = max(low, lowest)
         deviation[c] = 1 / wide
     share = 1 / len(ways)
-    step = (high - low) / (GRID - 1)
-    for point in range(GRID):
-        at = high if point == GRID - 1 else point * step + low
+    points = int(min(max(A_DEVIATION * (high - low) / narrowest + 1, GRID[0]), GRID[1]))
+    step = (high - low) / (points - 1)
+    for point in range(points):
+        at = high if point == points - 1 else point * step + low
         product, each, least = 1.0, 1.0, 1.0
         for c in range(variables):
             if c == 0 or usual[c] != usual[c - 1]:  # else it is as its neighbour
@@ -682,7 +685,7 @@ def _expected_maximum(work, variables, ways, together):
             if product < SMALLEST:
                 break
         below[point] = product if together == 1 else min(least, product ** (1 / together))
-    for i in range(GRID - 1):
+    for i in range(points - 1):
         below[i] += below[i + 1]
         if i >= CHANNELS:
             below[i % CHANNELS] += below[i]

@@ -264,7 +264,7 @@ def test_the_slowest_of_some_that_move_together():
 
 def slowest(mean, deviation, ways, together=1.0):
     """The kernel's expectation, where each way is off by as much in all variables."""
-    work = np.ones((4, max(len(mean), sampling_kernel.GRID)))
+    work = np.ones((4, max(len(mean), sampling_kernel.GRID[1])))
     work[0, : len(mean)], work[2, : len(mean)] = mean, deviation
     return sampling_kernel._expected_maximum(work, len(mean), np.array(ways), together)
 

@@ -11,6 +11,7 @@ from hmsim.memory import burst_kernel
 from hmsim.memory import burst_state as state
 from hmsim.memory.sampling import Survey, cut
 from hmsim.memory.sampling_kernel import (
+    A_DEVIATION,
     BUDGET,
     CHANNELS,
     CHECK,
@@ -20,6 +21,7 @@ from hmsim.memory.sampling_kernel import (
     FORGET,
     GLANCE,
     GOLDEN,
+    GRID,
     LEAST,
     LEAST_PAIRS,
     LEAST_PART,
@@ -390,7 +392,8 @@ def _expected_maximum(mean: F64, deviation: F64, together: float) -> float:
     deviation = np.maximum(deviation, 1e-6 * high)
     low = float((mean - 5 * deviation).min(axis=0).max())
     high = float((mean + 5 * deviation).max())
-    grid, step = np.linspace(low, high, 41, retstep=True)
+    points = int(min(max(A_DEVIATION * (high - low) / deviation.min() + 1, GRID[0]), GRID[1]))
+    grid, step = np.linspace(low, high, points, retstep=True)
     each = ndtr((grid[:, None, None] - mean) / deviation).mean(axis=1)
     below = np.minimum(each.min(axis=1), each.prod(axis=1) ** (1 / together))
     return high - float((below[1:] + below[:-1]).sum()) * float(step) / 2
