@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from hmsim import units
-from hmsim.bound import revision
+from hmsim.bound import belady, revision
 from hmsim.bound.ascent import Ascent, ascend, ascend_by_batches, coarse_start
 from hmsim.bound.batches import Batches
 from hmsim.bound.certificate import Certificate
@@ -46,9 +46,7 @@ from hmsim.workload.windows import windows
 # sweep of it is kept; all of them trade time for tightness, none can make a bound invalid.
 WHOLE_PAIRS = 1e8  # up to here every pass takes all blocks: 50 ms a pass. By trial
 SAMPLE_PAIRS = 2e9  # of the sample that stands for more blocks than that. By trial
-COARSE_PAIRS = (
-    1e8  # of the part of it that the first prices come from, the same at all steps. By trial
-)
+LEAST_THINNING = 2  # of that sample: then a batch's blocks are from all over their lanes
 GRID_PAIRS = 3.2e10  # above this not even one bit a pair fits in memory: 4 GB
 QUICK_PAIRS = 3e7  # of a quick bound's sample: 15 ms a pass. By trial
 QUICK_LANES = 4  # lanes that sample comes from, as tables are by lane. By trial
@@ -493,12 +491,14 @@ class Search:
                 found = ascend(lagrangian, best.dual, passes, stop=self.watch)
                 history += [max(best.value, value) for value in found.history]
                 best = max(best, found, key=lambda ascent: ascent.value)
+            if stage == 0 and problem is None:
+                achievable = self._by_belady(lagrangian.setting, lagrangian.grid, best.value)
             if problem is not None:
                 found_s = self._schedule(
                     problem, lagrangian.setting, [best.dual], best.value, moves
                 )
                 achievable = self._shorter(achievable, found_s)
-            else:
+            elif gap_of(best.value, achievable) > self.gap:
                 found_s = self._revised(revised, lagrangian, best.dual, stage)
                 achievable = self._shorter(achievable, found_s)
             if stage == 0:
@@ -518,7 +518,7 @@ class Search:
 
     def sampled(self) -> BoundResult:
         """Prices of a sample of blocks, then a few passes over all of them, and a schedule."""
-        batches = self._batches(_thinning(self.workload, SAMPLE_PAIRS))
+        batches = self._batches(max(LEAST_THINNING, _thinning(self.workload, SAMPLE_PAIRS)))
         setting, geometry = batches.setting, self.workload.geometry
         limit = self.began + SAMPLE_TIME_SHARE * self.time_s
         found = self._by_batches(
@@ -534,8 +534,11 @@ class Search:
 
         everything = self._lagrangian(1)
         best = found._replace(value=everything.value(found.dual))
-        history, achievable, followed = [*found.history, best.value], np.inf, found.dual
+        history, followed = [*found.history, best.value], found.dual
+        achievable = self._by_belady(setting, everything.grid, best.value)
         for k in range(FULL_ROUNDS):
+            if gap_of(best.value, achievable) <= self.gap or (achievable < np.inf and self.late()):
+                break
             before = achievable
             use, followed = rounded(
                 setting, everything.grid, followed, self.late if k else lambda: False
@@ -598,7 +601,7 @@ class Search:
     def _near_sampled(self, start: Dual, share: float) -> BoundResult:
         """Where not even the reads fit in memory, the bound is left at minus infinity: to be
         certified."""
-        batches = self._batches(_thinning(self.workload, SAMPLE_PAIRS))
+        batches = self._batches(max(LEAST_THINNING, _thinning(self.workload, SAMPLE_PAIRS)))
         setting, geometry = batches.setting, self.workload.geometry
         before, from_start = coarse_start(batches), batches.value(start)
         if from_start > before.value:
@@ -613,8 +616,25 @@ class Search:
         everything = self._lagrangian(1)
         value = everything.value(found.dual)
         history = [*found.history, value]
-        achievable = cost_of(setting, rounded(setting, everything.grid, found.dual)[0])
+        achievable = self._by_belady(setting, everything.grid, value)
+        if gap_of(value, achievable) > self.gap:
+            use, _ = rounded(setting, everything.grid, found.dual)
+            achievable = min(achievable, cost_of(setting, use))
         return self.result("dual", value, achievable, len(history), history, found.dual)
+
+    def _by_belady(self, setting: Setting, grid: Grid, bound_s: float) -> float:
+        """Time of the schedule that keeps what is read again first; infinite where it does not apply."""
+        if not belady.applies(setting):
+            return np.inf
+
+        def stop(seconds: float) -> bool:
+            self.watch(bound_s)
+            near = gap_of(bound_s, seconds * (1 + belady.ACCURACY))
+            return self.late() or near <= self.gap
+
+        found = cost_of(setting, belady.scheduled(setting, grid, stop))
+        self.progress(f"bound {bound_s:.6g} {self.unit}, achievable {found:.6g} {self.unit}")
+        return found
 
     def _certified(self, setting: Setting, dual: Dual) -> float:
         """The bound that these prices prove, by one pass over the stream."""
@@ -820,4 +840,6 @@ def _thinning(workload: Workload, pairs: float) -> int:
 
 
 def gap_of(bound_s: float, achievable_s: float) -> float:
+    if achievable_s == np.inf:
+        return 1.0
     return max(0.0, achievable_s - bound_s) / achievable_s if achievable_s > 0 else 0.0
