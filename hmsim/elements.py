@@ -4,6 +4,9 @@ Numba compiles `x[i]` for any array and any index: what can be added and indexed
 that it meets `s[c + FIELD]`, and the optimiser has to take out most of what comes of it. Records are
 flat, and their indices never negative, mostly a record and a field: `s[c + FIELD]` is rewritten as a
 call that is one load, and takes half of the time to compile.
+
+An array is seven arguments of a compiled function. `records` and `constants` take what a kernel hands
+on through a dozen others down to one, the address of the first element.
 """
 
 import ast
@@ -13,7 +16,8 @@ from typing import Any
 
 import numpy as np
 from numba import config, types
-from numba.extending import intrinsic
+from numba.core.datamodel.models import PointerModel
+from numba.extending import intrinsic, register_model
 
 
 def rewritten(definition: ast.FunctionDef) -> ast.FunctionDef:
@@ -95,11 +99,43 @@ def _call(name: str, *arguments: ast.expr) -> ast.expr:
     return ast.copy_location(call, arguments[0])
 
 
+class _Constants(types.CPointer):
+    """The address of numbers that no kernel changes."""
+
+
+register_model(_Constants)(PointerModel)
+
+
+def records(array: Any) -> Any:
+    """A flat array of int64 as the address of its first element: what record kernels read and write."""
+    return array
+
+
+def constants(array: Any) -> Any:
+    """The same of an array that no kernel changes: what was read once need not be read again."""
+    return array
+
+
+def _address_of(made: Any) -> Any:
+    def address(typing: Any, array: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            return _data(context, builder, array, values[0])
+
+        return (made(array.dtype)(array), generate) if _is_flat(array) else None
+
+    return address
+
+
+if not (config.DISABLE_JIT or config.BOUNDSCHECK):  # type: ignore[attr-defined]
+    records = intrinsic(_address_of(types.CPointer))
+    constants = intrinsic(_address_of(_Constants))
+
+
 @intrinsic
 def read(typing: Any, array: Any, first: Any, second: Any) -> Any:
     """array[first + second]."""
     any_ = None
-    if not _is_flat(array):
+    if not _is_plain(array):
         any_ = typing.resolve_function_type(operator.getitem, (array, types.uint64), {})
     element = array.dtype if any_ is None else any_.return_type
 
@@ -107,7 +143,10 @@ def read(typing: Any, array: Any, first: Any, second: Any) -> Any:
         index = _index(context, builder, signature.args, values)
         if any_ is None:
             at = _address(context, builder, array, values[0], index)
-            return context.unpack_value(builder, element, at)
+            value = context.unpack_value(builder, element, at)
+            if isinstance(array, _Constants):
+                value.set_metadata("invariant.load", builder.module.add_metadata([]))
+            return value
         return context.get_function(operator.getitem, any_)(builder, (values[0], index))
 
     return element(array, first, second), generate
@@ -119,7 +158,7 @@ def write(typing: Any, value: Any, array: Any, first: Any, second: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         index = _index(context, builder, signature.args[1:], values[1:])
-        if _is_flat(array):
+        if _is_plain(array):
             at = _address(context, builder, array, values[1], index)
             new = context.cast(builder, values[0], value, array.dtype)
             context.pack_value(builder, array.dtype, new, at)
@@ -138,6 +177,10 @@ def _is_flat(array: Any) -> bool:
     )
 
 
+def _is_plain(array: Any) -> bool:
+    return _is_flat(array) or isinstance(array, types.CPointer)
+
+
 def _index(context: Any, builder: Any, kinds: Any, values: Any) -> Any:
     """The sum of the two numbers after an array. Numba's sums of signed ones do not wrap, without which
     LLVM cannot take loops over lists for what they are."""
@@ -148,8 +191,14 @@ def _index(context: Any, builder: Any, kinds: Any, values: Any) -> Any:
 
 
 def _address(context: Any, builder: Any, array: Any, value: Any, index: Any) -> Any:
+    return builder.gep(_data(context, builder, array, value), [index])
+
+
+def _data(context: Any, builder: Any, array: Any, value: Any) -> Any:
+    if isinstance(array, types.CPointer):
+        return value
     data = context.data_model_manager[array].get_field_position("data")
-    return builder.gep(builder.extract_value(value, data), [index])
+    return builder.extract_value(value, data)
 
 
 NAMES = {"_read_element": read, "_write_element": write, "_unsigned_index": np.uint64}

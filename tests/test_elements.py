@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from hmsim.elements import constants, records
 from hmsim.jit import record_kernel
 
 
@@ -88,6 +89,24 @@ def test_a_record_kernel_does_as_python_does(way):
         assert compiled(*found) == way(*expected)
         for one, other in zip(expected, found, strict=True):
             np.testing.assert_array_equal(np.array(one), np.array(other))
+
+
+@record_kernel
+def _move(p, s):
+    s[p[0]] = s[p[1]] + p[p[2] + 1]
+    s[p[3]] |= 8
+
+
+@record_kernel
+def _moved(parameters, state):
+    _move(constants(parameters), records(state))
+
+
+@pytest.mark.nojit
+def test_arrays_are_handed_on_as_addresses():
+    state = np.array([1, 2, 4])
+    _moved(np.array([0, 2, 1, 1]), state)
+    assert state.tolist() == [5, 10, 4]
 
 
 BEYOND = """

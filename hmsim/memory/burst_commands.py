@@ -337,10 +337,8 @@ def _delay_followers(p, s, c, command, b, now):
     last = p[p[LAST_AT] + command] * groups
     gap = p[GAP_AT] + (command * groups + s[b + GROUP]) * len(FOLLOWERS) * groups
     block = s[b + GROUP_READY] - s[b + GROUP]
-    times = s[block + first : block + last]
-    gaps = p[gap + first : gap + last]
-    for j in range(last - first):
-        times[j] = max(times[j], now + gaps[j])
+    for j in range(first, last):
+        s[block + j] = max(s[block + j], now + p[gap + j])
     if command <= WRA and p[SPLIT_BUS]:
         s[c + COLUMN_FREE] = now + p[COLUMN_BUS]
     elif p[SPLIT_BUS]:

@@ -16,6 +16,7 @@ apart and serves one kind at a time; HIT, PRE and ACT hold the kind being served
 Records are described in burst_state. Ticks count from 1.
 """
 
+from hmsim.elements import constants, records
 from hmsim.jit import record_expanded, record_inlined, record_kernel
 from hmsim.memory.burst_commands import (
     activate_second,
@@ -414,11 +415,10 @@ def _next_chunk(p, chunk, n, channels):
 
 
 @record_inlined
-def _start_buses(p, s, n, start):
-    """What the data buses of the channel in place n (-1: all) did not do before `start` is no
-    loss."""
-    held = len(s) // p[CHANNEL_SIZE]
-    for m in range(max(n, 0), n + 1 if n >= 0 else held):
+def _start_buses(p, s, first, last, start):
+    """What the data buses of the channels in places `first` .. `last` - 1 did not do before `start`
+    is no loss."""
+    for m in range(first, last):
         bus = s[m * p[CHANNEL_SIZE] + FIRST_BUS]
         for each in range(bus, bus + p[BUSES] * BUS_SIZE, BUS_SIZE):
             s[each + BUS_FREE] = max(s[each + BUS_FREE], start)
@@ -435,8 +435,8 @@ def _drain(p, s, c):
 
 @record_kernel
 def replay(
-    p, s, channels, first, last, address, size, write, intended, start, taken, width, window, delay,
-    stripe, burst, drain,
+    parameters, state, channels, first, last, address, size, write, intended, start, taken, width,
+    window, delay, stripe, burst, drain,
 ):  # fmt: skip
     """Requests, in order, from tick `start`, until all are complete (or, without `drain`, taken).
 
@@ -451,16 +451,18 @@ def replay(
     2^stripe bytes in a row belong to one channel, 2^burst bytes are one request. Where the address
     map places the channel itself, stripe = burst, and a channel looks for its bursts.
     """
+    p = constants(parameters)
+    s = records(state)
     t = start
     accepted = taken
     placed = p[ALL_SLICES] > p[SLICES]
-    held = len(s) // p[CHANNEL_SIZE]
+    held = len(state) // p[CHANNEL_SIZE]
     for n in range(first, last):
         t = start
         accepted = taken
         place = n % held if n >= 0 else -1
         if taken == 0:
-            _start_buses(p, s, place, start)
+            _start_buses(p, s, max(place, 0), place + 1 if n >= 0 else held, start)
         for j in range(len(address)):
             low = address[j]
             high = low + size[j]
