@@ -51,7 +51,7 @@ from hmsim.memory.burst_state import (
     DRAIN_BELOW,
     ENTRY,
     FAR,
-    FAW,
+    FAW_AT,
     FIRST_AT,
     FIRST_BANK,
     FIRST_HIT,
@@ -60,6 +60,7 @@ from hmsim.memory.burst_state import (
     FREE,
     GAP_AT,
     GAP_SIZE,
+    GROUP_FAW,
     GROUP_GAPS,
     GROUP_TIMES,
     HEAD_READ,
@@ -125,9 +126,7 @@ from hmsim.memory.burst_state import (
     ROW_HITS,
     ROW_MISSES,
     SCOPE,
-    SCOPE_ACTS,
     SCOPE_GAP_AT,
-    SCOPE_GROUPS,
     SCOPES,
     SERVING,
     SHARED,
@@ -145,6 +144,7 @@ from hmsim.memory.burst_state import (
     TIED,
     WAITED,
     WAITED_FOR,
+    WIDTH,
     WINDOW,
 )
 
@@ -222,29 +222,45 @@ def keep(s, c, k, now):
     s[c + k + BOUND] = min(s[c + k + BOUND], now + 1)
 
 
-@record_kernel
-def _list_bank(p, s, c, b):
-    """Put bank b in the lists where its queued requests of the served kind belong."""
+@record_inlined
+def _list_hit(s, c, b):
+    """Bank b is in list HIT if a request is for its row, and its refresh isn't due."""
     hit = s[b + FIRST_HIT]
-    other = s[b + FIRST_OTHER]
-    if s[b + HELD] or s[c + ACTIVATING] == b:
-        hit = -1
-        other = -1
-    if hit >= 0:
+    if hit >= 0 and not s[b + HELD]:
         _put(s, c, HIT, b, T_RD + s[c + SERVING], s[hit + AGE])
     else:
         _drop(s, HIT, b)
-    if other >= 0 and s[b + ROW] < 0:
-        _put(s, c, ACT, b, T_ACT, s[other + AGE])
-        other = -1
-    else:
-        _drop(s, ACT, b)
+
+
+@record_inlined
+def _list_other(p, s, c, b):
+    """Bank b, which is open, is in list PRE if a request is for another row."""
+    hit = s[b + FIRST_HIT]
+    other = s[b + FIRST_OTHER]
     # Of requests that arrived at the same tick, none is the older.
     protected = hit >= 0 and p[ROW_HIT_FIRST] and s[hit + ARRIVED] <= s[other + ARRIVED]
-    if other >= 0 and s[b + OPENER] < 0 and not protected:
+    if other >= 0 and s[b + OPENER] < 0 and not protected and not s[b + HELD]:
         _put(s, c, PRE, b, T_PRE, s[other + AGE])
     else:
         _drop(s, PRE, b)
+
+
+@record_kernel
+def _list_bank(p, s, c, b):
+    """Put bank b in the lists where its queued requests of the served kind belong."""
+    if s[c + ACTIVATING] == b:
+        return
+    _list_hit(s, c, b)
+    if s[b + ROW] >= 0:
+        _drop(s, ACT, b)
+        _list_other(p, s, c, b)
+        return
+    _drop(s, PRE, b)
+    other = s[b + FIRST_OTHER]
+    if other >= 0 and not s[b + HELD]:
+        _put(s, c, ACT, b, T_ACT, s[other + AGE])
+    else:
+        _drop(s, ACT, b)
 
 
 # ---------------------------------------------------------------- queue
@@ -446,14 +462,13 @@ def _open_row(p, s, c, b, q, now):
     """What ACT changes beside the times: four activations fill a window, and q waits."""
     s[c + ACTIVATIONS] += 1
     recent = s[b + SCOPE] + RECENT
-    fifth = s[recent + 1] + p[FAW]
+    for j in range(0, p[WIDTH], 4):
+        at = s[b + GROUP_TIMES] + 2 * p[WIDTH] + j
+        put_off(s, at, p, p[FAW_AT] + s[b + GROUP_FAW] + j, s[recent + 1])
     s[recent] = s[recent + 1]
     s[recent + 1] = s[recent + 2]
     s[recent + 2] = s[recent + 3]
     s[recent + 3] = now
-    times = s[b + SCOPE_ACTS]
-    for j in range(times, times + p[SCOPE_GROUPS]):
-        s[j] += max(0, fifth - s[j])
     _unlink(s, c, b, q)
     s[b + OPENER] = q
     s[b + ROW] = s[q + TARGET_ROW]
@@ -463,6 +478,7 @@ def _open_row(p, s, c, b, q, now):
         s[c + ACT2_DEADLINE] = now + p[ACT2_LIMIT]
     else:
         _await_column(s, c, b)
+        _list_hit(s, c, b)
 
 
 @record_inlined
@@ -495,9 +511,16 @@ def _explain(p, s, c, b, q, now):
     s[bus + BUS_KIND] = kind
 
 
-@record_inlined
-def _read_or_write(p, s, c, b, q, now):
-    """RD or WR for request q, which has left its list."""
+@record_kernel
+def serve_column(p, s, c, k, b, now):
+    """RD or WR for the request that bank b's entry of list k, ACTIVE or HIT, stands for."""
+    if k == ACTIVE:
+        q = s[b + OPENER]
+        s[b + OPENER] = -1
+        _drop(s, ACTIVE, b)
+    else:
+        q = _take_hit(s, c, b)
+        _count(s, c, q, ROW_HITS)
     kind = s[q + KIND]
     command = RD + kind
     cap = p[CLOSE_AFTER]
@@ -513,49 +536,35 @@ def _read_or_write(p, s, c, b, q, now):
     _finish(p, s, c, q, now)
     if command >= RDA:
         _close_row(s, c, b)
+        _list_bank(p, s, c, b)
+        return
+    if k == HIT:
+        _list_hit(s, c, b)
+    _list_other(p, s, c, b)
 
 
-@record_inlined
-def _activate(p, s, c, b, now):
-    """ACT for the oldest request of a bank whose row is closed."""
+@record_kernel
+def serve_row(p, s, c, k, b, now):
+    """PRE or ACT, of list k, for bank b's oldest request to another row than is open."""
     q = s[b + FIRST_OTHER]
+    command = PRE_PB if k == PRE else ACT_BANK
+    record(p, s, c, now, command, b, s[q + TARGET_ROW], s[q + LINE])
+    if k == PRE:
+        _count(s, c, q, ROW_CONFLICTS)
+        _delay_followers(p, s, PRE_PB, b, now)
+        s[c + ROW_FREE] = now + p[ROW_BUS]
+        _close_row(s, c, b)
+        _drop(s, HIT, b)
+        _drop(s, PRE, b)
+        _put(s, c, ACT, b, T_ACT, s[s[b + FIRST_OTHER] + AGE])
+        return
     _count(s, c, q, ROW_MISSES)
-    record(p, s, c, now, ACT_BANK, b, s[q + TARGET_ROW], s[q + LINE])
     own = max(s[b + T_ACT], s[q + ARRIVED] + 1)
     s[b + ACT_WAITED] = max(s[s[b + SHARES + T_ACT]], s[c + ROW_FREE]) > own
     _delay_followers(p, s, ACT_BANK, b, now)
     s[c + ROW_FREE] = now + p[ACT_BUS]
+    _drop(s, ACT, b)
     _open_row(p, s, c, b, q, now)
-
-
-@record_inlined
-def _precharge(p, s, c, b, now):
-    """PRE for the oldest request to another row of an open bank."""
-    q = s[b + FIRST_OTHER]
-    _count(s, c, q, ROW_CONFLICTS)
-    record(p, s, c, now, PRE_PB, b, s[q + TARGET_ROW], s[q + LINE])
-    _delay_followers(p, s, PRE_PB, b, now)
-    s[c + ROW_FREE] = now + p[ROW_BUS]
-    _close_row(s, c, b)
-
-
-@record_kernel
-def serve(p, s, c, k, b, now):
-    """Issue the command that bank b's entry of list k stands for."""
-    if k == PRE:
-        _precharge(p, s, c, b, now)
-    elif k == ACT:
-        _activate(p, s, c, b, now)
-    elif k == ACTIVE:
-        q = s[b + OPENER]
-        s[b + OPENER] = -1
-        _drop(s, ACTIVE, b)
-        _read_or_write(p, s, c, b, q, now)
-    else:
-        q = _take_hit(s, c, b)
-        _count(s, c, q, ROW_HITS)
-        _read_or_write(p, s, c, b, q, now)
-    _list_bank(p, s, c, b)
 
 
 @record_kernel
@@ -566,7 +575,7 @@ def activate_second(p, s, c, now):
     q = s[b + OPENER]
     record(p, s, c, now, ACT2, b, s[q + TARGET_ROW], s[q + LINE])
     _await_column(s, c, b)
-    _list_bank(p, s, c, b)
+    _list_hit(s, c, b)
 
 
 # ---------------------------------------------------------------- maintenance

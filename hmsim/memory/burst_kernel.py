@@ -34,7 +34,8 @@ from hmsim.memory.burst_commands import (
     oldest_ready,
     push,
     record,
-    serve,
+    serve_column,
+    serve_row,
 )
 from hmsim.memory.burst_state import (
     ACT,
@@ -175,13 +176,13 @@ def _choose_row(p, s, c, now):
     return ACT, act
 
 
-@record_kernel
+@record_inlined
 def _split_bus_tick(p, s, c, now):
     """HBM: a column command on a rising edge, and a row command."""
     if now & 1:
         k, key = _choose_column(p, s, c, now)
         if key < FAR:
-            serve(p, s, c, k, bank_of(s, c, key), now)
+            serve_column(p, s, c, k, bank_of(s, c, key), now)
     if s[c + ASKED] > 0:
         t, command = next_maintenance(p, s, c)
         if t <= now and (now & 1 or command < REF_AB):  # asked for on a falling edge, it waits
@@ -190,7 +191,7 @@ def _split_bus_tick(p, s, c, now):
     if _is_free(p, s, c):
         k, key = _choose_row(p, s, c, now)
         if key < FAR:
-            serve(p, s, c, k, bank_of(s, c, key), now)
+            serve_row(p, s, c, k, bank_of(s, c, key), now)
 
 
 @record_expanded
@@ -218,7 +219,7 @@ def _choose_any(p, s, c, now):
     return chosen, best
 
 
-@record_kernel
+@record_inlined
 def _single_bus_tick(p, s, c, now):
     """LPDDR: one command, ACT in two parts, a CAS before RD or WR when WCK has stopped."""
     activating = s[c + ACTIVATING] >= 0
@@ -242,7 +243,7 @@ def _single_bus_tick(p, s, c, now):
         elif activating:
             activate_second(p, s, c, now)
         return
-    if k in (ACTIVE, HIT):
+    if k <= HIT:
         q = s[b + OPENER] if k == ACTIVE else s[b + FIRST_HIT]
         if not clocked and now >= s[c + CLOCK_STOPS]:
             if activating and s[c + ACT2_DEADLINE] <= now + 1:
@@ -256,7 +257,9 @@ def _single_bus_tick(p, s, c, now):
             return
         runs = p[CLOCK_WRITE] if s[q + KIND] else p[CLOCK_READ]
         s[c + CLOCK_STOPS] = max(s[c + CLOCK_STOPS], now + runs)
-    serve(p, s, c, k, b, now)
+        serve_column(p, s, c, k, b, now)
+    else:
+        serve_row(p, s, c, k, b, now)
 
 
 @record_expanded
@@ -272,7 +275,7 @@ def _tick(p, s, c, now):
         _single_bus_tick(p, s, c, now)
 
 
-@record_expanded
+@record_kernel
 def _run(p, s, c):
     """Run channel c through tick STOP_TICK, and on until STOP_DONE requests are complete and fewer
     than STOP_QUEUED of a kind are queued."""

@@ -29,13 +29,11 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
 (
     BANKS,
     WIDTH,  # bank groups of one data bus, up to a multiple of four: buses share commands' ways alone
-    SCOPE_GROUPS,  # bank groups of a scope
     SCOPES,  # a scope is what tFAW and an all-bank refresh cover: a pseudo channel, or a rank
     BUSES,
     SPLIT_BUS,
     READ_LATENCY,
     WRITE_LATENCY,
-    FAW,
     BURST,
     COLUMN_BUS,  # ticks that RD or WR, ACT, and another row command take of the bus that it has for
     ACT_BUS,  # itself; NEVER where one bus is for all
@@ -63,8 +61,9 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
     CHECKED,  # data bursts that share a burst of in-band ECC; 0: none
     GAP_AT,  # [commands, groups, OF_GROUP, WIDTH] ticks to other commands, groups of one data bus
     GAP_SIZE,  # of a command's
+    FAW_AT,  # [groups, WIDTH] ticks from the last but three ACT of a group's scope to another ACT
     SCALARS,
-) = range(37)
+) = range(36)
 # Tables, by command: first and last + 1 group time that it delays, and the ticks by which it delays
 # its scope's four, and its bank's eight (of which the last is none).
 FIRST_AT = SCALARS
@@ -95,7 +94,7 @@ SHARES = 8  # where in s the times are that it shares with others, by follower
     TAIL_WRITE,
     NUMBER,
     GROUP_TIMES,  # where in s the group times of its data bus are
-    SCOPE_ACTS,  # where in s the ACT times of its scope's groups begin
+    GROUP_FAW,  # where in its table the row of its bank group begins
     GROUP_GAPS,  # where in the table of each command the row of its bank group begins
     SCOPE,  # where in s its scope's record is
     BUS,  # where in s its data bus's record is
@@ -263,18 +262,17 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
         bank_gap.ravel(),
         np.array(slices, np.int64).ravel(),
         of_group.ravel(),
+        _activation_windows(timing).ravel(),
     ]
     queue = np.float32(policy.write_queue)  # single precision decides where 0.8 of a queue lies
     scalars = [
         timing.banks,
         _width(timing),
-        timing.groups // timing.scopes,
         timing.scopes,
         timing.buses,
         timing.split_bus,
         timing.read_latency,
         0 if policy.posted_writes else timing.write_latency,
-        timing.faw,
         timing.burst,
         held[RD],
         held[ACT_BANK],
@@ -302,6 +300,7 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
         policy.checked,
         SLICE_AT + 3 * len(slices),
         of_group[0].size,
+        SLICE_AT + 3 * len(slices) + of_group.size,
     ]
     return np.concatenate([np.array(scalars, np.int64), *tables])
 
@@ -345,8 +344,7 @@ def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDA
     banks[:, :, NUMBER] = number
     banks[:, :, CHECK_HELD] = -2
     banks[:, :, GROUP_TIMES] = at + start["group times"] + bus * len(OF_GROUP) * width
-    of_scope = timing.groups // timing.scopes
-    banks[:, :, SCOPE_ACTS] = banks[:, :, GROUP_TIMES] + 2 * width + own // of_scope * of_scope
+    banks[:, :, GROUP_FAW] = own * width
     banks[:, :, GROUP_GAPS] = own * len(OF_GROUP) * width
     banks[:, :, SCOPE] = at + start["scopes"] + group * timing.scopes // timing.groups * SCOPE_SIZE
     banks[:, :, BUS] = at + start["buses"] + bus * BUS_SIZE
@@ -381,6 +379,15 @@ def _gaps(timing: Timing) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     gap[..., :own] = every[:, :own, :, :own]
     gap[gap <= held[:, None, None, None]] = NEVER
     return held, gap
+
+
+def _activation_windows(timing: Timing) -> NDArray[np.int64]:
+    """Ticks [groups, WIDTH] by which tFAW keeps the ACTs of a data bus's groups apart."""
+    own = np.arange(timing.groups // timing.buses)
+    scope = own * timing.scopes // timing.groups
+    windows = np.full((len(own), _width(timing)), NEVER)
+    windows[:, : len(own)] = np.where(np.equal.outer(scope, scope), timing.faw, NEVER)
+    return windows
 
 
 def _width(timing: Timing) -> int:
