@@ -120,25 +120,25 @@ register_model(_Constants)(PointerModel)
 
 
 def _plain_put_off(s: Any, first: Any, p: Any, least: Any, now: Any) -> None:
-    for i in range(4):
+    for i in range(8):
         s[first + i] = max(s[first + i], now + p[least + i])
 
 
 @intrinsic
 def _put_off(typing: Any, s: Any, first: Any, p: Any, least: Any, now: Any) -> Any:
-    """The four side by side. Of a loop LLVM makes stores under masks, which take ten times as long."""
-    four, index = ir.VectorType(ir.IntType(64), 4), ir.IntType(32)
+    """All eight side by side. Of a loop LLVM makes stores under masks, which take ten times as long."""
+    eight, index = ir.VectorType(ir.IntType(64), 8), ir.IntType(32)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        def four_at(array: Any, first: Any) -> Any:
-            return builder.bitcast(builder.gep(array, [first]), four.as_pointer())
+        def eight_at(array: Any, first: Any) -> Any:
+            return builder.bitcast(builder.gep(array, [first]), eight.as_pointer())
 
-        zero = ir.Constant(four, [0] * 4)
+        zero = ir.Constant(eight, [0] * 8)
         now = builder.insert_element(zero, values[4], index(0))
-        now = builder.shuffle_vector(now, zero, ir.Constant(ir.VectorType(index, 4), [0] * 4))
-        times = four_at(values[0], values[1])
+        now = builder.shuffle_vector(now, zero, ir.Constant(ir.VectorType(index, 8), [0] * 8))
+        times = eight_at(values[0], values[1])
         old = builder.load(times, align=8)
-        new = builder.add(now, builder.load(four_at(values[2], values[3]), align=8))
+        new = builder.add(now, builder.load(eight_at(values[2], values[3]), align=8))
         more = builder.sub(new, old)
         more = builder.select(builder.icmp_signed(">", more, zero), more, zero)
         builder.store(builder.add(old, more), times, align=8)
@@ -167,7 +167,7 @@ records: Any = register_jitable(_itself) if _plain else intrinsic(_address_of(ty
 constants: Any = register_jitable(_itself) if _plain else intrinsic(_address_of(_Constants))
 """The same of an array that no kernel changes: what was read once need not be read again."""
 put_off: Any = register_jitable(_plain_put_off) if _plain else _put_off
-"""put_off(s, first, p, least, now): s[first + i] becomes at least now + p[least + i], i from 0 to 3."""
+"""put_off(s, first, p, least, now): s[first + i] becomes at least now + p[least + i], i from 0 to 7."""
 
 
 @intrinsic

@@ -113,9 +113,10 @@ def _moved(parameters, state):
 
 @pytest.mark.nojit
 def test_arrays_are_handed_on_as_addresses():
-    state = np.array([1, 2, 4, 7, 7, -9, 7])
-    _moved(np.array([0, 2, 1, 1, 1, 3, -(1 << 40), 2]), state)
-    assert state.tolist() == [5, 10, 4, 7, 8, -9, 7]
+    state = np.array([1, 2, 4, 7, 7, -9, 7, 7, 7, 7, 7])
+    never = -(1 << 40)
+    _moved(np.array([0, 2, 1, 1, 1, 3, never, 2, 3, never, 1, 4]), state)
+    assert state.tolist() == [5, 10, 4, 7, 8, -9, 7, 8, 7, 7, 9]
 
 
 BEYOND = """

@@ -64,10 +64,12 @@ from hmsim.memory.burst_state import (
     GROUP_GAPS,
     GROUP_TIMES,
     HEAD_READ,
+    HEAD_WRITE,
     HELD,
     HISTOGRAM,
     HIT,
     INTENDED,
+    KEEPS_KIND,
     KEY,
     KEY_BITS,
     KIND,
@@ -302,6 +304,7 @@ def push(p, s, c, kind, b, row, line, arrived, intended):
     s[c + LATEST] = arrived
     s[c + NEXT_AGE] += 1
     s[c + QUEUED_READS + kind] += 1
+    _see_to_kind(p, s, c)
     tail = s[b + TAIL_READ + kind]
     s[q + NEXT] = -1
     s[q + PREVIOUS] = tail
@@ -318,7 +321,7 @@ def push(p, s, c, kind, b, row, line, arrived, intended):
 
 
 @record_inlined
-def _unlink(s, c, b, q):
+def _unlink(p, s, c, b, q):
     """Take queue entry q out of its bank's queue."""
     kind = s[q + KIND]
     after = s[q + NEXT]
@@ -332,31 +335,35 @@ def _unlink(s, c, b, q):
     else:
         s[after + PREVIOUS] = before
     s[c + QUEUED_READS + kind] -= 1
+    _see_to_kind(p, s, c)
 
 
 @record_inlined
-def keeps_kind(p, s, c):
+def _see_to_kind(p, s, c):
     """Reads first; writes once their queue is nearly full, until it is nearly empty."""
     reads = s[c + QUEUED_READS]
     writes = s[c + QUEUED_WRITES]
     if s[c + SERVING]:
-        return writes >= p[DRAIN_BELOW] or reads == 0
-    return writes <= p[DRAIN_ABOVE] and reads > 0
+        s[c + KEEPS_KIND] = writes >= p[DRAIN_BELOW] or reads == 0
+    else:
+        s[c + KEEPS_KIND] = writes <= p[DRAIN_ABOVE] and reads > 0
 
 
 @record_inlined
 def choose_kind(p, s, c):
-    if not keeps_kind(p, s, c):
+    if not s[c + KEEPS_KIND]:
         _switch_kind(p, s, c)
 
 
 @record_kernel
 def _switch_kind(p, s, c):
     s[c + SERVING] = 1 - s[c + SERVING]
+    _see_to_kind(p, s, c)
     first = s[c + FIRST_BANK]
     for b in range(first, first + p[BANKS] * BANK_SIZE, BANK_SIZE):
-        _search_bank(s, c, b)
-        _list_bank(p, s, c, b)
+        if s[b + HEAD_READ] >= 0 or s[b + HEAD_WRITE] >= 0:
+            _search_bank(s, c, b)
+            _list_bank(p, s, c, b)
 
 
 # ---------------------------------------------------------------- commands
@@ -367,11 +374,10 @@ def _delay_followers(p, s, command, b, now):
     """Every command that must wait for this one, does."""
     times = s[b + GROUP_TIMES]
     gaps = p[GAP_AT] + command * p[GAP_SIZE] + s[b + GROUP_GAPS]
-    for j in range(p[FIRST_AT + command], p[LAST_AT + command], 4):
+    for j in range(p[FIRST_AT + command], p[LAST_AT + command], 8):
         put_off(s, times + j, p, gaps + j, now)
-    put_off(s, s[b + SCOPE], p, SCOPE_GAP_AT + 4 * command, now)
+    put_off(s, s[b + SCOPE], p, SCOPE_GAP_AT + 8 * command, now)
     put_off(s, b, p, BANK_GAP_AT + 8 * command, now)
-    put_off(s, b + 4, p, BANK_GAP_AT + 8 * command + 4, now)
 
 
 @record_inlined
@@ -405,7 +411,7 @@ def _close_row(s, c, b):
 
 
 @record_inlined
-def _take_hit(s, c, b):
+def _take_hit(p, s, c, b):
     """Dequeue bank b's oldest hit and find the next."""
     q = s[b + FIRST_HIT]
     row = s[b + ROW]
@@ -413,7 +419,7 @@ def _take_hit(s, c, b):
     while after >= 0 and s[after + TARGET_ROW] != row:
         after = s[after + NEXT]
     s[b + FIRST_HIT] = after
-    _unlink(s, c, b, q)
+    _unlink(p, s, c, b, q)
     return q
 
 
@@ -462,14 +468,14 @@ def _open_row(p, s, c, b, q, now):
     """What ACT changes beside the times: four activations fill a window, and q waits."""
     s[c + ACTIVATIONS] += 1
     recent = s[b + SCOPE] + RECENT
-    for j in range(0, p[WIDTH], 4):
+    for j in range(0, p[WIDTH], 8):
         at = s[b + GROUP_TIMES] + 2 * p[WIDTH] + j
         put_off(s, at, p, p[FAW_AT] + s[b + GROUP_FAW] + j, s[recent + 1])
     s[recent] = s[recent + 1]
     s[recent + 1] = s[recent + 2]
     s[recent + 2] = s[recent + 3]
     s[recent + 3] = now
-    _unlink(s, c, b, q)
+    _unlink(p, s, c, b, q)
     s[b + OPENER] = q
     s[b + ROW] = s[q + TARGET_ROW]
     _search_bank(s, c, b)
@@ -519,7 +525,7 @@ def serve_column(p, s, c, k, b, now):
         s[b + OPENER] = -1
         _drop(s, ACTIVE, b)
     else:
-        q = _take_hit(s, c, b)
+        q = _take_hit(p, s, c, b)
         _count(s, c, q, ROW_HITS)
     kind = s[q + KIND]
     command = RD + kind

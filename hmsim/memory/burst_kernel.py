@@ -28,7 +28,6 @@ from hmsim.memory.burst_commands import (
     choose_kind,
     complete,
     keep,
-    keeps_kind,
     maintain,
     next_maintenance,
     oldest_ready,
@@ -74,6 +73,7 @@ from hmsim.memory.burst_state import (
     HEAD_WRITE,
     HISTOGRAM,
     HIT,
+    KEEPS_KIND,
     KIND,
     LATENCY_SUM,
     LINE,
@@ -133,7 +133,7 @@ def _next_event(p, s, c):
         t = min(t, max(s[c + HIT + BOUND], column) | rising)
         t = min(t, max(s[c + PRE + BOUND], row))
         t = min(t, max(s[c + ACT + BOUND], row) | rising)
-        if not keeps_kind(p, s, c):
+        if not s[c + KEEPS_KIND]:
             return soonest
     if s[c + ASKED] > 0:
         t = min(t, next_maintenance(p, s, c)[0])

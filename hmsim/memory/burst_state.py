@@ -28,7 +28,7 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
 # Parameters.
 (
     BANKS,
-    WIDTH,  # bank groups of one data bus, up to a multiple of four: buses share commands' ways alone
+    WIDTH,  # bank groups of one data bus, up to a multiple of eight: buses share commands' ways alone
     SCOPES,  # a scope is what tFAW and an all-bank refresh cover: a pseudo channel, or a rank
     BUSES,
     SPLIT_BUS,
@@ -65,11 +65,11 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
     SCALARS,
 ) = range(36)
 # Tables, by command: first and last + 1 group time that it delays, and the ticks by which it delays
-# its scope's four, and its bank's eight (of which the last is none).
+# its scope's and its bank's eight (of which the last ones are none).
 FIRST_AT = SCALARS
 LAST_AT = FIRST_AT + len(COMMANDS)
 SCOPE_GAP_AT = LAST_AT + len(COMMANDS)
-BANK_GAP_AT = SCOPE_GAP_AT + 4 * len(COMMANDS)
+BANK_GAP_AT = SCOPE_GAP_AT + 8 * len(COMMANDS)
 SLICE_AT = BANK_GAP_AT + 8 * len(COMMANDS)  # shift, mask, left of each
 
 # An entry of a list of banks. The list's head is one, too: not ready ever, and BOUND for its KEY.
@@ -106,7 +106,7 @@ SHARES = 8  # where in s the times are that it shares with others, by follower
 ) = range(2 * SHARES, 2 * SHARES + 22)
 BANK_SIZE = ENTRIES + 4 * ENTRY_SIZE
 # A scope; the first fields are its times, in the order of OF_SCOPE.
-RECENT = len(OF_SCOPE)  # the last four ACTs, which tFAW counts
+RECENT = SHARES  # the last four ACTs, which tFAW counts
 SCOPE_SIZE = RECENT + 4
 # A data bus.
 BUS_FREE, BUS_KIND, BUS_SIZE = range(3)
@@ -178,6 +178,7 @@ STATISTICS = (
     SERVING,  # the kind being served: 0 reads, 1 writes
     QUEUED_READS,
     QUEUED_WRITES,
+    KEEPS_KIND,  # whether it goes on to be served
     FREE,  # first free queue entry
     NEXT_AGE,
     LATEST,  # tick at which the last request was queued
@@ -210,7 +211,7 @@ STATISTICS = (
     HISTOGRAM,
     LOG,  # tick, command, bank number, row, line
     LISTS,  # four heads
-) = range(58)
+) = range(59)
 ACTIVE, HIT, PRE, ACT = range(LISTS, LISTS + 4 * ENTRY_SIZE, ENTRY_SIZE)
 ENTRY = ENTRIES - LISTS  # from a list's place in a channel to its entry's place in a bank
 CHANNEL_FIELDS = LISTS + 4 * ENTRY_SIZE
@@ -253,12 +254,13 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
     of_group = gap[:, :, OF_GROUP]
     delayed: NDArray[np.bool_] = np.any(of_group > NEVER, axis=(1, 3))
     last = len(OF_GROUP) - np.argmax(delayed[:, ::-1], axis=1)
-    bank_gap = np.full((len(COMMANDS), SHARES), NEVER)
+    scope_gap, bank_gap = np.full((2, len(COMMANDS), SHARES), NEVER)
+    scope_gap[:, : len(OF_SCOPE)] = gap[:, 0, OF_SCOPE, 0]
     bank_gap[:, : len(FOLLOWERS)] = timing.bank_gap
     tables = [
         np.argmax(delayed, axis=1) * _width(timing),
         last * delayed.any(axis=1) * _width(timing),
-        gap[:, 0, OF_SCOPE, 0].ravel(),
+        scope_gap.ravel(),
         bank_gap.ravel(),
         np.array(slices, np.int64).ravel(),
         of_group.ravel(),
@@ -391,7 +393,7 @@ def _activation_windows(timing: Timing) -> NDArray[np.int64]:
 
 
 def _width(timing: Timing) -> int:
-    return -(-timing.groups // timing.buses // 4) * 4
+    return -(-timing.groups // timing.buses // 8) * 8
 
 
 def _entries(timing: Timing, policy: Policy) -> int:
