@@ -41,6 +41,7 @@ from hmsim.memory.burst_state import (
     ACT2_DEADLINE,
     ACTIVATING,
     ACTIVE,
+    AFTER,
     ALL_SLICES,
     ARRIVAL_LATENCY_SUM,
     ASKED,
@@ -64,6 +65,7 @@ from hmsim.memory.burst_state import (
     DONE,
     DONE_RING,
     ECC,
+    ENTRY,
     FAR,
     FIRST_BANK,
     FIRST_BUS,
@@ -225,8 +227,10 @@ def _single_bus_tick(p, s, c, now):
     activating = s[c + ACTIVATING] >= 0
     clocked = s[c + CLOCKED] >= 0
     if clocked:
-        b = s[c + CLOCKED]
         k = s[c + CLOCKED_LIST]
+        b = s[c + CLOCKED]
+        if s[b + k + ENTRY + AFTER] < 0:  # its refresh has come due
+            b = -1
         s[c + CLOCKED] = -1
     elif activating and s[c + ACT2_DEADLINE] <= now:
         activate_second(p, s, c, now)
