@@ -274,8 +274,8 @@ def channel_record() -> None:
     )  # fmt: skip
     p.lines(
         24, 424,
-        "lists: the heads of those of banks that wait for a column command, a precharge or an activation",
-        "scopes: times that ranks share, and their last four ACTs (tFAW); group times: that groups share",
+        "lists: the heads of those of banks that wait for a column command, precharge or activation",
+        "scopes: times that ranks share, and the last four ACTs (tFAW); group times: that groups share",
         "rings: maintenance that waits; completions of which the requester has yet to hear",
         "log: with it, the histogram of latencies, and the data buses",
     )  # fmt: skip

@@ -52,7 +52,6 @@ from hmsim.memory.burst_state import (
     ENTRY,
     FAR,
     FAW_AT,
-    FIRST_AT,
     FIRST_BANK,
     FIRST_HIT,
     FIRST_OTHER,
@@ -73,7 +72,6 @@ from hmsim.memory.burst_state import (
     KEY,
     KEY_BITS,
     KIND,
-    LAST_AT,
     LAST_DONE,
     LATE,
     LATENCY_SUM,
@@ -370,12 +368,31 @@ def _switch_kind(p, s, c):
 
 
 @record_inlined
-def _delay_followers(p, s, command, b, now):
-    """Every command that must wait for this one, does."""
+def _delay_columns(p, s, command, b, now):
+    """Every RD and WR that must wait for this command, does."""
+    width = p[WIDTH]
     times = s[b + GROUP_TIMES]
     gaps = p[GAP_AT] + command * p[GAP_SIZE] + s[b + GROUP_GAPS]
-    for j in range(p[FIRST_AT + command], p[LAST_AT + command], 8):
+    for j in range(0, width, 8):
         put_off(s, times + j, p, gaps + j, now)
+        put_off(s, times + width + j, p, gaps + width + j, now)
+
+
+@record_inlined
+def _delay_activations(p, s, command, b, now):
+    """Every ACT that must wait for this command, or for it and three ACTs before it, does."""
+    times = s[b + GROUP_TIMES] + 2 * p[WIDTH]
+    gaps = p[GAP_AT] + command * p[GAP_SIZE] + s[b + GROUP_GAPS] + 2 * p[WIDTH]
+    windows = p[FAW_AT] + s[b + GROUP_FAW]
+    fourth = s[s[b + SCOPE] + RECENT]
+    for j in range(0, p[WIDTH], 8):
+        put_off(s, times + j, p, gaps + j, now)
+        put_off(s, times + j, p, windows + j, fourth)
+
+
+@record_inlined
+def _delay_others(p, s, command, b, now):
+    """Every other command that must wait for this one, does; and of its bank, each."""
     put_off(s, s[b + SCOPE], p, SCOPE_GAP_AT + 8 * command, now)
     put_off(s, b, p, BANK_GAP_AT + 8 * command, now)
 
@@ -465,16 +482,15 @@ def _await_column(s, c, b):
 
 @record_inlined
 def _open_row(p, s, c, b, q, now):
-    """What ACT changes beside the times: four activations fill a window, and q waits."""
+    """What ACT changes: four activations fill a window, and q waits."""
     s[c + ACTIVATIONS] += 1
     recent = s[b + SCOPE] + RECENT
-    for j in range(0, p[WIDTH], 8):
-        at = s[b + GROUP_TIMES] + 2 * p[WIDTH] + j
-        put_off(s, at, p, p[FAW_AT] + s[b + GROUP_FAW] + j, s[recent + 1])
     s[recent] = s[recent + 1]
     s[recent + 1] = s[recent + 2]
     s[recent + 2] = s[recent + 3]
     s[recent + 3] = now
+    _delay_activations(p, s, ACT_BANK, b, now)
+    _delay_others(p, s, ACT_BANK, b, now)
     _unlink(p, s, c, b, q)
     s[b + OPENER] = q
     s[b + ROW] = s[q + TARGET_ROW]
@@ -534,7 +550,8 @@ def serve_column(p, s, c, k, b, now):
         command += RDA - RD
     record(p, s, c, now, command, b, s[q + TARGET_ROW], s[q + LINE])
     _explain(p, s, c, b, q, now)
-    _delay_followers(p, s, command, b, now)
+    _delay_columns(p, s, command, b, now)
+    _delay_others(p, s, command, b, now)
     s[c + COLUMN_FREE] = now + p[COLUMN_BUS]
     s[b + ACCESSES] += 1
     if cap > 0 and s[b + ACCESSES] >= cap:
@@ -557,7 +574,7 @@ def serve_row(p, s, c, k, b, now):
     record(p, s, c, now, command, b, s[q + TARGET_ROW], s[q + LINE])
     if k == PRE:
         _count(s, c, q, ROW_CONFLICTS)
-        _delay_followers(p, s, PRE_PB, b, now)
+        _delay_others(p, s, PRE_PB, b, now)
         s[c + ROW_FREE] = now + p[ROW_BUS]
         _close_row(s, c, b)
         _drop(s, HIT, b)
@@ -567,7 +584,6 @@ def serve_row(p, s, c, k, b, now):
     _count(s, c, q, ROW_MISSES)
     own = max(s[b + T_ACT], s[q + ARRIVED] + 1)
     s[b + ACT_WAITED] = max(s[s[b + SHARES + T_ACT]], s[c + ROW_FREE]) > own
-    _delay_followers(p, s, ACT_BANK, b, now)
     s[c + ROW_FREE] = now + p[ACT_BUS]
     _drop(s, ACT, b)
     _open_row(p, s, c, b, q, now)
@@ -702,7 +718,8 @@ def maintain(p, s, c, command, now):
     if command == REF_PB:
         s[b + HELD] = 0
     record(p, s, c, now, command, last, -1, -1)
-    _delay_followers(p, s, command, last, now)
+    _delay_activations(p, s, command, last, now)
+    _delay_others(p, s, command, last, now)
     s[c + ROW_FREE] = now + p[ROW_BUS]
     if command < REF_AB:
         _close_row(s, c, last)

@@ -64,11 +64,9 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
     FAW_AT,  # [groups, WIDTH] ticks from the last but three ACT of a group's scope to another ACT
     SCALARS,
 ) = range(36)
-# Tables, by command: first and last + 1 group time that it delays, and the ticks by which it delays
-# its scope's and its bank's eight (of which the last ones are none).
-FIRST_AT = SCALARS
-LAST_AT = FIRST_AT + len(COMMANDS)
-SCOPE_GAP_AT = LAST_AT + len(COMMANDS)
+# Tables, by command: the ticks by which it delays its scope's and its bank's eight times (of which the
+# last ones are none).
+SCOPE_GAP_AT = SCALARS
 BANK_GAP_AT = SCOPE_GAP_AT + 8 * len(COMMANDS)
 SLICE_AT = BANK_GAP_AT + 8 * len(COMMANDS)  # shift, mask, left of each
 
@@ -252,14 +250,10 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
     ]
     held, gap = _gaps(timing)
     of_group = gap[:, :, OF_GROUP]
-    delayed: NDArray[np.bool_] = np.any(of_group > NEVER, axis=(1, 3))
-    last = len(OF_GROUP) - np.argmax(delayed[:, ::-1], axis=1)
     scope_gap, bank_gap = np.full((2, len(COMMANDS), SHARES), NEVER)
     scope_gap[:, : len(OF_SCOPE)] = gap[:, 0, OF_SCOPE, 0]
     bank_gap[:, : len(FOLLOWERS)] = timing.bank_gap
     tables = [
-        np.argmax(delayed, axis=1) * _width(timing),
-        last * delayed.any(axis=1) * _width(timing),
         scope_gap.ravel(),
         bank_gap.ravel(),
         np.array(slices, np.int64).ravel(),
