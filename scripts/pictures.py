@@ -228,7 +228,7 @@ def channel_record() -> None:
     p.arrow((227, 76), (24, 122), color=FAINT, head=False)
     p.arrow((430, 76), (836, 122), color=FAINT, head=False)
     parts = [
-        ("fields", 178, BLUE), ("lists", 80, GREEN), ("banks", 164, AMBER), ("ACT times", 88, GREY),
+        ("fields", 178, BLUE), ("lists", 80, GREEN), ("banks", 164, AMBER), ("scopes", 88, GREY),
         ("group times", 100, GREY), ("rings", 58, GREY), ("queue", 84, ROSE), ("log", 60, GREY),
     ]  # fmt: skip
     x = 24.0
@@ -246,7 +246,7 @@ def channel_record() -> None:
         (302, "banks", AMBER, "a bank", [
             "when each kind of command may", "  issue: RD, WR, PRE, ACT, REF",
             "open row, oldest hit, oldest other", "its queue: first and last request",
-            "its group, rank and data bus",
+            "its places in the lists and in groups",
         ]),
         (580, "queue", ROSE, "a queued request", [
             "bank, row, line, read or write", "when it arrived, its age",
@@ -274,8 +274,8 @@ def channel_record() -> None:
     )  # fmt: skip
     p.lines(
         24, 424,
-        "lists: the banks that can take a column command, a precharge or an activation, by when",
-        "ACT times: the last four of each rank (tFAW); group times: the same as a bank's, of groups",
+        "lists: the heads of those of banks that wait for a column command, precharge or activation",
+        "scopes: times that ranks share, and the last four ACTs (tFAW); group times: that groups share",
         "rings: maintenance that waits; completions of which the requester has yet to hear",
         "log: with it, the histogram of latencies, and the data buses",
     )  # fmt: skip

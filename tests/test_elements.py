@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from hmsim.elements import constants, put_off, records
 from hmsim.jit import record_kernel
 
 
@@ -68,7 +69,15 @@ def looped(s, wide, x, pair, flags):
     return total
 
 
-WAYS = [sum_of_fields, chained, augmented, converted, rows, looped]
+def extremes(s, wide, x, pair, flags):
+    s[3] = max(s[2], min(s[4], 5))
+    x[0] = max(x[1], s[0])
+    x[2] = min(max(x[3], 0.5), float("nan"))
+    s[5] = max(s[4], s[5], s[6])
+    return min(s[6], 4) + max(wide[0, 0], s[7])
+
+
+WAYS = [sum_of_fields, chained, augmented, converted, rows, looped, extremes]
 
 
 def arguments(seed):
@@ -88,6 +97,26 @@ def test_a_record_kernel_does_as_python_does(way):
         assert compiled(*found) == way(*expected)
         for one, other in zip(expected, found, strict=True):
             np.testing.assert_array_equal(np.array(one), np.array(other))
+
+
+@record_kernel
+def _move(p, s):
+    s[p[0]] = s[p[1]] + p[p[2] + 1]
+    s[p[3]] |= 8
+    put_off(s, 3, p, 4, s[0])
+
+
+@record_kernel
+def _moved(parameters, state):
+    _move(constants(parameters), records(state))
+
+
+@pytest.mark.nojit
+def test_arrays_are_handed_on_as_addresses():
+    state = np.array([1, 2, 4, 7, 7, -9, 7, 7, 7, 7, 7])
+    never = -(1 << 40)
+    _moved(np.array([0, 2, 1, 1, 1, 3, never, 2, 3, never, 1, 4]), state)
+    assert state.tolist() == [5, 10, 4, 7, 8, -9, 7, 8, 7, 7, 9]
 
 
 BEYOND = """

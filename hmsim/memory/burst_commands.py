@@ -3,6 +3,7 @@
 See burst_kernel for when it does so, and burst_state for the records.
 """
 
+from hmsim.elements import put_off
 from hmsim.jit import record_expanded, record_inlined, record_kernel
 from hmsim.memory.burst_state import (
     ACCESSES,
@@ -16,6 +17,7 @@ from hmsim.memory.burst_state import (
     ACTIVATING,
     ACTIVATIONS,
     ACTIVE,
+    AFTER,
     AGE,
     AGE_BITS,
     ALL_BANK,
@@ -28,6 +30,7 @@ from hmsim.memory.burst_state import (
     BANK_GAP_AT,
     BANK_SIZE,
     BANKS,
+    BEFORE,
     BINS,
     BLOCKED_FROM,
     BLOCKED_TO,
@@ -41,36 +44,39 @@ from hmsim.memory.burst_state import (
     CLOSING,
     COLUMN_BUS,
     COLUMN_FREE,
-    COUNT,
     COUNTED,
     DONE,
     DONE_RING,
     DRAIN_ABOVE,
     DRAIN_BELOW,
+    ENTRY,
     FAR,
-    FAW,
-    FIRST_AT,
+    FAW_AT,
     FIRST_BANK,
     FIRST_HIT,
     FIRST_OTHER,
     FORWARDED,
     FREE,
     GAP_AT,
-    GROUP,
-    GROUP_READY,
-    GROUPS,
+    GAP_SIZE,
+    GROUP_FAW,
+    GROUP_GAPS,
+    GROUP_TIMES,
     HEAD_READ,
+    HEAD_WRITE,
     HELD,
     HISTOGRAM,
     HIT,
     INTENDED,
+    KEEPS_KIND,
+    KEY,
+    KEY_BITS,
     KIND,
-    LAST_AT,
     LAST_DONE,
+    LATE,
     LATENCY_SUM,
     LATEST,
     LINE,
-    LIST_HEAD,
     LOG,
     LOG_FIELDS,
     LOG_ROOM,
@@ -90,8 +96,6 @@ from hmsim.memory.burst_state import (
     NUMBER,
     OPENER,
     PER_BANK,
-    PLACE,
-    PLACE_BITS,
     PRE,
     PRE_AB,
     PRE_PB,
@@ -102,6 +106,8 @@ from hmsim.memory.burst_state import (
     RDA,
     READ_LATENCY,
     READS,
+    READY,
+    RECENT,
     REF_AB,
     REF_PB,
     REFI,
@@ -113,14 +119,18 @@ from hmsim.memory.burst_state import (
     REFRESHES,
     RING,
     ROW,
+    ROW_BUS,
     ROW_CONFLICTS,
     ROW_FREE,
     ROW_HIT_FIRST,
     ROW_HITS,
     ROW_MISSES,
     SCOPE,
+    SCOPE_GAP_AT,
     SCOPES,
     SERVING,
+    SHARED,
+    SHARES,
     SPLIT_BUS,
     STOP_TICK,
     T_ACT,
@@ -134,100 +144,123 @@ from hmsim.memory.burst_state import (
     TIED,
     WAITED,
     WAITED_FOR,
+    WIDTH,
     WINDOW,
-    WRA,
 )
-from hmsim.memory.timing import FOLLOWERS
 
 # ---------------------------------------------------------------- lists
 
 
 @record_inlined
-def _put(p, s, k, place, b, follower, q):
-    """Make bank b's entry in list k say: `follower`, for queue entry q."""
-    banks = p[BANKS]
-    ready = s[b + follower]
-    group = s[b + GROUP_READY] + follower * p[GROUPS]
-    i = s[b + PLACE + place]
-    if i < 0:
-        i = k + LIST_HEAD + s[k + COUNT]
-        s[k + COUNT] += 1
-        s[b + PLACE + place] = i
-        s[i + 3 * banks] = b
-    s[i] = ready
-    s[i + banks] = group
-    s[i + 2 * banks] = s[q + AGE]
-    s[k + BOUND] = min(s[k + BOUND], max(ready, s[group]))
+def _put(s, c, k, b, follower, age):
+    """Bank b is in list k: `follower` is to be issued, for a request so old.
 
-
-@record_inlined
-def _drop(p, s, k, place, b):
-    """Bank b leaves list k; the last entry takes its place."""
-    i = s[b + PLACE + place]
-    if i < 0:
-        return
-    banks = p[BANKS]
-    s[b + PLACE + place] = -1
-    s[k + COUNT] -= 1
-    last = k + LIST_HEAD + s[k + COUNT]
-    if i != last:
-        for field in range(4):
-            s[i + field * banks] = s[last + field * banks]
-        s[s[i + 3 * banks] + PLACE + place] = i
-
-
-@record_inlined
-def oldest_ready(p, s, k, rising, now):
-    """The oldest entry of list k that can issue now, or -1; the list's bound becomes that of all
-    its other entries.
-
-    `rising` = 1 where the command needs a rising clock edge (an odd tick).
+    A list has what its bank keeps waiting at its end, by the tick until which it does; before that,
+    in any order, what waits for other banks at most, or for nothing.
     """
-    banks = p[BANKS]
-    first = k + LIST_HEAD
-    oldest = FAR  # its age and place in one number, so that the loop has no branches
-    bound = FAR
-    ready = 0
-    for n in range(s[k + COUNT]):
-        i = first + n
-        t = max(s[i], s[s[i + banks]]) | rising
-        late = t > now
-        bound = min(bound, t if late else FAR)
-        oldest = min(oldest, FAR if late else (s[i + 2 * banks] << PLACE_BITS) + n)
-        ready += not late
-    s[k + BOUND] = now + 1 if ready > 1 else bound
-    return first + (oldest & ((1 << PLACE_BITS) - 1)) if ready else -1
+    e = b + k + ENTRY
+    ready = s[b + follower]
+    shared = s[b + SHARES + follower]
+    if s[e + AFTER] < 0 or s[e + READY] != ready:
+        _drop(s, k, b)
+        before = c + k
+        if ready > s[c + NOW]:
+            before = s[c + k + BEFORE]
+            while s[before + READY] > ready and before != c + k:
+                before = s[before + BEFORE]
+        after = s[before + AFTER]
+        s[before + AFTER] = e
+        s[after + BEFORE] = e
+        s[e + BEFORE] = before
+        s[e + AFTER] = after
+        s[e + READY] = ready
+    s[e + SHARED] = shared
+    s[e + KEY] = (age << KEY_BITS) + s[b + NUMBER]
+    s[c + k + BOUND] = min(s[c + k + BOUND], max(ready, s[shared]))
 
 
 @record_inlined
-def keep(s, k, now):
+def _drop(s, k, b):
+    """Bank b is not in list k."""
+    e = b + k + ENTRY
+    after = s[e + AFTER]
+    if after >= 0:
+        before = s[e + BEFORE]
+        s[before + AFTER] = after
+        s[after + BEFORE] = before
+        s[e + AFTER] = -1
+
+
+@record_inlined
+def oldest_ready(s, c, k, now):
+    """The key of the oldest entry of list k that can issue now, or FAR; the list's bound becomes that
+    of all its other entries."""
+    e = s[c + k + AFTER]
+    first = LATE + FAR  # the two least: keys of what is ready, then ticks of what is not
+    second = LATE + FAR
+    while s[e + READY] <= now:
+        t = s[s[e + SHARED]]
+        late = (now - t) >> 63  # -1 or 0: a branch would be guessed wrong as often as not
+        value = max(s[e + KEY], (LATE + t) & late)
+        second = min(second, max(first, value))
+        first = min(first, value)
+        e = s[e + AFTER]
+    other = second if first < FAR else first
+    s[c + k + BOUND] = min(s[e + READY], now + 1 if other < FAR else other - LATE)
+    return first if first < FAR else FAR
+
+
+@record_inlined
+def bank_of(s, c, key):
+    """The bank of an entry of a list, by its key."""
+    return s[c + FIRST_BANK] + (key & ((1 << KEY_BITS) - 1)) * BANK_SIZE
+
+
+@record_inlined
+def keep(s, c, k, now):
     """List k has an entry that could issue but must wait."""
-    s[k + BOUND] = min(s[k + BOUND], now + 1)
+    s[c + k + BOUND] = min(s[c + k + BOUND], now + 1)
+
+
+@record_inlined
+def _list_hit(s, c, b):
+    """Bank b is in list HIT if a request is for its row, and its refresh isn't due."""
+    hit = s[b + FIRST_HIT]
+    if hit >= 0 and not s[b + HELD]:
+        _put(s, c, HIT, b, T_RD + s[c + SERVING], s[hit + AGE])
+    else:
+        _drop(s, HIT, b)
+
+
+@record_inlined
+def _list_other(p, s, c, b):
+    """Bank b, which is open, is in list PRE if a request is for another row."""
+    hit = s[b + FIRST_HIT]
+    other = s[b + FIRST_OTHER]
+    # Of requests that arrived at the same tick, none is the older.
+    protected = hit >= 0 and p[ROW_HIT_FIRST] and s[hit + ARRIVED] <= s[other + ARRIVED]
+    if other >= 0 and s[b + OPENER] < 0 and not protected and not s[b + HELD]:
+        _put(s, c, PRE, b, T_PRE, s[other + AGE])
+    else:
+        _drop(s, PRE, b)
 
 
 @record_kernel
 def _list_bank(p, s, c, b):
     """Put bank b in the lists where its queued requests of the served kind belong."""
-    hit = s[b + FIRST_HIT]
+    if s[c + ACTIVATING] == b:
+        return
+    _list_hit(s, c, b)
+    if s[b + ROW] >= 0:
+        _drop(s, ACT, b)
+        _list_other(p, s, c, b)
+        return
+    _drop(s, PRE, b)
     other = s[b + FIRST_OTHER]
-    if s[b + HELD] or s[c + ACTIVATING] == b:
-        hit = -1
-        other = -1
-    if hit >= 0:
-        _put(p, s, s[c + HIT], 1, b, T_RD + s[c + SERVING], hit)
+    if other >= 0 and not s[b + HELD]:
+        _put(s, c, ACT, b, T_ACT, s[other + AGE])
     else:
-        _drop(p, s, s[c + HIT], 1, b)
-    if other >= 0 and s[b + ROW] < 0:
-        _put(p, s, s[c + ACT], 3, b, T_ACT, other)
-        other = -1
-    else:
-        _drop(p, s, s[c + ACT], 3, b)
-    # Of requests that arrived at the same tick, none is the older.
-    protected = hit >= 0 and p[ROW_HIT_FIRST] and s[hit + ARRIVED] <= s[other + ARRIVED]
-    if other >= 0 and s[b + OPENER] < 0 and not protected:
-        _put(p, s, s[c + PRE], 2, b, T_PRE, other)
-    else:
-        _drop(p, s, s[c + PRE], 2, b)
+        _drop(s, ACT, b)
 
 
 # ---------------------------------------------------------------- queue
@@ -269,6 +302,7 @@ def push(p, s, c, kind, b, row, line, arrived, intended):
     s[c + LATEST] = arrived
     s[c + NEXT_AGE] += 1
     s[c + QUEUED_READS + kind] += 1
+    _see_to_kind(p, s, c)
     tail = s[b + TAIL_READ + kind]
     s[q + NEXT] = -1
     s[q + PREVIOUS] = tail
@@ -285,7 +319,7 @@ def push(p, s, c, kind, b, row, line, arrived, intended):
 
 
 @record_inlined
-def _unlink(s, c, b, q):
+def _unlink(p, s, c, b, q):
     """Take queue entry q out of its bank's queue."""
     kind = s[q + KIND]
     after = s[q + NEXT]
@@ -299,56 +333,68 @@ def _unlink(s, c, b, q):
     else:
         s[after + PREVIOUS] = before
     s[c + QUEUED_READS + kind] -= 1
+    _see_to_kind(p, s, c)
 
 
 @record_inlined
-def keeps_kind(p, s, c):
+def _see_to_kind(p, s, c):
     """Reads first; writes once their queue is nearly full, until it is nearly empty."""
     reads = s[c + QUEUED_READS]
     writes = s[c + QUEUED_WRITES]
     if s[c + SERVING]:
-        return writes >= p[DRAIN_BELOW] or reads == 0
-    return writes <= p[DRAIN_ABOVE] and reads > 0
+        s[c + KEEPS_KIND] = writes >= p[DRAIN_BELOW] or reads == 0
+    else:
+        s[c + KEEPS_KIND] = writes <= p[DRAIN_ABOVE] and reads > 0
 
 
 @record_inlined
 def choose_kind(p, s, c):
-    if not keeps_kind(p, s, c):
+    if not s[c + KEEPS_KIND]:
         _switch_kind(p, s, c)
 
 
 @record_kernel
 def _switch_kind(p, s, c):
     s[c + SERVING] = 1 - s[c + SERVING]
+    _see_to_kind(p, s, c)
     first = s[c + FIRST_BANK]
     for b in range(first, first + p[BANKS] * BANK_SIZE, BANK_SIZE):
-        _search_bank(s, c, b)
-        _list_bank(p, s, c, b)
+        if s[b + HEAD_READ] >= 0 or s[b + HEAD_WRITE] >= 0:
+            _search_bank(s, c, b)
+            _list_bank(p, s, c, b)
 
 
 # ---------------------------------------------------------------- commands
 
 
 @record_inlined
-def _delay_followers(p, s, c, command, b, now):
-    """Every command that must wait for this one, does."""
-    groups = p[GROUPS]
-    first = p[p[FIRST_AT] + command] * groups
-    last = p[p[LAST_AT] + command] * groups
-    gap = p[GAP_AT] + (command * groups + s[b + GROUP]) * len(FOLLOWERS) * groups
-    block = s[b + GROUP_READY] - s[b + GROUP]
-    times = s[block + first : block + last]
-    gaps = p[gap + first : gap + last]
-    for j in range(last - first):
-        times[j] = max(times[j], now + gaps[j])
-    if command <= WRA and p[SPLIT_BUS]:
-        s[c + COLUMN_FREE] = now + p[COLUMN_BUS]
-    elif p[SPLIT_BUS]:
-        s[c + ROW_FREE] = now + (p[ACT_BUS] if command == ACT_BANK else 1)
-    if command != PRE_AB and command != REF_AB:
-        bank_gap = p[BANK_GAP_AT] + command * len(FOLLOWERS)
-        for f in range(len(FOLLOWERS)):
-            s[b + f] = max(s[b + f], now + p[bank_gap + f])
+def _delay_columns(p, s, command, b, now):
+    """Every RD and WR that must wait for this command, does."""
+    width = p[WIDTH]
+    times = s[b + GROUP_TIMES]
+    gaps = p[GAP_AT] + command * p[GAP_SIZE] + s[b + GROUP_GAPS]
+    for j in range(0, width, 8):
+        put_off(s, times + j, p, gaps + j, now)
+        put_off(s, times + width + j, p, gaps + width + j, now)
+
+
+@record_inlined
+def _delay_activations(p, s, command, b, now):
+    """Every ACT that must wait for this command, or for it and three ACTs before it, does."""
+    times = s[b + GROUP_TIMES] + 2 * p[WIDTH]
+    gaps = p[GAP_AT] + command * p[GAP_SIZE] + s[b + GROUP_GAPS] + 2 * p[WIDTH]
+    windows = p[FAW_AT] + s[b + GROUP_FAW]
+    fourth = s[s[b + SCOPE] + RECENT]
+    for j in range(0, p[WIDTH], 8):
+        put_off(s, times + j, p, gaps + j, now)
+        put_off(s, times + j, p, windows + j, fourth)
+
+
+@record_inlined
+def _delay_others(p, s, command, b, now):
+    """Every other command that must wait for this one, does; and of its bank, each."""
+    put_off(s, s[b + SCOPE], p, SCOPE_GAP_AT + 8 * command, now)
+    put_off(s, b, p, BANK_GAP_AT + 8 * command, now)
 
 
 @record_inlined
@@ -382,7 +428,7 @@ def _close_row(s, c, b):
 
 
 @record_inlined
-def _take_hit(s, c, b):
+def _take_hit(p, s, c, b):
     """Dequeue bank b's oldest hit and find the next."""
     q = s[b + FIRST_HIT]
     row = s[b + ROW]
@@ -390,7 +436,7 @@ def _take_hit(s, c, b):
     while after >= 0 and s[after + TARGET_ROW] != row:
         after = s[after + NEXT]
     s[b + FIRST_HIT] = after
-    _unlink(s, c, b, q)
+    _unlink(p, s, c, b, q)
     return q
 
 
@@ -418,38 +464,34 @@ def _finish(p, s, c, q, now):
 
 
 @record_inlined
-def _await_column(p, s, c, b):
+def _await_column(s, c, b):
     """The request that opened bank b's row joins list ACTIVE.
 
     Of requests that arrived at the same tick, the first to open its row goes first there.
     """
     q = s[b + OPENER]
-    k = s[c + ACTIVE]
     age = s[q + AGE] << AGE_BITS
     if s[c + TIED]:
-        for i in range(k + LIST_HEAD, k + LIST_HEAD + s[k + COUNT]):
-            other = s[s[i + 3 * p[BANKS]] + OPENER]
-            if s[other + ARRIVED] == s[q + ARRIVED]:
-                age = max(age, s[i + 2 * p[BANKS]] + 1)
-    _put(p, s, k, 0, b, T_RD + s[q + KIND], q)
-    s[s[b + PLACE] + 2 * p[BANKS]] = age
+        e = s[c + ACTIVE + AFTER]
+        while e != c + ACTIVE:
+            if s[s[e - (ENTRY + ACTIVE) + OPENER] + ARRIVED] == s[q + ARRIVED]:
+                age = max(age, (s[e + KEY] >> KEY_BITS) + 1)
+            e = s[e + AFTER]
+    _put(s, c, ACTIVE, b, T_RD + s[q + KIND], age)
 
 
 @record_inlined
 def _open_row(p, s, c, b, q, now):
-    """What ACT changes beside the times: four activations fill a window, and q waits."""
+    """What ACT changes: four activations fill a window, and q waits."""
     s[c + ACTIVATIONS] += 1
-    recent = s[b + SCOPE]
-    for n in range(3):
-        s[recent + n] = s[recent + n + 1]
+    recent = s[b + SCOPE] + RECENT
+    s[recent] = s[recent + 1]
+    s[recent + 1] = s[recent + 2]
+    s[recent + 2] = s[recent + 3]
     s[recent + 3] = now
-    fifth = s[recent] + p[FAW]
-    groups = p[GROUPS] * p[BUSES] // p[SCOPES]
-    block = s[b + GROUP_READY] - s[b + GROUP]
-    scope = block + T_ACT * p[GROUPS] + s[b + GROUP] // groups * groups
-    for j in range(scope, scope + groups):
-        s[j] = max(s[j], fifth)
-    _unlink(s, c, b, q)
+    _delay_activations(p, s, ACT_BANK, b, now)
+    _delay_others(p, s, ACT_BANK, b, now)
+    _unlink(p, s, c, b, q)
     s[b + OPENER] = q
     s[b + ROW] = s[q + TARGET_ROW]
     _search_bank(s, c, b)
@@ -457,7 +499,8 @@ def _open_row(p, s, c, b, q, now):
         s[c + ACTIVATING] = b
         s[c + ACT2_DEADLINE] = now + p[ACT2_LIMIT]
     else:
-        _await_column(p, s, c, b)
+        _await_column(s, c, b)
+        _list_hit(s, c, b)
 
 
 @record_inlined
@@ -481,7 +524,7 @@ def _explain(p, s, c, b, q, now):
         s[c + LOST_NO_REQUEST + s[q + WAITED]] += u - t
         t = min(now, max(u, s[b + T_RD + kind]))
         s[c + LOST_ROW + s[b + ACT_WAITED]] += t - u
-        spaced = max(s[s[b + GROUP_READY] + (T_RD + kind) * p[GROUPS]], s[c + COLUMN_FREE])
+        spaced = max(s[s[b + SHARES + T_RD + kind]], s[c + COLUMN_FREE])
         u = min(now, max(t, spaced))
         turned = s[bus + BUS_KIND] != kind
         s[c + (LOST_TURNAROUND if turned else LOST_SPACING)] += u - t
@@ -490,57 +533,60 @@ def _explain(p, s, c, b, q, now):
     s[bus + BUS_KIND] = kind
 
 
-@record_expanded
-def _access(p, s, c, b, q, now):
-    """What RD and WR change beside the times."""
-    s[b + ACCESSES] += 1
-    if p[CLOSE_AFTER] > 0 and s[b + ACCESSES] >= p[CLOSE_AFTER]:
-        s[c + NEXT_CLOSE] = min(s[c + NEXT_CLOSE], s[b + T_PRE])
-    _finish(p, s, c, q, now)
-
-
 @record_kernel
-def _issue(p, s, c, command, b, q, now):
-    """Issue a command of one bank for queue entry q (-1: maintenance)."""
-    row = s[q + TARGET_ROW] if q >= 0 else -1
-    record(p, s, c, now, command, b, row, s[q + LINE] if q >= 0 else -1)
-    if command <= WRA:
-        _explain(p, s, c, b, q, now)
-    elif command == ACT_BANK:
-        own = max(s[b + T_ACT], s[q + ARRIVED] + 1)
-        others = max(s[s[b + GROUP_READY] + T_ACT * p[GROUPS]], s[c + ROW_FREE])
-        s[b + ACT_WAITED] = others > own
-    _delay_followers(p, s, c, command, b, now)
-    if command <= WRA:
-        _access(p, s, c, b, q, now)
-    if command == ACT_BANK:
-        _open_row(p, s, c, b, q, now)
-    elif command >= RDA and command < REF_AB:
-        _close_row(s, c, b)
-    _list_bank(p, s, c, b)
-
-
-@record_kernel
-def serve(p, s, c, k, i, now):
-    """Issue the command that entry i of list k stands for."""
-    b = s[i + 3 * p[BANKS]]
-    if k in (PRE, ACT):
-        q = s[b + FIRST_OTHER]
-        _count(s, c, q, ROW_CONFLICTS if k == PRE else ROW_MISSES)
-        _issue(p, s, c, PRE_PB if k == PRE else ACT_BANK, b, q, now)
-        return
+def serve_column(p, s, c, k, b, now):
+    """RD or WR for the request that bank b's entry of list k, ACTIVE or HIT, stands for."""
     if k == ACTIVE:
         q = s[b + OPENER]
         s[b + OPENER] = -1
-        _drop(p, s, s[c + ACTIVE], 0, b)
+        _drop(s, ACTIVE, b)
     else:
-        q = _take_hit(s, c, b)
+        q = _take_hit(p, s, c, b)
         _count(s, c, q, ROW_HITS)
-    command = RD + s[q + KIND]
+    kind = s[q + KIND]
+    command = RD + kind
     cap = p[CLOSE_AFTER]
     if cap > 0 and s[b + ACCESSES] >= cap and s[b + OPENER] < 0:
         command += RDA - RD
-    _issue(p, s, c, command, b, q, now)
+    record(p, s, c, now, command, b, s[q + TARGET_ROW], s[q + LINE])
+    _explain(p, s, c, b, q, now)
+    _delay_columns(p, s, command, b, now)
+    _delay_others(p, s, command, b, now)
+    s[c + COLUMN_FREE] = now + p[COLUMN_BUS]
+    s[b + ACCESSES] += 1
+    if cap > 0 and s[b + ACCESSES] >= cap:
+        s[c + NEXT_CLOSE] = min(s[c + NEXT_CLOSE], s[b + T_PRE])
+    _finish(p, s, c, q, now)
+    if command >= RDA:
+        _close_row(s, c, b)
+        _list_bank(p, s, c, b)
+        return
+    if k == HIT:
+        _list_hit(s, c, b)
+    _list_other(p, s, c, b)
+
+
+@record_kernel
+def serve_row(p, s, c, k, b, now):
+    """PRE or ACT, of list k, for bank b's oldest request to another row than is open."""
+    q = s[b + FIRST_OTHER]
+    command = PRE_PB if k == PRE else ACT_BANK
+    record(p, s, c, now, command, b, s[q + TARGET_ROW], s[q + LINE])
+    if k == PRE:
+        _count(s, c, q, ROW_CONFLICTS)
+        _delay_others(p, s, PRE_PB, b, now)
+        s[c + ROW_FREE] = now + p[ROW_BUS]
+        _close_row(s, c, b)
+        _drop(s, HIT, b)
+        _drop(s, PRE, b)
+        _put(s, c, ACT, b, T_ACT, s[s[b + FIRST_OTHER] + AGE])
+        return
+    _count(s, c, q, ROW_MISSES)
+    own = max(s[b + T_ACT], s[q + ARRIVED] + 1)
+    s[b + ACT_WAITED] = max(s[s[b + SHARES + T_ACT]], s[c + ROW_FREE]) > own
+    s[c + ROW_FREE] = now + p[ACT_BUS]
+    _drop(s, ACT, b)
+    _open_row(p, s, c, b, q, now)
 
 
 @record_kernel
@@ -550,8 +596,8 @@ def activate_second(p, s, c, now):
     s[c + ACTIVATING] = -1
     q = s[b + OPENER]
     record(p, s, c, now, ACT2, b, s[q + TARGET_ROW], s[q + LINE])
-    _await_column(p, s, c, b)
-    _list_bank(p, s, c, b)
+    _await_column(s, c, b)
+    _list_hit(s, c, b)
 
 
 # ---------------------------------------------------------------- maintenance
@@ -615,7 +661,7 @@ def ask_precharges(p, s, c, now):
     first = s[c + FIRST_BANK]
     for b in range(first, first + p[BANKS] * BANK_SIZE, BANK_SIZE):
         if s[b + ACCESSES] >= p[CLOSE_AFTER] and not s[b + CLOSING]:
-            t = max(s[b + T_PRE], s[s[b + GROUP_READY] + T_PRE * p[GROUPS]], s[c + ROW_FREE])
+            t = max(s[b + T_PRE], s[s[b + SHARES + T_PRE]], s[c + ROW_FREE])
             if t <= now:
                 s[b + CLOSING] = 1
                 _ask(p, s, c, PRE_PB, b)
@@ -630,7 +676,6 @@ def next_maintenance(p, s, c):
     at = s[c + ASKED_RING] + s[c + ASKED_FIRST] * 2
     command = s[at]
     b = s[at + 1]
-    groups = p[GROUPS]
     if command == REF_AB:
         follower = T_REF_AB
         for other in range(b, b + p[BANKS] // p[SCOPES] * BANK_SIZE, BANK_SIZE):
@@ -639,7 +684,7 @@ def next_maintenance(p, s, c):
             if s[other + ROW] >= 0:
                 command = PRE_AB
                 follower = T_PRE_AB
-        t = s[s[b + GROUP_READY] + follower * groups]
+        t = s[s[b + SHARES + follower]]
     else:
         if s[b + OPENER] >= 0:
             return FAR, command
@@ -647,7 +692,7 @@ def next_maintenance(p, s, c):
         if s[b + ROW] >= 0 or command == PRE_PB:
             command = PRE_PB
             follower = T_PRE
-        t = max(s[b + follower], s[s[b + GROUP_READY] + follower * groups])
+        t = max(s[b + follower], s[s[b + SHARES + follower]])
     t = max(t, s[c + ROW_FREE])
     if command >= REF_AB:
         t |= p[SPLIT_BUS]
@@ -670,14 +715,18 @@ def maintain(p, s, c, command, now):
         for other in range(b, last, BANK_SIZE):
             _close_row(s, c, other)
             _list_bank(p, s, c, other)
-        _close_row(s, c, last)
     if command == REF_PB:
         s[b + HELD] = 0
-    nobody = s[last + OPENER]  # maintenance waits until no request does; -1
-    _issue(p, s, c, command, last, nobody, now)
+    record(p, s, c, now, command, last, -1, -1)
+    _delay_activations(p, s, command, last, now)
+    _delay_others(p, s, command, last, now)
+    s[c + ROW_FREE] = now + p[ROW_BUS]
+    if command < REF_AB:
+        _close_row(s, c, last)
+    _list_bank(p, s, c, last)
     if command >= REF_AB:
         s[c + REFRESHES] += 1
-        ready = max(s[last + T_ACT], s[s[last + GROUP_READY] + T_ACT * p[GROUPS]])
+        ready = max(s[last + T_ACT], s[s[last + SHARES + T_ACT]])
         for other in range(b, last + 1, BANK_SIZE):
             s[other + REFRESH_FROM] = s[b + REFRESH_FROM]
             s[other + REFRESH_TO] = ready

@@ -8,41 +8,45 @@ issue is kept in four short lists with at most one entry per bank:
     PRE     the oldest queued request to another row of an open bank
     ACT     the oldest queued request to a closed bank
 
-An entry's command is ready at max(its bank's time, its group's time). Constraints only ever push
-these times up, so the earliest ready time of a list, once found, is a lower bound that stays valid
-until an entry is added; no list is looked at before its bound. The queue holds reads and writes
-apart and serves one kind at a time; HIT, PRE and ACT hold the kind being served.
+An entry's command is ready at max(its bank's time, the time that its bank shares with others).
+Constraints only ever push these times up, so the earliest ready time of a list, once found, is a
+lower bound that stays valid until an entry is added; no list is looked at before its bound. What its
+own bank keeps waiting is at a list's end, in the order in which that is over, so a look at a list
+ends where it begins. The queue holds reads and writes apart and serves one kind at a time; HIT, PRE
+and ACT hold the kind being served.
 
 Records are described in burst_state. Ticks count from 1.
 """
 
+from hmsim.elements import constants, records
 from hmsim.jit import record_expanded, record_inlined, record_kernel
 from hmsim.memory.burst_commands import (
     activate_second,
     ask_precharges,
     ask_refresh,
+    bank_of,
     choose_kind,
     complete,
     keep,
-    keeps_kind,
     maintain,
     next_maintenance,
     oldest_ready,
     push,
     record,
-    serve,
+    serve_column,
+    serve_row,
 )
 from hmsim.memory.burst_state import (
     ACT,
     ACT2_DEADLINE,
     ACTIVATING,
     ACTIVE,
+    AFTER,
     ALL_SLICES,
     ARRIVAL_LATENCY_SUM,
     ASKED,
     BANK_SIZE,
     BANK_SLICES,
-    BANKS,
     BINS,
     BOUND,
     BUS_FREE,
@@ -61,6 +65,7 @@ from hmsim.memory.burst_state import (
     DONE,
     DONE_RING,
     ECC,
+    ENTRY,
     FAR,
     FIRST_BANK,
     FIRST_BUS,
@@ -70,6 +75,7 @@ from hmsim.memory.burst_state import (
     HEAD_WRITE,
     HISTOGRAM,
     HIT,
+    KEEPS_KIND,
     KIND,
     LATENCY_SUM,
     LINE,
@@ -81,7 +87,6 @@ from hmsim.memory.burst_state import (
     NOW,
     OPENER,
     PER_BANK,
-    PLACE,
     PRE,
     QUEUED_READS,
     READ_QUEUE,
@@ -125,12 +130,12 @@ def _next_event(p, s, c):
     t = min(s[c + NEXT_REFRESH], s[c + NEXT_CLOSE])
     column = s[c + COLUMN_FREE]
     row = s[c + ROW_FREE]
-    t = min(t, max(s[s[c + ACTIVE] + BOUND], column) | rising)
+    t = min(t, max(s[c + ACTIVE + BOUND], column) | rising)
     if _is_free(p, s, c):
-        t = min(t, max(s[s[c + HIT] + BOUND], column) | rising)
-        t = min(t, max(s[s[c + PRE] + BOUND], row))
-        t = min(t, max(s[s[c + ACT] + BOUND], row) | rising)
-        if not keeps_kind(p, s, c):
+        t = min(t, max(s[c + HIT + BOUND], column) | rising)
+        t = min(t, max(s[c + PRE + BOUND], row))
+        t = min(t, max(s[c + ACT + BOUND], row) | rising)
+        if not s[c + KEEPS_KIND]:
             return soonest
     if s[c + ASKED] > 0:
         t = min(t, next_maintenance(p, s, c)[0])
@@ -139,105 +144,101 @@ def _next_event(p, s, c):
 
 @record_expanded
 def _choose_column(p, s, c, now):
-    """HBM: the list and entry of the column command to issue on this rising edge, or -1."""
-    k = s[c + ACTIVE]
+    """HBM: the list and key of the column command to issue on this rising edge, or FAR."""
     free = s[c + COLUMN_FREE]
-    if max(s[k + BOUND], free) <= now:
-        i = oldest_ready(p, s, k, 1, now)
-        if i >= 0:
-            return ACTIVE, i
+    if max(s[c + ACTIVE + BOUND], free) <= now:
+        key = oldest_ready(s, c, ACTIVE, now)
+        if key < FAR:
+            return ACTIVE, key
     if not _is_free(p, s, c):
-        return HIT, -1
+        return HIT, FAR
     choose_kind(p, s, c)
-    k = s[c + HIT]
-    if max(s[k + BOUND], free) > now:
-        return HIT, -1
-    return HIT, oldest_ready(p, s, k, 1, now)
+    if max(s[c + HIT + BOUND], free) > now:
+        return HIT, FAR
+    return HIT, oldest_ready(s, c, HIT, now)
 
 
 @record_expanded
 def _choose_row(p, s, c, now):
-    """HBM: the list and entry of the row command to issue; ACT needs a rising edge."""
+    """HBM: the list and key of the row command to issue; ACT needs a rising edge."""
     choose_kind(p, s, c)
-    pre = -1
-    act = -1
+    pre = FAR
+    act = FAR
     free = s[c + ROW_FREE]
-    if max(s[s[c + PRE] + BOUND], free) <= now:
-        pre = oldest_ready(p, s, s[c + PRE], 0, now)
-    if now & 1 and max(s[s[c + ACT] + BOUND], free) <= now:
-        act = oldest_ready(p, s, s[c + ACT], 1, now)
-    age = 2 * p[BANKS]
-    if pre >= 0 and (act < 0 or s[pre + age] < s[act + age]):
-        if act >= 0:
-            keep(s, s[c + ACT], now)
+    if max(s[c + PRE + BOUND], free) <= now:
+        pre = oldest_ready(s, c, PRE, now)
+    if now & 1 and max(s[c + ACT + BOUND], free) <= now:
+        act = oldest_ready(s, c, ACT, now)
+    if pre < act:
+        if act < FAR:
+            keep(s, c, ACT, now)
         return PRE, pre
-    if pre >= 0:
-        keep(s, s[c + PRE], now)
+    if pre < FAR:
+        keep(s, c, PRE, now)
     return ACT, act
 
 
-@record_kernel
+@record_inlined
 def _split_bus_tick(p, s, c, now):
     """HBM: a column command on a rising edge, and a row command."""
     if now & 1:
-        k, i = _choose_column(p, s, c, now)
-        if i >= 0:
-            serve(p, s, c, k, i, now)
+        k, key = _choose_column(p, s, c, now)
+        if key < FAR:
+            serve_column(p, s, c, k, bank_of(s, c, key), now)
     if s[c + ASKED] > 0:
         t, command = next_maintenance(p, s, c)
         if t <= now and (now & 1 or command < REF_AB):  # asked for on a falling edge, it waits
             maintain(p, s, c, command, now)
             return
     if _is_free(p, s, c):
-        k, i = _choose_row(p, s, c, now)
-        if i >= 0:
-            serve(p, s, c, k, i, now)
+        k, key = _choose_row(p, s, c, now)
+        if key < FAR:
+            serve_row(p, s, c, k, bank_of(s, c, key), now)
 
 
 @record_expanded
 def _choose_any(p, s, c, now):
-    """LPDDR: the list and entry of the command to issue, or -1; no ACT-1 amid an activation."""
-    k = s[c + ACTIVE]
-    if s[k + BOUND] <= now:
-        i = oldest_ready(p, s, k, 0, now)
-        if i >= 0:
-            return ACTIVE, i
+    """LPDDR: the list and key of the command to issue, or FAR; no ACT-1 amid an activation."""
+    if s[c + ACTIVE + BOUND] <= now:
+        key = oldest_ready(s, c, ACTIVE, now)
+        if key < FAR:
+            return ACTIVE, key
     chosen = ACTIVE
-    best = -1
+    best = FAR
     if (s[c + ASKED] > 0 and next_maintenance(p, s, c)[0] <= now) or not _is_free(p, s, c):
         return chosen, best
     choose_kind(p, s, c)
-    age = 2 * p[BANKS]
-    for each in range(HIT, ACT + 1 if s[c + ACTIVATING] < 0 else ACT):
-        if s[s[c + each] + BOUND] <= now:
-            i = oldest_ready(p, s, s[c + each], 0, now)
-            if i < 0:
-                continue
-            if best < 0 or s[i + age] < s[best + age]:
-                if best >= 0:
-                    keep(s, s[c + chosen], now)
-                chosen = each
-                best = i
-            else:
-                keep(s, s[c + each], now)
+    for k in range(HIT, ACT + 1 if s[c + ACTIVATING] < 0 else ACT, PRE - HIT):
+        if s[c + k + BOUND] <= now:
+            key = oldest_ready(s, c, k, now)
+            if key < best:
+                if best < FAR:
+                    keep(s, c, chosen, now)
+                chosen = k
+                best = key
+            elif key < FAR:
+                keep(s, c, k, now)
     return chosen, best
 
 
-@record_kernel
+@record_inlined
 def _single_bus_tick(p, s, c, now):
     """LPDDR: one command, ACT in two parts, a CAS before RD or WR when WCK has stopped."""
     activating = s[c + ACTIVATING] >= 0
-    b = s[c + CLOCKED]
-    if b >= 0:
-        s[c + CLOCKED] = -1
+    clocked = s[c + CLOCKED] >= 0
+    if clocked:
         k = s[c + CLOCKED_LIST]
-        i = s[b + PLACE + k - ACTIVE]
+        b = s[c + CLOCKED]
+        if s[b + k + ENTRY + AFTER] < 0:  # its refresh has come due
+            b = -1
+        s[c + CLOCKED] = -1
     elif activating and s[c + ACT2_DEADLINE] <= now:
         activate_second(p, s, c, now)
         return
     else:
-        k, i = _choose_any(p, s, c, now)
-    if i < 0:
+        k, key = _choose_any(p, s, c, now)
+        b = bank_of(s, c, key) if key < FAR else -1
+    if b < 0:
         t = FAR
         if s[c + ASKED] > 0:
             t, command = next_maintenance(p, s, c)
@@ -246,22 +247,23 @@ def _single_bus_tick(p, s, c, now):
         elif activating:
             activate_second(p, s, c, now)
         return
-    if k in (ACTIVE, HIT):
-        bank = s[i + 3 * p[BANKS]]
-        q = s[bank + OPENER] if k == ACTIVE else s[bank + FIRST_HIT]
-        if b < 0 and now >= s[c + CLOCK_STOPS]:
+    if k <= HIT:
+        q = s[b + OPENER] if k == ACTIVE else s[b + FIRST_HIT]
+        if not clocked and now >= s[c + CLOCK_STOPS]:
             if activating and s[c + ACT2_DEADLINE] <= now + 1:
-                keep(s, s[c + k], now)
+                keep(s, c, k, now)
                 activate_second(p, s, c, now)
                 return
             command = CAS_RD + s[q + KIND]
-            record(p, s, c, now, command, bank, s[q + TARGET_ROW], s[q + LINE])
-            s[c + CLOCKED] = bank
+            record(p, s, c, now, command, b, s[q + TARGET_ROW], s[q + LINE])
+            s[c + CLOCKED] = b
             s[c + CLOCKED_LIST] = k
             return
         runs = p[CLOCK_WRITE] if s[q + KIND] else p[CLOCK_READ]
         s[c + CLOCK_STOPS] = max(s[c + CLOCK_STOPS], now + runs)
-    serve(p, s, c, k, i, now)
+        serve_column(p, s, c, k, b, now)
+    else:
+        serve_row(p, s, c, k, b, now)
 
 
 @record_expanded
@@ -277,7 +279,7 @@ def _tick(p, s, c, now):
         _single_bus_tick(p, s, c, now)
 
 
-@record_expanded
+@record_kernel
 def _run(p, s, c):
     """Run channel c through tick STOP_TICK, and on until STOP_DONE requests are complete and fewer
     than STOP_QUEUED of a kind are queued."""
@@ -297,7 +299,7 @@ def _run(p, s, c):
 def _field(p, first, last, line):
     """The XOR of some slices of a burst's number."""
     value = 0
-    for at in range(p[SLICE_AT] + 3 * first, p[SLICE_AT] + 3 * last, 3):
+    for at in range(SLICE_AT + 3 * first, SLICE_AT + 3 * last, 3):
         value ^= ((line >> p[at]) & p[at + 1]) << p[at + 2]
     return value
 
@@ -414,11 +416,10 @@ def _next_chunk(p, chunk, n, channels):
 
 
 @record_inlined
-def _start_buses(p, s, n, start):
-    """What the data buses of the channel in place n (-1: all) did not do before `start` is no
-    loss."""
-    held = len(s) // p[CHANNEL_SIZE]
-    for m in range(max(n, 0), n + 1 if n >= 0 else held):
+def _start_buses(p, s, first, last, start):
+    """What the data buses of the channels in places `first` .. `last` - 1 did not do before `start`
+    is no loss."""
+    for m in range(first, last):
         bus = s[m * p[CHANNEL_SIZE] + FIRST_BUS]
         for each in range(bus, bus + p[BUSES] * BUS_SIZE, BUS_SIZE):
             s[each + BUS_FREE] = max(s[each + BUS_FREE], start)
@@ -435,8 +436,8 @@ def _drain(p, s, c):
 
 @record_kernel
 def replay(
-    p, s, channels, first, last, address, size, write, intended, start, taken, width, window, delay,
-    stripe, burst, drain,
+    parameters, state, channels, first, last, address, size, write, intended, start, taken, width,
+    window, delay, stripe, burst, drain,
 ):  # fmt: skip
     """Requests, in order, from tick `start`, until all are complete (or, without `drain`, taken).
 
@@ -451,16 +452,18 @@ def replay(
     2^stripe bytes in a row belong to one channel, 2^burst bytes are one request. Where the address
     map places the channel itself, stripe = burst, and a channel looks for its bursts.
     """
+    p = constants(parameters)
+    s = records(state)
     t = start
     accepted = taken
     placed = p[ALL_SLICES] > p[SLICES]
-    held = len(s) // p[CHANNEL_SIZE]
+    held = len(state) // p[CHANNEL_SIZE]
     for n in range(first, last):
         t = start
         accepted = taken
         place = n % held if n >= 0 else -1
         if taken == 0:
-            _start_buses(p, s, place, start)
+            _start_buses(p, s, max(place, 0), place + 1 if n >= 0 else held, start)
         for j in range(len(address)):
             low = address[j]
             high = low + size[j]

@@ -13,28 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmsim.memory.mapping import Mapping
-from hmsim.memory.timing import COMMANDS, FOLLOWERS, Timing
+from hmsim.memory.timing import COMMANDS, FOLLOWERS, NEVER, Timing
 
 FAR = 1 << 60
+LATE = 1 << 61
 RD, WR, RDA, WRA, PRE_PB, PRE_AB, ACT_BANK, REF_AB, REF_PB = range(len(COMMANDS))
 ACT2, CAS_RD, CAS_WR = range(len(COMMANDS), len(COMMANDS) + 3)
 LOG_NAMES = (*COMMANDS, "ACT2", "CAS_RD", "CAS_WR")
 T_RD, T_WR, T_PRE_AB, T_PRE, T_ACT, T_REF_AB, T_REF_PB = range(len(FOLLOWERS))
+OF_GROUP = T_RD, T_WR, T_ACT  # wait for what bank groups did; the others, for what their scope did
+OF_SCOPE = T_PRE_AB, T_PRE, T_REF_AB, T_REF_PB
 NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
 
 # Parameters.
 (
     BANKS,
-    GROUPS,  # of one data bus: the buses of a channel share no more than its commands'
+    WIDTH,  # bank groups of one data bus, up to a multiple of eight: buses share commands' ways alone
     SCOPES,  # a scope is what tFAW and an all-bank refresh cover: a pseudo channel, or a rank
     BUSES,
     SPLIT_BUS,
     READ_LATENCY,
     WRITE_LATENCY,
-    FAW,
     BURST,
-    COLUMN_BUS,
-    ACT_BUS,
+    COLUMN_BUS,  # ticks that RD or WR, ACT, and another row command take of the bus that it has for
+    ACT_BUS,  # itself; NEVER where one bus is for all
+    ROW_BUS,
     ACT2_LIMIT,
     CLOCK_READ,
     CLOCK_WRITE,
@@ -56,19 +59,25 @@ NO_REFRESH, ALL_BANK, PER_BANK, PER_BANK_BLOCKING = range(4)
     ALL_SLICES,
     HASHED,  # whether a hash turns each round of chunks over the channels
     CHECKED,  # data bursts that share a burst of in-band ECC; 0: none
-    SLICE_AT,  # where the slices are in p: shift, mask, left of each
-    FIRST_AT,  # [commands] first and last + 1 follower
-    LAST_AT,
-    BANK_GAP_AT,  # [commands, followers]
-    GAP_AT,  # [commands, groups, followers * groups], groups of one data bus
-    PARAMETERS,
-) = range(38)
+    GAP_AT,  # [commands, groups, OF_GROUP, WIDTH] ticks to other commands, groups of one data bus
+    GAP_SIZE,  # of a command's
+    FAW_AT,  # [groups, WIDTH] ticks from the last but three ACT of a group's scope to another ACT
+    SCALARS,
+) = range(36)
+# Tables, by command: the ticks by which it delays its scope's and its bank's eight times (of which the
+# last ones are none).
+SCOPE_GAP_AT = SCALARS
+BANK_GAP_AT = SCOPE_GAP_AT + 8 * len(COMMANDS)
+SLICE_AT = BANK_GAP_AT + 8 * len(COMMANDS)  # shift, mask, left of each
 
-# A list: ready, group, age, member arrays of BANKS entries follow.
-COUNT, BOUND, LIST_HEAD = range(3)
-PLACE_BITS = 12  # of an entry's place in its list
+# An entry of a list of banks. The list's head is one, too: not ready ever, and BOUND for its KEY.
+READY, AFTER, BEFORE, KEY, SHARED = range(5)  # AFTER is -1 out of the list; SHARED a place in s
+BOUND = KEY
+ENTRY_SIZE = SHARED + 1
+KEY_BITS = 8  # of a bank's number, below the age of what waits
 AGE_BITS = 8  # below an age in list ACTIVE: who opened its row first, of those that came together
 # A bank; the first fields are its ready times, by follower.
+SHARES = 8  # where in s the times are that it shares with others, by follower
 (
     ROW,  # open row or -1
     OPENER,  # request that opened it and waits, or -1
@@ -81,21 +90,25 @@ AGE_BITS = 8  # below an age in list ACTIVE: who opened its row first, of those 
     HEAD_WRITE,
     TAIL_READ,
     TAIL_WRITE,
-    PLACE,  # entry in each of the four lists, or -1
-) = range(len(FOLLOWERS), len(FOLLOWERS) + 12)
-NUMBER = PLACE + 4
-GROUP = NUMBER + 1  # bank group number, on its data bus
-GROUP_READY = NUMBER + 2  # where in s its bank group's ready times begin, one a follower
-SCOPE = NUMBER + 3  # where in s the last four ACTs of its scope are: tFAW counts them
-BUS = NUMBER + 4  # where in s its data bus's record is
-ACT_WAITED = NUMBER + 5  # what its last ACT waited for: 0 the bank, 1 other ACTs
-REFRESH_FROM = NUMBER + 6  # tick at which its last refresh was asked for
-REFRESH_TO = NUMBER + 7  # tick at which that refresh was over
-CHECK_HELD = NUMBER + 8  # twice the group whose ECC the controller holds, + 1 once written; or -2
-BANK_SIZE = NUMBER + 9
+    NUMBER,
+    GROUP_TIMES,  # where in s the group times of its data bus are
+    GROUP_FAW,  # where in its table the row of its bank group begins
+    GROUP_GAPS,  # where in the table of each command the row of its bank group begins
+    SCOPE,  # where in s its scope's record is
+    BUS,  # where in s its data bus's record is
+    ACT_WAITED,  # what its last ACT waited for: 0 the bank, 1 other ACTs
+    REFRESH_FROM,  # tick at which its last refresh was asked for
+    REFRESH_TO,  # tick at which that refresh was over
+    CHECK_HELD,  # twice the group whose ECC the controller holds, + 1 once written; or -2
+    ENTRIES,  # in each of the four lists
+) = range(2 * SHARES, 2 * SHARES + 22)
+BANK_SIZE = ENTRIES + 4 * ENTRY_SIZE
+# A scope; the first fields are its times, in the order of OF_SCOPE.
+RECENT = SHARES  # the last four ACTs, which tFAW counts
+SCOPE_SIZE = RECENT + 4
 # A data bus.
 BUS_FREE, BUS_KIND, BUS_SIZE = range(3)
-# A queue entry.
+# A queued request.
 (
     BANK,
     TARGET_ROW,
@@ -108,7 +121,7 @@ BUS_FREE, BUS_KIND, BUS_SIZE = range(3)
     NEXT,
     PREVIOUS,
     WAITED,  # before it was accepted: 0 nothing, 1 a full queue, 2 the limit in flight
-    ENTRY_SIZE,
+    REQUEST_SIZE,
 ) = range(12)
 # Statistics, the first fields of a channel.
 STATISTICS = (
@@ -163,6 +176,7 @@ STATISTICS = (
     SERVING,  # the kind being served: 0 reads, 1 writes
     QUEUED_READS,
     QUEUED_WRITES,
+    KEEPS_KIND,  # whether it goes on to be served
     FREE,  # first free queue entry
     NEXT_AGE,
     LATEST,  # tick at which the last request was queued
@@ -188,19 +202,17 @@ STATISTICS = (
     STOP_KIND,
     STOP_QUEUED,
     # Where the channel's records are.
-    ACTIVE,
-    HIT,
-    PRE,
-    ACT,
     FIRST_BANK,
-    GROUP_TIMES,
     ASKED_RING,  # command, bank
     DONE_RING,
     FIRST_BUS,
     HISTOGRAM,
     LOG,  # tick, command, bank number, row, line
-    CHANNEL_FIELDS,
-) = range(63)
+    LISTS,  # four heads
+) = range(59)
+ACTIVE, HIT, PRE, ACT = range(LISTS, LISTS + 4 * ENTRY_SIZE, ENTRY_SIZE)
+ENTRY = ENTRIES - LISTS  # from a list's place in a channel to its entry's place in a bank
+CHANNEL_FIELDS = LISTS + 4 * ENTRY_SIZE
 RING = 512  # two maintenance commands per bank at most
 LOG_FIELDS = 5
 
@@ -236,28 +248,31 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
         for shift, mask, left, target in zip(*mapping[:4], strict=True)
         if target == wanted
     ]
+    held, gap = _gaps(timing)
+    of_group = gap[:, :, OF_GROUP]
+    scope_gap, bank_gap = np.full((2, len(COMMANDS), SHARES), NEVER)
+    scope_gap[:, : len(OF_SCOPE)] = gap[:, 0, OF_SCOPE, 0]
+    bank_gap[:, : len(FOLLOWERS)] = timing.bank_gap
     tables = [
+        scope_gap.ravel(),
+        bank_gap.ravel(),
         np.array(slices, np.int64).ravel(),
-        timing.first,
-        timing.last,
-        timing.bank_gap.ravel(),
-        _of_one_bus(timing).ravel(),
+        of_group.ravel(),
+        _activation_windows(timing).ravel(),
     ]
-    starts = PARAMETERS + np.cumsum([0, *(len(table) for table in tables)])
     queue = np.float32(policy.write_queue)  # single precision decides where 0.8 of a queue lies
-    scalars = np.zeros(PARAMETERS, np.int64)
-    scalars[:SLICE_AT] = [
+    scalars = [
         timing.banks,
-        timing.groups // timing.buses,
+        _width(timing),
         timing.scopes,
         timing.buses,
         timing.split_bus,
         timing.read_latency,
         0 if policy.posted_writes else timing.write_latency,
-        timing.faw,
         timing.burst,
-        timing.column_bus,
-        timing.act_bus,
+        held[RD],
+        held[ACT_BANK],
+        held[PRE_PB],
         timing.act2_limit,
         timing.clock_read,
         timing.clock_write,
@@ -279,9 +294,11 @@ def pack(timing: Timing, policy: Policy, mapping: Mapping, sizes: Sizes) -> NDAr
         len(slices),
         policy.hashed,
         policy.checked,
+        SLICE_AT + 3 * len(slices),
+        of_group[0].size,
+        SLICE_AT + 3 * len(slices) + of_group.size,
     ]
-    scalars[SLICE_AT:PARAMETERS] = starts[:-1]
-    return np.concatenate([scalars, *tables])
+    return np.concatenate([np.array(scalars, np.int64), *tables])
 
 
 def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDArray[np.int64]:
@@ -291,13 +308,11 @@ def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDA
     state = np.zeros((channels, size), np.int64)
     at = size * np.arange(channels)[:, None]  # where each channel begins
 
-    for field in (ACTIVE, HIT, PRE, ACT):
-        k = start["lists"] + (field - ACTIVE) * _list_size(timing)
-        state[:, field] = k
-        state[:, k + BOUND] = FAR
+    for k in (ACTIVE, HIT, PRE, ACT):
+        state[:, [k + READY, k + BOUND]] = FAR
+        state[:, [k + AFTER, k + BEFORE]] = at + k
     for field, part in (
         (FIRST_BANK, "banks"),
-        (GROUP_TIMES, "group times"),
         (ASKED_RING, "ring"),
         (DONE_RING, "done"),
         (HISTOGRAM, "histogram"),
@@ -306,7 +321,7 @@ def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDA
         (FREE, "queue"),
     ):
         state[:, field] = start[part]
-    state[:, ACTIVE : LOG + 1] += at
+    state[:, FIRST_BANK : LOG + 1] += at
     state[:, FREE : FREE + 1] += at
     state[:, [ACTIVATING, CLOCKED, LATEST]] = -1
     state[:, [NEXT_REFRESH, NEXT_CLOSE]] = FAR
@@ -316,33 +331,63 @@ def allocate(timing: Timing, policy: Policy, sizes: Sizes, channels: int) -> NDA
 
     number = np.arange(timing.banks)
     group = number * timing.groups // timing.banks
+    bus, own = np.divmod(group, timing.groups // timing.buses)
+    width = _width(timing)
     banks = state[:, start["banks"] : start["scopes"]].reshape(channels, timing.banks, BANK_SIZE)
     banks[:, :, ROW : FIRST_OTHER + 1] = -1
-    banks[:, :, HEAD_READ : PLACE + 4] = -1
+    banks[:, :, HEAD_READ : TAIL_WRITE + 1] = -1
+    banks[:, :, ENTRIES + AFTER :: ENTRY_SIZE] = -1
     banks[:, :, NUMBER] = number
     banks[:, :, CHECK_HELD] = -2
-    own = timing.groups // timing.buses
-    banks[:, :, GROUP] = group % own
-    block = group // own * own * len(FOLLOWERS)
-    banks[:, :, GROUP_READY] = at + start["group times"] + block + group % own
-    banks[:, :, SCOPE] = at + start["scopes"] + group * timing.scopes // timing.groups * 4
-    banks[:, :, BUS] = at + start["buses"] + group * timing.buses // timing.groups * BUS_SIZE
+    banks[:, :, GROUP_TIMES] = at + start["group times"] + bus * len(OF_GROUP) * width
+    banks[:, :, GROUP_FAW] = own * width
+    banks[:, :, GROUP_GAPS] = own * len(OF_GROUP) * width
+    banks[:, :, SCOPE] = at + start["scopes"] + group * timing.scopes // timing.groups * SCOPE_SIZE
+    banks[:, :, BUS] = at + start["buses"] + bus * BUS_SIZE
+    for n, follower in enumerate(OF_GROUP):
+        banks[:, :, SHARES + follower] = banks[:, :, GROUP_TIMES] + n * width + own
+    for n, follower in enumerate(OF_SCOPE):
+        banks[:, :, SHARES + follower] = banks[:, :, SCOPE] + n
     state[:, start["banks"] : start["scopes"]] = banks.reshape(channels, -1)
-    state[:, start["scopes"] : start["group times"]] = -FAR
+    scopes = state[:, start["scopes"] : start["group times"]].reshape(channels, -1, SCOPE_SIZE)
+    scopes[:, :, RECENT:] = -FAR
+    state[:, start["scopes"] : start["group times"]] = scopes.reshape(channels, -1)
 
     entries = _entries(timing, policy)
-    queue = np.zeros((channels, entries, ENTRY_SIZE), np.int64)
-    queue[:, :, NEXT] = at + start["queue"] + ENTRY_SIZE * np.arange(1, entries + 1)
+    queue = np.zeros((channels, entries, REQUEST_SIZE), np.int64)
+    queue[:, :, NEXT] = at + start["queue"] + REQUEST_SIZE * np.arange(1, entries + 1)
     queue[:, -1, NEXT] = -1
     state[:, start["queue"] : start["histogram"]] = queue.reshape(channels, -1)
     return state.ravel()
 
 
-def _of_one_bus(timing: Timing) -> NDArray[np.int64]:
-    """The gaps between bank groups of one data bus: all buses are alike."""
+def _gaps(timing: Timing) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What commands hold of a bus of their own, and the gaps [commands, groups, followers, WIDTH] of one
+    data bus, for all are alike. Gaps that a bus keeps anyway are left out."""
+    held = np.full(len(COMMANDS), timing.pre_bus)
+    held[: WRA + 1] = timing.column_bus
+    held[ACT_BANK] = timing.act_bus
+    if not timing.split_bus:
+        held[:] = NEVER
     own = timing.groups // timing.buses
-    gap = timing.gap.reshape(len(COMMANDS), timing.groups, len(FOLLOWERS), timing.groups)
-    return gap[:, :own, :, :own]
+    every = timing.gap.reshape(len(COMMANDS), timing.groups, len(FOLLOWERS), timing.groups)
+    gap = np.full((len(COMMANDS), own, len(FOLLOWERS), _width(timing)), NEVER)
+    gap[..., :own] = every[:, :own, :, :own]
+    gap[gap <= held[:, None, None, None]] = NEVER
+    return held, gap
+
+
+def _activation_windows(timing: Timing) -> NDArray[np.int64]:
+    """Ticks [groups, WIDTH] by which tFAW keeps the ACTs of a data bus's groups apart."""
+    own = np.arange(timing.groups // timing.buses)
+    scope = own * timing.scopes // timing.groups
+    windows = np.full((len(own), _width(timing)), NEVER)
+    windows[:, : len(own)] = np.where(np.equal.outer(scope, scope), timing.faw, NEVER)
+    return windows
+
+
+def _width(timing: Timing) -> int:
+    return -(-timing.groups // timing.buses // 8) * 8
 
 
 def _entries(timing: Timing, policy: Policy) -> int:
@@ -353,20 +398,15 @@ def _ring(entries: int) -> int:
     return 1 << (entries - 1).bit_length()
 
 
-def _list_size(timing: Timing) -> int:
-    return LIST_HEAD + 4 * timing.banks
-
-
 def _layout(timing: Timing, policy: Policy, sizes: Sizes) -> dict[str, int]:
     """Where in a channel each of its parts begins; "end" is its size."""
     parts = {
-        "lists": 4 * _list_size(timing),
         "banks": timing.banks * BANK_SIZE,
-        "scopes": 4 * timing.scopes,
-        "group times": len(FOLLOWERS) * timing.groups,
+        "scopes": SCOPE_SIZE * timing.scopes,
+        "group times": len(OF_GROUP) * _width(timing) * timing.buses,
         "ring": 2 * RING,
         "done": _ring(sizes.window),
-        "queue": _entries(timing, policy) * ENTRY_SIZE,
+        "queue": _entries(timing, policy) * REQUEST_SIZE,
         "histogram": sizes.bins,
         "log": sizes.log * LOG_FIELDS,
         "buses": timing.buses * BUS_SIZE,

@@ -17,8 +17,7 @@ from hmsim.config.memory import PROTOCOLS, MemorySpec
 
 # Commands that constrain others, in the order of the first axis of the tables.
 COMMANDS = ("RD", "WR", "RDA", "WRA", "PREpb", "PREab", "ACT", "REFab", "REFpb")
-# Commands that are constrained. RDA and WRA wait as RD and WR do. Ordered so that what a column
-# command delays is one short run.
+# Commands that are constrained. RDA and WRA wait as RD and WR do.
 FOLLOWERS = ("RD", "WR", "PREab", "PREpb", "ACT", "REFab", "REFpb")
 NEVER = -(1 << 40)  # "no constraint": far in the past whatever it is added to
 
@@ -90,8 +89,6 @@ class Timing(NamedTuple):
 
     gap: NDArray[np.int64]  # [C, G, F * G] ticks from a command in a group to a follower in one
     bank_gap: NDArray[np.int64]  # [C, F] the same within a bank
-    first: NDArray[np.int64]  # [C] first and last + 1 followers that a command delays
-    last: NDArray[np.int64]
     banks: int
     groups: int
     scopes: int  # what one all-bank refresh or activation window covers
@@ -149,14 +146,9 @@ def compile_timing(spec: MemorySpec) -> Timing:
                 np.maximum(table, wait, out=table, where=_related(level, node))
     if split:
         _share_buses(gap, held)
-    delayed: NDArray[np.bool_] = np.any(gap > NEVER, axis=(1, 3))
-    first = np.argmax(delayed, axis=1)
-    last = len(FOLLOWERS) - np.argmax(delayed[:, ::-1], axis=1)
     return Timing(
         gap=np.ascontiguousarray(gap.reshape(len(COMMANDS), groups, -1)),
         bank_gap=bank_gap,
-        first=first,
-        last=last,
         banks=groups * organization.banks,
         groups=groups,
         scopes=scopes,

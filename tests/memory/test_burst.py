@@ -217,3 +217,24 @@ def test_per_bank_refresh_holds_back_its_bank_alone():
         memory.replay_in_order(Extents(address, zero + 32, zero), zero[:0], 1)
         rate[refresh] = len(address) / memory.last_done
     assert rate["per-bank"] > rate["all-bank"] > rate["per-bank-blocking"]
+
+
+def test_a_bank_whose_refresh_is_due_serves_only_who_opened_its_row():
+    """Not even a request for which WCK was started a tick before."""
+    memory = Memory(MemoryConfig(load_memory("lpddr5x-8533"), refresh="per-bank"), log=50_000)
+    rng = np.random.default_rng(0)
+    lines = rng.integers(0, 16, 6000) * 16 + rng.integers(0, 4, 6000)
+    zero = np.zeros(len(lines), np.int64)
+    memory.replay_in_order(Extents(lines * 32, zero + 32, zero), np.arange(6000) * 83, 1)
+    due = int(memory.parameters[burst_state.REFI_BANK])
+    refreshed = np.zeros(memory.timing.banks, np.int64)
+    last = [""] * memory.timing.banks
+    for tick, command, bank in commands(memory):
+        if command == "RD" and last[bank] != "ACT":
+            asked = tick // due - (tick // due - 1 - bank) % memory.timing.banks
+            assert asked <= 0 or refreshed[bank] >= asked * due
+        if command == "REFpb":
+            refreshed[bank] = tick
+        elif not command.startswith(("ACT2", "CAS")):
+            last[bank] = command
+    assert refreshed.min() > 0

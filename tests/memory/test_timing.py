@@ -8,7 +8,8 @@ import pytest
 from hmsim.config.base import load, preset, preset_names
 from hmsim.config.memory import LinkSpec, MemorySpec, load_memory
 from hmsim.errors import InputError
-from hmsim.memory.timing import COMMANDS, FOLLOWERS, compile_timing, tick_seconds
+from hmsim.memory.burst_state import OF_SCOPE, PRE_PB, T_ACT, T_RD, T_WR
+from hmsim.memory.timing import COMMANDS, FOLLOWERS, NEVER, compile_timing, tick_seconds
 
 REFERENCE = Path(__file__).parents[1] / "references/dram_reference.json"
 LEVELS = {
@@ -68,6 +69,26 @@ def test_every_constraint_of_the_reference_is_in_the_tables(standard, name):
                     related = ~related & np.equal.outer(bus, bus)
                 assert (gap[c, :, f, :][related] >= rule["ticks"]).all(), rule
     assert seen > 40
+
+
+@pytest.mark.parametrize("name", preset_names("memory"))
+def test_what_row_commands_but_activations_wait_for_is_of_their_scope(name):
+    """The burst engine keeps one time for each scope where it keeps one for each bank group else;
+    that commands share a bus, it minds elsewhere. And RD and WR wait for RD and WR, ACT does not."""
+    timing = compile_timing(load_memory(name))
+    shape = len(COMMANDS), timing.groups, len(FOLLOWERS), timing.groups
+    scope = np.arange(timing.groups) * timing.scopes // timing.groups
+    same = np.equal.outer(scope, scope)
+    bus = timing.act_bus if timing.split_bus else NEVER
+    for f in OF_SCOPE:
+        gap = timing.gap.reshape(shape)[:, :, f]
+        assert (gap[:, same] == gap[:, :1, 0]).all()
+        assert (gap[:, ~same] <= bus).all()
+    column = np.array([name in ("RD", "WR", "RDA", "WRA") for name in COMMANDS])
+    of_column, of_row = timing.gap.reshape(shape)[column], timing.gap.reshape(shape)[~column]
+    assert (of_column[:, :, T_ACT] == NEVER).all()
+    assert (of_row[:, :, [T_RD, T_WR]] == NEVER).all()
+    assert (timing.gap.reshape(shape)[PRE_PB, :, T_ACT] <= bus).all()
 
 
 def test_a_few_distances_in_ticks():
