@@ -123,6 +123,7 @@ def test_links_lead_somewhere():
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+@pytest.mark.slow
 def test_sweep_of_the_second_page(here, capsys):
     (text,) = [text for language, text in blocks("sweeps.md") if language == "toml"]
     (here / "second.toml").write_text(text)
@@ -130,6 +131,7 @@ def test_sweep_of_the_second_page(here, capsys):
     assert "12 points, 12 different runs" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_notebook_of_the_third_page(here):
     import matplotlib.pyplot as plt
 

@@ -131,6 +131,7 @@ def in_browser(page, *options: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_browser_opens_it_sorts_its_tables_and_shows_its_figures(page, tmp_path):
     script = """<script>

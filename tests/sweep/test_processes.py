@@ -78,6 +78,7 @@ def assert_whole(folder: Path) -> None:
     assert data.attrs["complete"] == 1
 
 
+@pytest.mark.slow
 def test_killed_worker_costs_nothing(tmp_path):
     process = start(tmp_path, "--jobs", "2")
     wait_for(tmp_path, 4, process)
@@ -88,6 +89,7 @@ def test_killed_worker_costs_nothing(tmp_path):
     assert_whole(tmp_path)
 
 
+@pytest.mark.slow
 def test_killed_coordinator_loses_what_was_in_flight_at_most(tmp_path):
     process = start(tmp_path, "--jobs", "2")
     wait_for(tmp_path, 4, process)
