@@ -122,16 +122,14 @@ def against_burst(first: int, last: int, in_turn: bool) -> Iterator[Row]:
             if row["in_a_row"]:
                 place = rng.integers(0, 1000) + np.arange(n)
             write = (rng.random(n) < row["written"]).astype(np.int64)
-            sizes = np.full(n, size)
-            if in_turn:
-                weights = np.arange(row["step_MB"] // 3) << 20
-                blocks = np.sort(write[len(weights) << 20 >> size.bit_length() - 1 :])
-                place, write = place[: len(blocks)], np.append(np.zeros_like(weights), blocks)
-                sizes = np.append(np.full(len(weights), 1 << 20), np.full(len(blocks), size))
-                address = np.append(weights, place * size)
-            else:
-                address = place * size
-            extents = Extents(address, sizes, write)
+            weights = np.arange(row["step_MB"] // 3 if in_turn else 0) << 20
+            first_block = (len(weights) << 20) // size
+            written = write[first_block:]
+            extents = Extents(
+                np.append(weights, place[: n - first_block] * size),
+                np.append(np.full(len(weights), 1 << 20), np.full(len(written), size)),
+                np.append(np.zeros_like(weights), np.sort(written) if in_turn else written),
+            )
             for k, memory in enumerate(memories):
                 start = int(ticks[k].sum())
                 ticks[k, step] = memory.replay_apart(extents, start, window, 0, bool(k))[0]

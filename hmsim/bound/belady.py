@@ -43,7 +43,7 @@ def scheduled(
     After each round it asks whether to `stop` at about so many seconds.
     """
     plan = _Plan(setting, grid)
-    best, reserved = np.inf, plan.reserved.copy()
+    best, reserved = np.inf, plan.reserved
     for _ in range(ROUNDS):
         tried = plan.reserved.copy()
         seconds = plan.choose()
@@ -53,8 +53,9 @@ def scheduled(
         if not gained or stop(best):
             break
         plan.reserve()
-    plan.reserved = reserved
-    plan.choose()
+    if reserved is not tried:  # else the plan is as it was chosen last
+        plan.reserved = reserved
+        plan.choose()
     return plan.use()
 
 

@@ -18,8 +18,9 @@ budget; later only a short step, and a round every so often. A short step that c
 known makes the class start anew. So a new kind of traffic costs milliseconds, and one that is known
 costs little more than counting.
 
-The slowest channel is expected from the noise of a channel, and from how much the paces of sampled
-channels differ beyond noise: extents that do not cover all channels alike may favour some.
+The slowest channel is expected from the noise among channels at the same place of a step, and from how
+much the paces of sampled channels differ beyond it: extents that do not cover all channels alike may
+favour some.
 
 This is the sampling of R. Wunderlich et al., "SMARTS" (ISCA 2003), applied to memory channels, with
 ratio estimators (Cochran, Sampling Techniques, chapter 6).

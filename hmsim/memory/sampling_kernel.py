@@ -56,11 +56,11 @@ PARTS = 16  # of a round at most
 GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly
 GRID = 17, 41  # points of the integral in `_expected_maximum`, least and most
 A_DEVIATION = 2  # points for a standard deviation, between these: a smooth sum needs no more
-FAR = 8.5  # standard deviations beyond which nothing lies, to double precision
+TAIL = 8.5  # standard deviations beyond which nothing lies, to double precision
 SMALLEST = 1e-280  # probability that is as good as none, also where its 96th root is taken
 POINTS = 128  # of the table of the normal distribution, in each of them
 
-_z = np.arange(-FAR, FAR + 1 / POINTS, 1 / POINTS)
+_z = np.arange(-TAIL, TAIL + 1 / POINTS, 1 / POINTS)
 BELOW = np.stack(  # what of a standard normal variable lies below each point, and its density there
     [[0.5 * math.erfc(-z / math.sqrt(2)) for z in _z], np.exp(-_z * _z / 2) / math.sqrt(2 * math.pi)],
     axis=1,
@@ -530,7 +530,7 @@ def _play(replay, learner, asked, row, bursts, channel, place, start, drain):
     total = asked.position[len(asked.position) - 1]
     bytes_per_burst = total / learner.bursts[channel]
     length = int(bursts * bytes_per_burst)
-    first = int(place * total)
+    first = int(place * (total - length if drain else total))
     if length < total and not drain:
         before = min(total - length, int(learner.row_set * bytes_per_burst))
         if before > 0:
@@ -543,7 +543,6 @@ def _play(replay, learner, asked, row, bursts, channel, place, start, drain):
             learner.stripe, learner.burst, drain,
         )  # fmt: skip
     elif drain:
-        first = int(place * (total - length))
         _play_part(replay, learner, asked, row, channel, start, True, first, length)
     else:
         _play_around(replay, learner, asked, row, channel, first, length)
@@ -595,9 +594,8 @@ def _round(replay, learner, asked, known):
         _add_round(learner, known, bursts, ticks, turn % CHANNELS)
         if is_part:
             _add_to_pair(known, float(bursts), ticks)
-            known[TWIN_BURSTS], known[TWIN_TICKS] = bursts, ticks
-    if total[DONE] == 0 or not is_part:
-        known[TWIN_BURSTS] = 0
+        known[TWIN_TICKS] = ticks
+    known[TWIN_BURSTS] = bursts if is_part else 0
     known[ROUNDS] += 1
     known[SINCE] = 0
     return ROUND + learner.row_set
@@ -630,12 +628,12 @@ def _short_step(replay, learner, asked, known):
 def _below(x):
     """The standard normal distribution function, within 1e-11: from the nearest point of a table, and
     three derivatives there."""
-    if x >= FAR:
+    if x >= TAIL:
         return 1.0
-    if x <= -FAR:
+    if x <= -TAIL:
         return 0.0
-    point = int((x + FAR) * POINTS + 0.5)
-    at = point / POINTS - FAR
+    point = int((x + TAIL) * POINTS + 0.5)
+    at = point / POINTS - TAIL
     off = x - at
     return BELOW[point, 0] + BELOW[point, 1] * off * (1 - off / 2 * (at - off / 3 * (at * at - 1)))
 
