@@ -16,7 +16,9 @@ from hmsim import units
 from hmsim.bound.certificate import Certificate
 from hmsim.bound.exact.problem import capacity_in_blocks
 from hmsim.bound.prices import Dual
-from hmsim.bound.solve import BoundResult, Gathered, Search, check_call, gap_of
+from hmsim.bound.results import BoundResult, gap_of
+from hmsim.bound.search import Gathered, Search
+from hmsim.bound.solve import by_prices, check_call, near
 from hmsim.config.enumerations import GAP
 from hmsim.errors import InputError
 from hmsim.placement.latency import Rates
@@ -91,12 +93,12 @@ def bound_over(
             _numbered(progress, n + 1, len(machines)), gathered=gathered,
         )  # fmt: skip
         if n == 0:
-            found[k] = searches[k].dual("dual")
+            found[k] = by_prices(searches[k])
         else:
             slower = machines[before].rates.off_package / rates.off_package
             prices = _prices(found[before])
             start = Dual(prices.term, slower * prices.capacity)
-            found[k] = searches[k].near(start, share)
+            found[k] = near(searches[k], start, share)
         before = k
     _certify(workload, searches, found)
     _share_schedules(machines, found)

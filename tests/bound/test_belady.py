@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from hmsim.bound import belady, bound, solve
+from hmsim.bound import belady, bound, sampled, search
 from hmsim.bound.exact.lp import solve_lp
 from hmsim.bound.paths.words import gather
 from hmsim.bound.prices import Lagrangian, Setting
@@ -85,8 +85,8 @@ def test_where_the_link_has_time_it_fetches_ahead(variant, monkeypatch):
 
 def test_where_it_is_near_enough_nothing_else_is_tried(monkeypatch):
     blocks, rates, capacity = many_blocks([3e3] * 4)
-    monkeypatch.setattr(solve, "WHOLE_PAIRS", 1)
-    monkeypatch.setattr(solve, "rounded", None)
+    monkeypatch.setattr(search, "WHOLE_PAIRS", 1)
+    monkeypatch.setattr(sampled, "rounded", None)
     found = bound(blocks, rates, float(capacity * blocks.block_bytes), "inclusive", gap=0.02)
     assert found.gap is not None
     assert found.gap <= 0.02
@@ -107,7 +107,7 @@ def test_the_schedule_does_not_depend_on_the_threads(monkeypatch):
 
 def test_a_sample_is_from_all_over_where_reads_are_not_alike(monkeypatch):
     """Old blocks of the high variation are read a third as often as new ones, the oldest never."""
-    monkeypatch.setattr(solve, "WHOLE_PAIRS", 1)
+    monkeypatch.setattr(search, "WHOLE_PAIRS", 1)
     workload = counted_source(find("paper-60-high"), ["workload.tokens=[36000,36016]"])
     rates = Rates(4.9e12, 4.5e11, 4.5e11, 5e11)
     found = bound(workload, rates, 24.5e9, "inclusive")

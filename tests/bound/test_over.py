@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hmsim.bound import Machine, bound, bound_over, format_points, solve
+from hmsim.bound import Machine, bound, bound_over, format_points, sampled, search, whole
 from hmsim.bound.exact import anneal
 from hmsim.config.enumerations import VARIANTS
 from hmsim.errors import InputError
@@ -18,9 +18,9 @@ RATES = Rates(20.0, 4.0, 4.0, 5.0)
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
     """Fewer passes and moves than users get."""
-    monkeypatch.setattr(solve, "LEAST_PASSES", 400)
-    monkeypatch.setattr(solve, "MOST_PASSES", 400)
-    monkeypatch.setattr(solve, "FIRST_MOVES", 5_000)
+    monkeypatch.setattr(whole, "LEAST_PASSES", 400)
+    monkeypatch.setattr(whole, "MOST_PASSES", 400)
+    monkeypatch.setattr(whole, "FIRST_MOVES", 5_000)
 
 
 def a_workload(blocks=120, lanes=2):
@@ -71,7 +71,7 @@ def test_bandwidths_too():
 def test_many_take_no_more_passes_than_four_searches():
     blocks = a_workload(blocks=24)
     results = bound_over(blocks, of_capacities(blocks, range(2, 22)), gap=0.0)
-    coarse, one = 27, solve.FIRST_PASSES + solve.MOST_PASSES
+    coarse, one = 27, whole.FIRST_PASSES + whole.MOST_PASSES
     assert sum(found.iterations - coarse for found in results) <= 4.1 * one
 
 
@@ -85,12 +85,12 @@ def test_blocks_that_chose_before_choose_again(monkeypatch):
 
 def test_samples_are_certified_on_every_block(monkeypatch):
     blocks = a_workload(blocks=60)
-    for name in ("WHOLE_PAIRS", "SAMPLE_PAIRS"):
-        monkeypatch.setattr(solve, name, blocks.slots * 60 / 4)
+    monkeypatch.setattr(search, "WHOLE_PAIRS", blocks.slots * 60 / 4)
+    monkeypatch.setattr(sampled, "SAMPLE_PAIRS", blocks.slots * 60 / 4)
     machines = of_capacities(blocks, (30, 10))
     results = check(blocks, machines, "text", 0.5, 1.0)
     assert all(found.achievable_s is not None for found in results)
-    monkeypatch.setattr(solve, "GRID_PAIRS", 0)  # not even bits fit in memory
+    monkeypatch.setattr(sampled, "GRID_PAIRS", 0)  # not even bits fit in memory
     streamed = check(blocks, machines, "text", 0.5, 1.0)
     assert streamed[0].achievable_s is not None  # of a policy, in the first one's search
     assert "-" in format_points("capacity", ["30", "10"], streamed).split()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmsim.bound import bound, solve
+from hmsim.bound import bound, whole
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
 from hmsim.placement.latency import VARIANTS, Groups, variant_traffic
@@ -30,7 +30,7 @@ def test_its_moves_are_legal_and_never_beat_the_bound(seed, capacity, variant, b
     size = float(capacity * blocks.block_bytes)
     policy = make_policy("dual", {"moves": 20_000})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(solve, "FIRST_MOVES", 2_000)  # any schedule will do, not only a good one
+        patch.setattr(whole, "FIRST_MOVES", 2_000)  # any schedule will do, not only a good one
         _, traffic, _ = take(policy, blocks, size, rates, variant, barrier)
         least = bound(blocks, rates, size, variant, barrier).bound_s
     assert traffic.time_s.sum() >= least * (1 - 1e-9)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmsim.bound import bound, revision, solve
+from hmsim.bound import bound, revision, search, whole
 from hmsim.bound import revision_kernel as kernel
 from hmsim.bound.exact.lp import solve_milp
 from hmsim.bound.prices import Dual
@@ -100,9 +100,9 @@ def test_where_reads_come_and_go_it_finds_what_choosing_once_does_not(monkeypatc
     quiet = rng.random(150) < 0.7  # most of them hardly ever read
     blocks.read[quiet] &= rng.random((quiet.sum(), 240)) < 0.05
     call = (blocks, Rates(40.0, 5.0, 5.0, 6.0), float(40 * blocks.block_bytes))
-    monkeypatch.setattr(solve.anneal, "MAX_PAIRS", 0)
-    monkeypatch.setattr(solve, "GAP_WHERE_PRICES_MISLEAD", 1.0)  # no policies
-    monkeypatch.setattr(solve, "MOST_PASSES", 1000)
+    monkeypatch.setattr(whole.anneal, "MAX_PAIRS", 0)
+    monkeypatch.setattr(search, "GAP_WHERE_PRICES_MISLEAD", 1.0)  # no policies
+    monkeypatch.setattr(whole, "MOST_PASSES", 1000)
     again = bound(*call)
     monkeypatch.setattr(revision, "MOST_PAIRS", 0)
     once = bound(*call)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmsim.bound import bound, quick_bound, solve
+from hmsim.bound import bound, quick_bound, whole
 from hmsim.bound.exact import lp
 from hmsim.bound.exact.lp import solve_lp, solve_milp
 from hmsim.config.enumerations import BARRIERS, VARIANTS
@@ -116,9 +116,9 @@ def test_prices_and_annealing_do_the_same_at_every_scale(seed, variant, barrier,
     other, faster, unit = scaled(blocks, rates, *order)
     size, larger = (float(capacity * each.block_bytes) for each in (blocks, other))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(solve, "LEAST_PASSES", 100)
-        patch.setattr(solve, "MOST_PASSES", 100)
-        patch.setattr(solve, "FIRST_MOVES", 2_000)
+        patch.setattr(whole, "LEAST_PASSES", 100)
+        patch.setattr(whole, "MOST_PASSES", 100)
+        patch.setattr(whole, "FIRST_MOVES", 2_000)
         for method in ("dual", "anneal"):
             small = bound(blocks, rates, size, variant, barrier, method, gap=0.0)
             large = bound(other, faster, larger, variant, barrier, method, gap=0.0)
@@ -146,7 +146,7 @@ def test_policies_that_reckon_do_the_same_at_every_scale(
     blocks, rates = random_blocks(rng, steps=24, blocks=14), random_rates(rng)
     other, faster, unit = scaled(blocks, rates, *order)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(solve, "FIRST_MOVES", 2_000)
+        patch.setattr(whole, "FIRST_MOVES", 2_000)
         (counts, traffic, _), (same, slower, _) = (
             take(make_policy(name, options), each, float(capacity * each.block_bytes), at, variant)
             for each, at in ((blocks, rates), (other, faster))

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmsim.bound import BoundResult, bound, format_table, prices, quick_bound, solve
+from hmsim.bound import (
+    BoundResult,
+    bound,
+    format_table,
+    prices,
+    quick,
+    quick_bound,
+    sampled,
+    search,
+    whole,
+)
 from hmsim.bound.exact.anneal import Schedule, improve
 from hmsim.bound.exact.problem import collect
 from hmsim.bound.paths.words import gather
@@ -22,8 +32,8 @@ from tests.oracles.schedules import schedule_time
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
     """Fewer passes and moves than users get."""
-    monkeypatch.setattr(solve, "MOST_PASSES", 1000)
-    monkeypatch.setattr(solve, "FIRST_MOVES", 5_000)
+    monkeypatch.setattr(whole, "MOST_PASSES", 1000)
+    monkeypatch.setattr(whole, "FIRST_MOVES", 5_000)
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,16 +94,16 @@ def test_a_sample_is_certified_on_every_block(monkeypatch):
     blocks = random_blocks(rng, steps=60, blocks=120, lanes=2, births=False)
     rates, capacity = Rates(20.0, 4.0, 4.0, 5.0), float(20 * blocks.block_bytes)
     optimum = bound(blocks, rates, capacity, "text", method="lp").bound_s
-    monkeypatch.setattr(solve, "WHOLE_PAIRS", blocks.slots * 60 / 4)
-    monkeypatch.setattr(solve, "SAMPLE_PAIRS", blocks.slots * 60 / 4)
-    monkeypatch.setattr(solve, "QUICK_PAIRS", blocks.slots * 60 / 8)
-    sampled, quick = bound(blocks, rates, capacity), quick_bound(blocks, rates, capacity)
-    monkeypatch.setattr(solve, "GRID_PAIRS", 0)  # not even bits fit in memory
+    monkeypatch.setattr(search, "WHOLE_PAIRS", blocks.slots * 60 / 4)
+    monkeypatch.setattr(sampled, "SAMPLE_PAIRS", blocks.slots * 60 / 4)
+    monkeypatch.setattr(quick, "QUICK_PAIRS", blocks.slots * 60 / 8)
+    thinned, soon = bound(blocks, rates, capacity), quick_bound(blocks, rates, capacity)
+    monkeypatch.setattr(sampled, "GRID_PAIRS", 0)  # not even bits fit in memory
     streamed = bound(blocks, rates, capacity)
-    for result in (sampled, quick, streamed):
+    for result in (thinned, soon, streamed):
         assert 0.5 * optimum <= result.bound_s <= optimum * (1 + 1e-9)
         assert len(result.history) == len(result.convergence)
-    assert sampled.achievable_s >= optimum  # of a rounding
+    assert thinned.achievable_s >= optimum  # of a rounding
     assert streamed.achievable_s >= optimum  # of a policy
 
 
@@ -107,7 +117,7 @@ def test_a_quick_bound_of_few_lanes_knows_the_others(monkeypatch):
     room = 0.05 * geometry.lanes * 2000 * geometry.block_bytes
     call = (workload, rates, geometry.resident_bytes + room)
     whole = quick_bound(*call).bound_s
-    monkeypatch.setattr(solve, "QUICK_PAIRS", geometry.slots * geometry.steps / 16)
+    monkeypatch.setattr(quick, "QUICK_PAIRS", geometry.slots * geometry.steps / 16)
     assert quick_bound(*call).bound_s >= 0.9 * whole
 
 
@@ -116,7 +126,7 @@ def test_what_is_too_large_to_anneal_is_rounded(monkeypatch):
     blocks = random_blocks(rng, steps=60, blocks=1200, lanes=2, births=False)
     call = (blocks, Rates(20.0, 4.0, 4.0, 5.0), float(200 * blocks.block_bytes))
     annealed = bound(*call)
-    monkeypatch.setattr(solve.anneal, "MAX_PAIRS", 0)
+    monkeypatch.setattr(whole.anneal, "MAX_PAIRS", 0)
     followed = bound(*call)
     assert followed.bound_s <= min(followed.achievable_s, annealed.achievable_s)
     assert followed.achievable_s <= 1.05 * annealed.achievable_s
@@ -144,7 +154,7 @@ def test_time_is_kept_and_capacity_may_be_infinite(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(solve, "time", clock)
+    monkeypatch.setattr(search, "time", clock)
     monkeypatch.setattr(prices, "time", clock)
     blocks = random_blocks(np.random.default_rng(2), steps=200, blocks=60)
     result = bound(blocks, Rates(20.0, 4.0, 4.0, 5.0), np.inf, gap=0.0, time_s=0.5)
@@ -184,7 +194,7 @@ def test_bad_arguments_are_refused(change, message):
 
 def test_an_lp_too_large_names_the_way_out(monkeypatch):
     blocks = random_blocks(np.random.default_rng(0), steps=30, blocks=9)
-    monkeypatch.setitem(solve.lp.MAX_PAIRS, "milp", 10)
+    monkeypatch.setitem(whole.lp.MAX_PAIRS, "milp", 10)
     with pytest.raises(InputError, match="use method dual"):
         bound(blocks, Rates(1, 1, 1, 1), 1e6, method="milp")
 
@@ -204,12 +214,12 @@ def test_where_prices_mislead_a_policy_stands_for_the_schedule(monkeypatch):
     rng = np.random.default_rng(8)
     blocks = random_blocks(rng, steps=60, blocks=1200, lanes=2, births=False)
     call = (blocks, Rates(20.0, 4.0, 4.0, 5.0), float(200 * blocks.block_bytes))
-    monkeypatch.setattr(solve.anneal, "MAX_PAIRS", 0)
-    monkeypatch.setattr(solve.revision, "MOST_PAIRS", 0)
+    monkeypatch.setattr(whole.anneal, "MAX_PAIRS", 0)
+    monkeypatch.setattr(whole.revision, "MOST_PAIRS", 0)
     followed = bound(*call)
     assert followed.policy is None
-    monkeypatch.setattr(solve, "cost_of", lambda setting, use: 10 * followed.achievable_s)
+    monkeypatch.setattr(whole, "cost_of", lambda setting, use: 10 * followed.achievable_s)
     misled = bound(*call)
-    assert misled.policy in dict(solve.CANDIDATES)
+    assert misled.policy in dict(search.CANDIDATES)
     assert misled.bound_s <= misled.achievable_s < 5 * followed.achievable_s
-    assert f", by {misled.policy}: prices are no guide" in solve.format_table(misled)
+    assert f", by {misled.policy}: prices are no guide" in format_table(misled)

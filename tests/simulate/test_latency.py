@@ -112,7 +112,7 @@ def test_a_bound_of_a_run_stops_at_the_runs_gap_or_time(tmp_path, monkeypatch):
 
     def noted(*call, **options):
         asked.append((options["gap"], options["time_s"]))
-        return room.solve.BoundResult(1.0, 1.0, 0.0, "dual", "text", "layer", 1, 1.0, [], [], None)
+        return room.BoundResult(1.0, 1.0, 0.0, "dual", "text", "layer", 1, 1.0, [], [], None)
 
     monkeypatch.setattr(room, "bound", noted)
     path = tmp_path / "run.toml"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmsim.bound import solve
+from hmsim.bound import whole
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
 from hmsim.placement.latency import VARIANTS, Groups, Rates
@@ -105,5 +105,5 @@ def test_cut_windows_run_like_whole_ones(name, seed, variant, barrier, most_rows
 @cases
 def test_cut_windows_run_like_whole_ones_by_a_solved_schedule(seed, variant, barrier, most_rows):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(solve, "FIRST_MOVES", 2_000)  # any schedule will do, not only a good one
+        patch.setattr(whole, "FIRST_MOVES", 2_000)  # any schedule will do, not only a good one
         agree("dual", seed, variant, barrier, most_rows)

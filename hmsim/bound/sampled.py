@@ -1,0 +1,128 @@
+"""A search where there are too many blocks for every pass to take all: prices of a sample, then a few
+passes over all of them, and a schedule.
+"""
+
+import time
+
+import numpy as np
+
+from hmsim.bound.ascent import Ascent, ascend_by_batches, coarse_start
+from hmsim.bound.batches import Batches
+from hmsim.bound.prices import Dual
+from hmsim.bound.results import BoundResult, gap_of
+from hmsim.bound.rounding import cost_of, rounded
+from hmsim.bound.search import NEAR_STEPS, Search, thinning, weight_of
+
+SAMPLE_PAIRS = 2e9  # of the sample that stands for more blocks than that. By trial
+LEAST_THINNING = 2  # of that sample: then a batch's blocks are from all over their lanes
+GRID_PAIRS = 3.2e10  # above this not even one bit a pair fits in memory: 4 GB
+
+# Passes, and the step's length in `ascend_by_batches`: at first, at last. All by trial.
+SAMPLED_PASSES, SAMPLED_STEPS = 600, (1.0, 3e-3)  # of a batch each, to prices from step to step
+MORE_PASSES, MORE_STEPS = 300, (0.01, 1e-3)  # likewise, from there, where the gap is too wide
+FULL_ROUNDS = 4  # of a schedule and such passes, at most
+SAMPLE_TIME_SHARE = 0.4  # of the time to spend, for the sample. By trial
+
+
+def find(search: Search) -> BoundResult:
+    """Prices of a sample of blocks, then a few passes over all of them, and a schedule."""
+    batches = _batches(search, max(LEAST_THINNING, thinning(search.workload, SAMPLE_PAIRS)))
+    setting, geometry = batches.setting, search.workload.geometry
+    limit = search.began + SAMPLE_TIME_SHARE * search.time_s
+    found = _by_batches(
+        search, batches, coarse_start(batches), SAMPLED_PASSES, SAMPLED_STEPS, limit
+    )
+    passes = len(found.history)
+    search.progress(f"sample: {found.value:.6g} {search.unit} after {passes} passes")
+    if geometry.slots * geometry.steps > GRID_PAIRS:
+        value = search.certified(setting, found.dual)
+        search.progress(f"bound {value:.6g} {search.unit}; looking for a schedule")
+        achievable = search.policies_time(np.inf)
+        return search.result("dual", value, achievable, passes, found.history, found.dual)
+
+    everything = search.lagrangian(1)
+    best = found._replace(value=everything.value(found.dual))
+    history, followed = [*found.history, best.value], found.dual
+    achievable = search.by_belady(setting, everything.grid, best.value)
+    for k in range(FULL_ROUNDS):
+        if gap_of(best.value, achievable) <= search.gap or (achievable < np.inf and search.late()):
+            break
+        before = achievable
+        use, followed = rounded(
+            setting, everything.grid, followed, search.late if k else lambda: False
+        )
+        achievable = search.shorter(achievable, cost_of(setting, use))
+        if k == 0:
+            achievable = search.policies_where_misled(best.value, achievable)
+        search.tell(best.value, achievable)
+        if gap_of(best.value, achievable) <= search.gap or search.late():
+            break
+        if k > 0 and achievable > before * (1 - 1e-3):
+            break
+        limit = (time.perf_counter() + search.began + search.time_s) / 2
+        found = _by_batches(search, batches, best, MORE_PASSES, MORE_STEPS, limit)
+        history += found.history[len(best.history) :]
+        if found.dual is best.dual:  # the same prices lead to the same schedule
+            break
+        found = found._replace(value=everything.value(found.dual))
+        history.append(found.value)
+        best = max(best, found, key=lambda ascent: ascent.value)
+        followed = best.dual
+    return search.result("dual", best.value, achievable, len(history), history, best.dual)
+
+
+def near(search: Search, start: Dual, share: float) -> BoundResult:
+    """A `share` of the work of `find`, from the prices `start` of a machine much like this one.
+
+    Where not even the reads fit in memory, the bound is left at minus infinity: to be certified.
+    """
+    batches = _batches(search, max(LEAST_THINNING, thinning(search.workload, SAMPLE_PAIRS)))
+    setting, geometry = batches.setting, search.workload.geometry
+    before, from_start = coarse_start(batches), batches.value(start)
+    if from_start > before.value:
+        before = Ascent(start, from_start, before.history)
+    before.history.append(before.value)
+    count = int(np.ceil(share * SAMPLED_PASSES))
+    limit = search.began + search.time_s
+    found = _by_batches(search, batches, before, count, NEAR_STEPS, limit)
+    if geometry.slots * geometry.steps > GRID_PAIRS:
+        count = len(found.history)
+        return search.result("dual", -np.inf, None, count, found.history, found.dual)
+    everything = search.lagrangian(1)
+    value = everything.value(found.dual)
+    history = [*found.history, value]
+    achievable = search.by_belady(setting, everything.grid, value)
+    if gap_of(value, achievable) > search.gap:
+        use, _ = rounded(setting, everything.grid, found.dual)
+        achievable = min(achievable, cost_of(setting, use))
+    return search.result("dual", value, achievable, len(history), history, found.dual)
+
+
+def _batches(search: Search, every: int) -> Batches:
+    """Of one block in `every`."""
+    timeline, grid = search.gathered.sample(every)
+    batches = Batches(search.setting_of(timeline), grid, weight_of(timeline.lanes, every, 1))
+    search.clocks.append(batches.taken)
+    return batches
+
+
+def _by_batches(
+    search: Search,
+    batches: Batches,
+    start: Ascent,
+    count: int,
+    steps: tuple[float, float],
+    limit: float,
+) -> Ascent:
+    """From the prices of `start`, whose history goes before; to end at that time at the latest."""
+    begun = time.perf_counter()
+
+    def spent(value: float) -> float:
+        search.watch(value)
+        now = time.perf_counter()
+        return 1.0 if now >= limit else (now - begun) / (limit - begun)
+
+    found = ascend_by_batches(
+        batches, start.dual, count, steps, search.capacity_step(), spent
+    )  # fmt: skip
+    return found._replace(history=start.history + found.history)
