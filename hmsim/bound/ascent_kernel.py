@@ -3,31 +3,36 @@
 import numpy as np
 
 from hmsim.bound.prices_kernel import end_of
-from hmsim.jit import kernel
+from hmsim.jit import inlined, kernel
 from hmsim.workload.steps import F64, I64
 
 TINY = np.finfo(np.float64).tiny  # where nothing has moved yet
 
 
-@kernel
-def project(row: F64, ordered: F64) -> None:
-    """Put `row` [K] at the nearest point of the probability simplex; `ordered` [K] is to work in."""
-    for k in range(row.size):  # by insertion, the largest first
-        value, at = row[k], k
-        while at > 0 and ordered[at - 1] < value:
-            ordered[at] = ordered[at - 1]
-            at -= 1
-        ordered[at] = value
-    excess, shift = -1.0, 0.0
-    for k in range(row.size):
+@inlined
+def project(row, ordered):
+    """Put `row` [K] at the nearest point of the probability simplex; `ordered` [K] is to work in.
+
+    Condat, "Fast projection onto the simplex and the l1 ball" (2016), algorithm 1. Sorted by
+    exchanges that do not branch: the order of prices is nothing that a processor could guess.
+    """
+    count = row.size
+    for k in range(count):  # the largest first
+        value = row[k]
+        for at in range(k):
+            larger, value = max(ordered[at], value), min(ordered[at], value)
+            ordered[at] = larger
+        ordered[k] = value
+    excess, above, kept = -1.0, -1.0, 1
+    for k in range(count):
         excess += ordered[k]
         if ordered[k] * (k + 1) > excess:
-            shift = excess / (k + 1)
-    total = 0.0
-    for k in range(row.size):
+            above, kept = excess, k + 1
+    shift, total = above / kept, 0.0
+    for k in range(count):
         row[k] = max(row[k] - shift, 0.0)
         total += row[k]
-    for k in range(row.size):
+    for k in range(count):
         row[k] /= total
 
 

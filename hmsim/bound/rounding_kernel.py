@@ -4,7 +4,7 @@ import numpy as np
 
 from hmsim.bound.paths.tables_kernel import Prices, Tables, build
 from hmsim.bound.paths.words import Grid
-from hmsim.bound.paths.words_kernel import Scratch, Use, forward, tally, trace
+from hmsim.bound.paths.words_kernel import Scratch, Use, add_up, forward, tally, trace
 from hmsim.bound.prices import Demand
 from hmsim.bound.prices_kernel import end_of
 from hmsim.jit import kernel
@@ -116,4 +116,6 @@ def commit(
         trace(tile, len(stretches), grid, scratch)
         for j in range(len(stretches) + 1):
             scratch.state[j] &= mask
-        tally(tile, scratch.state, grid, stretches, prices, tables, use)
+        tally(tile, scratch.state, grid, stretches, prices, scratch.did, use)
+        if k == len(tiles) - 1 or grid.lane[tiles[k + 1]] != lane:
+            add_up(stretches, tables, scratch.did, use)

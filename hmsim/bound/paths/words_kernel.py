@@ -37,6 +37,11 @@ class Use(NamedTuple):
         return np.cumsum(change)[:-1]
 
 
+# What a block does within a stretch, that it begins in DRAM or in HBM: moves into HBM, out of it, or is
+# in HBM at either end.
+RISE, FALL, STAY = range(3)
+
+
 class Scratch(NamedTuple):
     """Of one thread: of 64 blocks, and of the stretches of the longest lane."""
 
@@ -45,6 +50,7 @@ class Scratch(NamedTuple):
     dram_via_hbm: U64  # [stretches] blocks whose way to the stretch's end in DRAM began it in HBM
     hbm_via_hbm: U64  # [stretches] the same for its end in HBM
     state: U64  # [stretches + 1] blocks in HBM as the stretch begins, and after the last one
+    did: I64  # [stretches, 2, 3] how many of a lane's blocks, not read and read, do what of the above
 
 
 def new_use(steps: int) -> Use:
@@ -63,7 +69,8 @@ def add_uses(uses: list[Use]) -> Use:
 
 def new_scratch(stretches: int) -> Scratch:
     """To be filled by `forward` and `backward`."""
-    return Scratch(np.empty(64), np.empty(64), *np.empty((3, stretches + 1), np.uint64))
+    words = np.empty((3, stretches + 1), np.uint64)
+    return Scratch(np.empty(64), np.empty(64), *words, np.zeros((stretches, 2, 3), np.int64))
 
 
 @kernel
@@ -144,13 +151,19 @@ def trace(tile: int, stretches: int, grid: Grid, scratch: Scratch) -> None:
             state |= ONE << np.uint64(i)
     states[stretches] = state
     event, first = grid.event_offset[tile + 1] - 1, grid.event_offset[tile]
-    for j in range(stretches - 1, -1, -1):
-        state = ~state & dram_via_hbm[j] | state & hbm_via_hbm[j]
-        states[j] = state
-        while event >= first and event_stretch[event] == j:
+    last = stretches
+    while last > 0:  # to the next stretch at whose beginning blocks are born, or to the first one
+        while event >= first and event_kind[event] != BORN:
+            event -= 1
+        begin = event_stretch[event] if event >= first else 0
+        for j in range(last - 1, begin - 1, -1):
+            state = ~state & dram_via_hbm[j] | state & hbm_via_hbm[j]
+            states[j] = state
+        while event >= first and event_stretch[event] == begin:
             if event_kind[event] == BORN:
                 state &= ~(ONE << np.uint64(event_bit[event]))
             event -= 1
+        last = begin
 
 
 @kernel
@@ -160,77 +173,86 @@ def tally(
     grid: Grid,
     stretch_step: I64,
     prices: Prices,
-    tables: Tables,
+    did: I64,
     use: Use,
 ) -> None:
-    """Count what paths through `states` [stretches + 1] of a tile's blocks use."""
+    """Count what paths through `states` [stretches + 1] of a tile's blocks do.
+
+    What they do within stretches is added to `did` (see `Scratch`), for `add_up` to sort by step; what
+    befalls them beside reads is added to `use` at once.
+    """
     # Everything by its own name: to take an array out of a tuple costs more than to use it.
     bits, event_stretch, event_bit = grid.bits, grid.event_stretch, grid.event_bit
     event_kind, event_value = grid.event_kind, grid.event_value
-    via, moves = tables.via, tables.moves
-    promote, fill, demote, arrive = use.promote, use.fill, use.demote, use.arrive
-    append, hit = use.append, use.hit
-    event, last = grid.event_offset[tile], grid.event_offset[tile + 1]
-    base = grid.offset[tile]
-
-    first = states[0]
-    while event < last and event_stretch[event] == 0 and event_kind[event] == BORN:
-        bit = ONE << np.uint64(event_bit[event])
-        if first & bit != 0:
-            arrive[event_value[event]] += 1
-            first ^= bit
-        event += 1
-    arrive[0] += popcount(first)
+    arrive, base = use.arrive, grid.offset[tile]
     for j in range(len(stretch_step)):
         word, begun, ended = bits[base + j], states[j], states[j + 1]
-        step = stretch_step[j]
-        dead = np.uint64(0)
-        while event < last and event_stretch[event] == j:
-            bit = ONE << np.uint64(event_bit[event])
-            if begun & bit != 0:
-                if event_kind[event] == GROWN:
-                    append[step] += event_value[event]
-                else:
-                    dead |= bit
-                    is_read = 1 if word & bit != 0 else 0
-                    leaves = last_stay(step, event_value[event], is_read, prices)[1]
-                    if leaves >= 0:
-                        demote[leaves] += 1
-                    else:
-                        arrive[event_value[event]] -= 1
-            event += 1
-        # Those born where the next stretch begins were not there before.
-        while event < last and event_stretch[event] == j + 1 and event_kind[event] == BORN:
-            bit = ONE << np.uint64(event_bit[event])
-            if ended & bit != 0:
-                arrive[event_value[event]] += 1
-                ended ^= bit
-            event += 1
-        hit[step] += popcount(begun & word)
-        rises, falls, stays = ~begun & ended, begun & ~ended & ~dead, begun & ended
-        for read in range(2):
-            these = word if read == 1 else ~word
-            ways = via[read, j]
-            up, down = popcount(rises & these), popcount(falls & these)
-            stay = stays & these
-            if ways & 2 == 0:
-                if up != 0:
-                    promote[moves[j, 0]] += up
-            elif read == 1:
-                fill[step] += up
+        rises, falls, stays = ~begun & ended, begun & ~ended, begun & ended
+        idle, read = did[j, 0], did[j, 1]
+        idle[RISE] += popcount(rises & ~word)
+        idle[FALL] += popcount(falls & ~word)
+        idle[STAY] += popcount(stays & ~word)
+        read[RISE] += popcount(rises & word)
+        read[FALL] += popcount(falls & word)
+        read[STAY] += popcount(stays & word)
+    arrive[0] += popcount(states[0])
+    for event in range(grid.event_offset[tile], grid.event_offset[tile + 1]):
+        j, bit = event_stretch[event], ONE << np.uint64(event_bit[event])
+        if states[j] & bit == 0:
+            continue
+        if event_kind[event] == GROWN:
+            use.append[stretch_step[j]] += event_value[event]
+        elif event_kind[event] == BORN:  # here from this stretch on: it has not come by a move
+            arrive[event_value[event]] += 1
+            if j == 0:
+                arrive[0] -= 1
             else:
-                promote[step] += up
-            if ways & 4 == 0:
-                demote[step] += down
-            elif down != 0:
-                demote[moves[j, 1]] += down
-            if ways & 8 == 0:
-                if stay != 0:
-                    demote[step] += popcount(stay)
-                    promote[moves[j, 0]] += popcount(stay)
-            elif moves[j, 2] >= 0:
-                demote[moves[j, 2]] += popcount(stay)
-                promote[moves[j, 3]] += popcount(stay)
+                is_read = 1 if bits[base + j - 1] & bit != 0 else 0
+                did[j - 1, is_read, RISE if states[j - 1] & bit == 0 else STAY] -= 1
+        else:
+            is_read = 1 if bits[base + j] & bit != 0 else 0
+            use.hit[stretch_step[j]] += is_read
+            if states[j + 1] & bit == 0:  # else another block is born in its place
+                did[j, is_read, FALL] -= 1
+            leaves = last_stay(stretch_step[j], event_value[event], is_read, prices)[1]
+            if leaves >= 0:
+                use.demote[leaves] += 1
+            else:
+                arrive[event_value[event]] -= 1
+
+
+@kernel
+def add_up(stretch_step: I64, tables: Tables, did: I64, use: Use) -> None:
+    """Add to `use` what blocks of a lane `did`, and set that back to zeros."""
+    via, moves = tables.via, tables.moves
+    promote, demote = use.promote, use.demote
+    for j in range(len(stretch_step)):
+        step = stretch_step[j]
+        use.hit[step] += did[j, 1, FALL] + did[j, 1, STAY]
+        for read in range(2):
+            ways, up, down, stay = (
+                via[read, j],
+                did[j, read, RISE],
+                did[j, read, FALL],
+                did[j, read, STAY],
+            )
+            did[j, read, RISE] = did[j, read, FALL] = did[j, read, STAY] = 0
+            if up != 0:
+                if ways & 2 == 0:
+                    promote[moves[j, 0]] += up
+                elif read == 1:
+                    use.fill[step] += up
+                else:
+                    promote[step] += up
+            if down != 0:
+                demote[step if ways & 4 == 0 else moves[j, 1]] += down
+            if stay != 0:
+                if ways & 8 == 0:
+                    demote[step] += stay
+                    promote[moves[j, 0]] += stay
+                elif moves[j, 2] >= 0:
+                    demote[moves[j, 2]] += stay
+                    promote[moves[j, 3]] += stay
 
 
 @kernel
@@ -260,7 +282,9 @@ def sweep(
         cost[tile] = forward(tile, grid, stretches, prices, tables, scratch)
         if counted:
             trace(tile, len(stretches), grid, scratch)
-            tally(tile, scratch.state, grid, stretches, prices, tables, use)
+            tally(tile, scratch.state, grid, stretches, prices, scratch.did, use)
+            if tile == last - 1 or grid.lane[tile + 1] != lane:
+                add_up(stretches, tables, scratch.did, use)
 
 
 @kernel
