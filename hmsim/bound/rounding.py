@@ -36,8 +36,8 @@ from hmsim.workload.steps import I64, U64
 
 # How schedules follow prices. By trial on the workloads of scripts/bound_scale.py, of which no sweep is
 # kept: they change how short a schedule is found, not whether it is one.
-MOST_IN_A_BATCH = 2048  # blocks that choose together at the same prices
-LEAST_BATCHES = 500  # so that prices have time to answer; fewer blocks make smaller batches
+MOST_IN_A_BATCH = 4096  # blocks that choose together at the same prices
+LEAST_BATCHES = 320  # so that prices have time to answer; fewer blocks make smaller batches
 LAST_BATCHES = 16  # to which what is left would always amount: batches shrink towards the end
 LEAST_BATCH = 5e-5  # share of the capacity, in blocks
 LEAST_CAPACITY_PRICE = 1e-4  # reads from DRAM, a block and step: what is free is taken by anybody
