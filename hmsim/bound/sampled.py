@@ -11,16 +11,16 @@ from hmsim.bound.ascent import Ascent, ascend_by_batches, coarse_start
 from hmsim.bound.batches import Batches
 from hmsim.bound.prices import Dual
 from hmsim.bound.results import BoundResult, gap_of
-from hmsim.bound.rounding import cost_of, rounded
+from hmsim.bound.rounding import CAREFUL, QUICK, cost_of, rounded
 from hmsim.bound.search import NEAR_STEPS, Search, thinning, weight_of
 
 SAMPLE_PAIRS = 2e9  # of the sample that stands for more blocks than that. By trial
 LEAST_THINNING = 2  # of that sample: then a batch's blocks are from all over their lanes
 GRID_PAIRS = 3.2e10  # above this not even one bit a pair fits in memory: 4 GB
 
-# Passes, and the step's length in `ascend_by_batches`: at first, at last. All by trial. A third of
-# the passes leaves a bound 0.2 to 0.7 % lower, which is enough where a schedule follows the prices and
-# the gap may be LOOSE; the schedule that needs no prices is further away (see `belady.py`).
+# Passes, and the step's length in `ascend_by_batches`: at first, at last. All by trial. A third of the
+# passes leaves a bound 0.2 to 0.7 % lower, and a quick schedule is 0.3 % longer: enough where the gap
+# may be LOOSE. The schedule that needs no prices (`belady.py`) is longer: its bound must be near.
 FEW_PASSES, LOOSE = 200, 0.01
 SAMPLED_PASSES, SAMPLED_STEPS = 600, (1.0, 3e-3)  # of a batch each, to prices from step to step
 MORE_PASSES, MORE_STEPS = 300, (0.01, 1e-3)  # likewise, from there, where the gap is too wide
@@ -52,11 +52,13 @@ def find(search: Search) -> BoundResult:
     for k in range(FULL_ROUNDS):
         if gap_of(best.value, achievable) <= search.gap or (achievable < np.inf and search.late()):
             break
-        before = achievable
-        use, followed = rounded(
-            setting, everything.grid, followed, search.late if k else lambda: False
-        )
-        achievable = search.shorter(achievable, cost_of(setting, use))
+        before, prices = achievable, followed
+        for pace in (QUICK, CAREFUL) if few and k == 0 else (CAREFUL,):
+            late = search.late if achievable < np.inf else lambda: False
+            use, followed = rounded(setting, everything.grid, prices, late, pace)
+            achievable = search.shorter(achievable, cost_of(setting, use))
+            if gap_of(best.value, achievable) <= search.gap:
+                break
         if k == 0:
             achievable = search.policies_where_misled(best.value, achievable)
         search.tell(best.value, achievable)
@@ -99,7 +101,7 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
     history = [*found.history, value]
     achievable = search.by_belady(setting, everything.grid, value)
     if gap_of(value, achievable) > search.gap:
-        use, _ = rounded(setting, everything.grid, found.dual)
+        use, _ = rounded(setting, everything.grid, found.dual, pace=QUICK)
         achievable = min(achievable, cost_of(setting, use))
     return search.result("dual", value, achievable, len(history), history, found.dual)
 

@@ -56,8 +56,8 @@ def test_the_evaluator_finds_the_same_time(seed, variant, barrier):
     monkeypatch = pytest.MonkeyPatch()
     with monkeypatch.context() as patch:
         patch.setattr(rounding.kernel, "commit", watched)
-        patch.setattr(rounding, "MOST_IN_A_BATCH", 1)
-        use, _ = rounding.rounded(setting, grid, random_prices(rng, setting))
+        one = rounding.CAREFUL._replace(most=1)
+        use, _ = rounding.rounded(setting, grid, random_prices(rng, setting), pace=one)
     assert ((schedule == 0) | (schedule == 1)).all()
     # `schedule_time` also refuses what is over capacity or not alive.
     slow = schedule_time(problem, schedule, rates, variant, barrier)
@@ -71,8 +71,8 @@ def test_no_schedule_beats_the_milp(variant, barrier):
     for _ in range(2):
         problem, _, setting, grid = an_instance(rng, variant, barrier, 2, blocks=6, steps=8)
         least = solve_milp(problem, Lagrangian(setting, grid), 0.0, None).bound_s
-        for _ in range(5):
-            use, _ = rounding.rounded(setting, grid, random_prices(rng, setting))
+        for pace in 3 * (rounding.CAREFUL, rounding.QUICK):
+            use, _ = rounding.rounded(setting, grid, random_prices(rng, setting), pace=pace)
             assert rounding.cost_of(setting, use) >= least * (1 - 1e-6)
 
 

@@ -69,8 +69,9 @@ def add_uses(uses: list[Use]) -> Use:
 
 def new_scratch(stretches: int) -> Scratch:
     """To be filled by `forward` and `backward`."""
-    words = np.empty((3, stretches + 1), np.uint64)
-    return Scratch(np.empty(64), np.empty(64), *words, np.zeros((stretches, 2, 3), np.int64))
+    low, high, state = np.empty((3, stretches + 1), np.uint64)
+    did = np.zeros((stretches, 2, 3), np.int64)
+    return Scratch(np.empty(64), np.empty(64), low, high, state, did)
 
 
 @kernel
