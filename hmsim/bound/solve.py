@@ -19,6 +19,7 @@ from hmsim.bound import belady, revision
 from hmsim.bound.ascent import Ascent, ascend, ascend_by_batches, coarse_start
 from hmsim.bound.batches import Batches
 from hmsim.bound.certificate import Certificate
+from hmsim.bound.changes import Dense, Paths, Told
 from hmsim.bound.exact import anneal, lp
 from hmsim.bound.exact.problem import (
     MAX_READS,
@@ -32,7 +33,7 @@ from hmsim.bound.paths.runs import Timeline
 from hmsim.bound.paths.words import Grid, gather
 from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.bound.revision_kernel import Books
-from hmsim.bound.rounding import cost_of, rounded
+from hmsim.bound.rounding import Followed, cost_of
 from hmsim.config.enumerations import GAP, METHODS
 from hmsim.errors import InputError
 from hmsim.placement.joules import Joules
@@ -429,7 +430,10 @@ class Search:
         self.progress = progress
         self._told = self.began
         self._clocks: list[list[float]] = []  # of each Lagrangian
-        self._policy: str | None = None  # whose schedule is the best found
+        self._policy: str | None = None  # whose schedule is the best found; else it is
+        self.schedule: Told | None = None
+        self.keeps_paths = False  # of blocks that chose again, which take memory
+        self._latest: Told | None = None  # the schedule that was looked at last
         geometry = workload.geometry
         self.capacity_blocks = capacity_in_blocks(
             capacity, geometry.resident_bytes, geometry.block_bytes, geometry.lanes * geometry.slots
@@ -540,10 +544,12 @@ class Search:
             if gap_of(best.value, achievable) <= self.gap or (achievable < np.inf and self.late()):
                 break
             before = achievable
-            use, followed = rounded(
-                setting, everything.grid, followed, self.late if k else lambda: False
+            late = self.late if k else lambda: False
+            self._latest = again = Followed(setting, everything.grid, followed, late)
+            achievable, followed = (
+                self._shorter(achievable, cost_of(setting, again.use)),
+                again.mean,
             )
-            achievable = self._shorter(achievable, cost_of(setting, use))
             if k == 0:
                 achievable = self._policies_where_misled(best.value, achievable)
             self.progress(
@@ -618,8 +624,8 @@ class Search:
         history = [*found.history, value]
         achievable = self._by_belady(setting, everything.grid, value)
         if gap_of(value, achievable) > self.gap:
-            use, _ = rounded(setting, everything.grid, found.dual)
-            achievable = min(achievable, cost_of(setting, use))
+            again = Followed(setting, everything.grid, found.dual)
+            achievable = min(achievable, cost_of(setting, again.use))
         return self.result("dual", value, achievable, len(history), history, found.dual)
 
     def _by_belady(self, setting: Setting, grid: Grid, bound_s: float) -> float:
@@ -632,7 +638,8 @@ class Search:
             near = gap_of(bound_s, seconds * (1 + belady.ACCURACY))
             return self.late() or near <= self.gap
 
-        found = cost_of(setting, belady.scheduled(setting, grid, stop))
+        self.schedule = again = belady.Scheduled(setting, grid, stop)
+        found = cost_of(setting, again.use)
         self.progress(f"bound {bound_s:.6g} {self.unit}, achievable {found:.6g} {self.unit}")
         return found
 
@@ -680,6 +687,10 @@ class Search:
         timeline, grid = self._gathered.sample(every)
         weight = _weight(timeline.lanes, every, 1)
         return self._kept(Lagrangian(self._setting(timeline), grid, weight))
+
+    def problem(self) -> Problem:
+        """Every block of the workload; InputError where that does not fit in memory."""
+        return self._gathered.problem(self.capacity)
 
     def setting(self) -> Setting:
         """Of the workload's whole time line."""
@@ -767,27 +778,31 @@ class Search:
         found = np.inf
         if revised is not None:
             seed = self.workload.seed + stage
-            found = revised.follow(dual, seed, rounds, self.late)
+            found = revised.follow(dual, seed, rounds, self.late, self.keeps_paths)
             self._gathered.books = revised.books
+            self._latest = None if revised.best is None else Paths(revised.problem, revised.best)
         if np.isinf(found):
             cut = self.late if stage else lambda: False  # the first is a schedule at least
-            use, _ = rounded(lagrangian.setting, lagrangian.grid, dual, cut)
-            found = cost_of(lagrangian.setting, use)
+            self._latest = again = Followed(lagrangian.setting, lagrangian.grid, dual, cut)
+            found = cost_of(lagrangian.setting, again.use)
         return found
 
     def _schedule(
         self, problem: Problem, setting: Setting, duals: list[Dual], bound_s: float, moves: int
     ) -> float:
         """Time of the best schedule that rounding and annealing find."""
-        return anneal.improve(
-            anneal.Schedule(problem, setting), duals, self.workload.seed, moves,
+        schedule = anneal.Schedule(problem, setting)
+        found = anneal.improve(
+            schedule, duals, self.workload.seed, moves,
             lambda found: self.late() or gap_of(bound_s, found) <= self.gap,
         )  # fmt: skip
+        self._latest = Dense(problem, schedule.x)
+        return found
 
     def _shorter(self, achievable: float, found_s: float) -> float:
         """The shorter of the best time so far and that of a schedule from prices."""
         if found_s < achievable:
-            self._policy = None
+            self._policy, self.schedule = None, self._latest
         return min(achievable, found_s)
 
     def _policies_where_misled(self, bound_s: float, achievable: float) -> float:

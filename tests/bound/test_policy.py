@@ -6,12 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmsim.bound import bound, solve
+from hmsim.bound.exact import anneal
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
-from hmsim.placement.latency import VARIANTS, Groups, variant_traffic
+from hmsim.placement.latency import RESIDENT, VARIANTS, Groups, variant_traffic
 from hmsim.simulate.policies import make_policy
 from hmsim.workload import open_workload
 from hmsim.workload.steps import Steps
+from hmsim.workload.windows import windows
 from tests.oracles.random_workloads import random_blocks, random_rates
 from tests.placement.taken import RATES, take
 
@@ -52,14 +54,69 @@ def test_it_comes_close_to_the_optimum_where_others_do_not():
     assert times["dual"] < min(times["static"], times["reactive"])
 
 
-def test_it_refuses_what_would_not_fit_in_memory():
-    workload = open_workload(WorkloadSpec(model="gpt2", tokens=(5000, 9000)))
-    with pytest.raises(InputError, match="too many"):
-        take(make_policy("dual"), workload, 1e12)
-    with pytest.raises(InputError, match="moves"):
-        make_policy("dual", {"moves": -1})
-    with pytest.raises(InputError, match="did you mean 'moves'"):
-        make_policy("dual", {"move": 1})
+SEARCHES = {  # by what is not there
+    "annealed": {},
+    "chosen again": {anneal: {"MAX_PAIRS": 0}},
+    "at scale": {anneal: {"MAX_PAIRS": 0}, solve: {"WHOLE_PAIRS": 1}},
+    "policies": {anneal: {"MAX_PAIRS": 0}, solve: {"WHOLE_PAIRS": 1, "GRID_PAIRS": 1}},
+    "at scale, no policies": {
+        anneal: {"MAX_PAIRS": 0}, solve: {"WHOLE_PAIRS": 1, "GAP_WHERE_PRICES_MISLEAD": 1.0},
+    },
+}  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    capacity=st.integers(0, 12),
+    variant=st.sampled_from(VARIANTS),
+    barrier=st.sampled_from(["layer", "token"]),
+    search=st.sampled_from(sorted(SEARCHES)),
+)
+def test_it_takes_the_time_that_its_search_says(seed, capacity, variant, barrier, search):
+    rng = np.random.default_rng(seed)
+    blocks = random_blocks(rng, steps=36, blocks=20)._replace(rows=6)  # whole tokens
+    blocks.birth[blocks.birth == 0] = -1  # where those lie, the driver decides
+    rates, size = random_rates(rng), float(capacity * blocks.block_bytes)
+    policy = make_policy("dual", {"moves": 2_000, "gap": 0.0})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solve, "FIRST_MOVES", 500)
+        patch.setattr(solve, "MOST_PASSES", 200)
+        patch.setattr(solve, "LEAST_PASSES", 100)
+        for where, numbers in SEARCHES[search].items():
+            for name, number in numbers.items():
+                patch.setattr(where, name, number)
+        _, traffic, _ = take(policy, blocks, size, rates, variant, barrier)
+    assert traffic.time_s.sum() == pytest.approx(policy.achievable_s, rel=1e-9)
+    assert traffic.time_s.sum() >= bound(blocks, rates, size, variant, barrier).bound_s * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("prompt", ["empty", "recent"])
+def test_what_the_driver_places_otherwise_is_put_right(prompt):
+    """Blocks born at step 0, which it has in HBM where there is room, and a prompt that is not there."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        blocks, rates = random_blocks(rng, steps=24, blocks=20, lanes=2), random_rates(rng)
+        policy = make_policy("dual", {"moves": 2_000})
+        run = policy.start(blocks, 6.0 * blocks.block_bytes, rates, "text", "layer", prompt)
+        for window in windows(blocks, policy.ahead_tokens):
+            counts, _ = run.advance(window)
+            assert counts[:, RESIDENT].max() <= 6
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"moves": -1}, "moves: -1: a whole number from 0 up"),
+        ({"gap": 1.0}, "gap: 1.0: a share from 0 up, below 1"),
+        ({"gap": "1 %"}, "gap: '1 %': a share"),
+        ({"time_s": 0}, "time_s: 0: seconds, above 0"),
+        ({"move": 1}, "did you mean 'moves'"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(options, said):
+    with pytest.raises(InputError, match=said):
+        make_policy("dual", options)
 
 
 @pytest.mark.parametrize("key", ["variant", "barrier"])
