@@ -95,7 +95,7 @@ class Changes:
         if times[1] == times[-1]:
             return
         try:
-            self._file.write(moves[times[1] : times[-1]].astype(np.uint32).tobytes())
+            self._file.write(moves[times[1] : times[-1]].astype(np.uint32).data)
             self._file.flush()
         except OSError as error:
             raise InputError(

@@ -6,18 +6,18 @@ bound is the certified gap.
 
 import numpy as np
 
-from hmsim.bits import has
+from hmsim.bits import has, unpack
 from hmsim.bound.changes import Changes, Dense
 from hmsim.bound.exact import anneal
 from hmsim.bound.solve import CANDIDATES, Search, check_call
 from hmsim.config.enumerations import GAP, PROMPTS
 from hmsim.errors import InputError
 from hmsim.placement import policies
-from hmsim.placement.driver import EMPTY, PolicyRun, Run, capacity_blocks
+from hmsim.placement.driver import EMPTY, PolicyRun, Run, Samples, capacity_blocks
 from hmsim.placement.latency import Rates
 from hmsim.placement.policies.api import Own, Policy, policy_step
 from hmsim.progress import nothing
-from hmsim.workload.steps import I64, Workload
+from hmsim.workload.steps import I64, Steps, Workload
 from hmsim.workload.windows import Window
 
 # Own.ints, of a window: where the moves after each of its rows begin [rows + 1], and then the moves,
@@ -122,35 +122,20 @@ class Dual(Policy):
 
 
 class _Following(PolicyRun):
-    """The driver, which finds in `Own.ints` the moves of its window."""
+    """The driver, which finds in `Own.ints` the moves of its window, and births at step 0 likewise."""
 
     def __init__(self, policy: Dual, workload: Workload, capacity: float, rates: Rates,
                  variant: str, barrier: str, prompt: str, changes: Changes):  # fmt: skip
         super().__init__(policy, workload, capacity, rates, variant, barrier, prompt)
         self._changes = changes
 
-    def advance(self, window: Window, wanted: I64 | None = None):
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, Samples]:
         first = window.steps.first
         moves = self._changes.between(first, first + window.rows)
-        if first == 0:
-            moves = _put_right(moves, window, self._changes)
         self._own = Own(np.zeros((1, 1), np.uint64), moves, np.zeros(1))
         return super().advance(window, wanted)
 
-
-def _put_right(moves: I64, window: Window, changes: Changes) -> I64:
-    """With what is born at step 0, which the driver places, not the schedule, sent where it belongs
-    at once."""
-    steps, slots = window.steps, changes.slots
-    born = steps.append_slot[: steps.append_offset[1]][
-        steps.append_born[: steps.append_offset[1]] == 1
-    ]
-    block = steps.lane[0] * slots + born
-    first = changes.first().reshape(-1)
-    there = first[block >> 6] >> (block & 63).astype(np.uint64) & np.uint64(1) == 1
-    after = moves[moves[0] : moves[1]]
-    away = 2 * block[~there & ~np.isin(2 * block + 1, after)]
-    rows = window.rows + 1
-    return np.concatenate([
-        moves[:1] + 0, moves[1:rows] + len(away), away, moves[rows:],
-    ])  # fmt: skip
+    def _place_first(self, steps: Steps) -> None:
+        appended = steps.append_slot[: steps.append_offset[1]]
+        there = unpack(self._changes.first()[steps.lane[0]])
+        self._moves.place[: len(appended)] = there[appended]

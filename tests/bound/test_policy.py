@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmsim.bound import bound, solve
+from hmsim.bound import bound, changes, solve
 from hmsim.bound.exact import anneal
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
@@ -14,6 +14,7 @@ from hmsim.simulate.policies import make_policy
 from hmsim.workload import open_workload
 from hmsim.workload.steps import Steps
 from hmsim.workload.windows import windows
+from tests.cli.calls import told
 from tests.oracles.random_workloads import random_blocks, random_rates
 from tests.placement.taken import RATES, take
 
@@ -76,7 +77,6 @@ SEARCHES = {  # by what is not there
 def test_it_takes_the_time_that_its_search_says(seed, capacity, variant, barrier, search):
     rng = np.random.default_rng(seed)
     blocks = random_blocks(rng, steps=36, blocks=20)._replace(rows=6)  # whole tokens
-    blocks.birth[blocks.birth == 0] = -1  # where those lie, the driver decides
     rates, size = random_rates(rng), float(capacity * blocks.block_bytes)
     policy = make_policy("dual", {"moves": 2_000, "gap": 0.0})
     with pytest.MonkeyPatch.context() as patch:
@@ -91,14 +91,12 @@ def test_it_takes_the_time_that_its_search_says(seed, capacity, variant, barrier
     assert traffic.time_s.sum() >= bound(blocks, rates, size, variant, barrier).bound_s * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("prompt", ["empty", "recent"])
-def test_what_the_driver_places_otherwise_is_put_right(prompt):
-    """Blocks born at step 0, which it has in HBM where there is room, and a prompt that is not there."""
+def test_where_the_prompt_is_not_as_it_says_its_moves_are_still_legal():
     for seed in range(8):
         rng = np.random.default_rng(seed)
         blocks, rates = random_blocks(rng, steps=24, blocks=20, lanes=2), random_rates(rng)
         policy = make_policy("dual", {"moves": 2_000})
-        run = policy.start(blocks, 6.0 * blocks.block_bytes, rates, "text", "layer", prompt)
+        run = policy.start(blocks, 6.0 * blocks.block_bytes, rates, "text", "layer", "empty")
         for window in windows(blocks, policy.ahead_tokens):
             counts, _ = run.advance(window)
             assert counts[:, RESIDENT].max() <= 6
@@ -144,3 +142,33 @@ def test_it_schedules_for_the_variant_of_the_run(variant, barrier):
     taken = traffic.time_s.sum()
     assert taken <= elsewhere.time_s.sum() * (1 + 1e-9)
     assert (taken - least) / taken <= 0.02
+
+
+@pytest.mark.parametrize("variant", ["text", "code"])
+def test_a_run_takes_the_time_that_the_bound_prints(variant, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(anneal, "MAX_PAIRS", 0)  # else the run's is annealed for longer
+    monkeypatch.setattr(changes, "SPILL_BYTES", 1 << 10)
+    spec = tmp_path / "spec.toml"
+    spec.write_text(
+        f"""
+        system = "gh200-paper"
+        [workload]
+        model = "gpt2"
+        layers = 2
+        tokens = [60, 92]
+        sparsity = 0.6
+        [policies]
+        names = ["static", "dual"]
+        [replay]
+        fidelity = "analytic"
+        [latency]
+        variant = "{variant}"
+        [output]
+        result = "{tmp_path / "out.h5"}"
+        """
+    )
+    call = (spec, "--set", "system.hbm.capacity=247.9e6")
+    proven, run = told(capsys, "bound", *call), told(capsys, "run", *call)
+    taken = {name: each["time_s"] for name, each in run["policies"].items()}
+    assert taken["dual"] == pytest.approx(proven["achievable_s"], rel=1e-9)
+    assert proven["bound_s"] <= taken["dual"] < taken["static"]
