@@ -21,7 +21,7 @@ from hmsim.errors import InputError
 from hmsim.workload.steps import I64, U64, Geometry
 
 TOLD_AT_ONCE = 1 << 20  # moves that a thread tells at once, beside a whole tile's: 8 MB
-RUN_MOVES = 1 << 24  # of a run, in memory while it is sorted: 128 MB, twice
+RUN_MOVES = 1 << 23  # of a run, in memory while it is sorted: 64 MB, twice
 SPILL_BYTES = 1 << 28  # of all runs, above which they lie in a file; 4 bytes a move
 DENSE_CELLS = 1 << 24  # blocks x steps of a dense schedule that are gone through at once
 
@@ -48,8 +48,8 @@ class Changes:
         self._waiting: list[I64] = []
         self._count = 0
         self._first = np.zeros(blocks, np.uint8)
-        self._offsets: list[np.ndarray] = []  # of each run [steps + 1], where a step's moves begin
-        self._begins: list[int] = []  # of each run, in the file
+        # Of each run, where it begins in the file: steps + 1 places of its moves, and then the moves.
+        self._begins: list[int] = []
         self._end = 0  # of the file
         self._file = tempfile.SpooledTemporaryFile(SPILL_BYTES, prefix="hmsim-")  # noqa: SIM115
         weakref.finalize(self, self._file.close)  # and it is gone, as it is when the process dies
@@ -74,16 +74,21 @@ class Changes:
         """The moves after steps `first` .. `last` - 1: where each step's begin [last - first + 1],
         and then all of them; of `changes_kernel.put`, without the step."""
         rows = last - first
-        begins, parts, count = np.empty((len(self._offsets), rows + 1), np.int64), [], 0
-        for run, (begin, offset) in enumerate(zip(self._begins, self._offsets, strict=True)):
-            own = offset[first : last + 1].astype(np.int64)
-            self._file.seek(begin + 4 * int(own[0]))
-            parts.append(np.frombuffer(self._file.read(4 * int(own[-1] - own[0])), np.uint32))
+        begins, parts, count = np.empty((len(self._begins), rows + 1), np.int64), [], 0
+        for run, begin in enumerate(self._begins):
+            own = self._read(begin + 4 * first, rows + 1).astype(np.int64)
+            parts.append(
+                self._read(begin + 4 * (self._steps + 1 + int(own[0])), int(own[-1] - own[0]))
+            )
             begins[run] = own - own[0] + count
             count += len(parts[-1])
         moves = np.empty(rows + 1 + count, np.int64)
         kernel.merge(np.concatenate([*parts, np.empty(0, np.uint32)]), begins, moves)
         return moves
+
+    def _read(self, begin: int, count: int) -> np.ndarray:
+        self._file.seek(begin)
+        return np.frombuffer(self._file.read(4 * count), np.uint32)
 
     def _put_by(self) -> None:
         moves = np.concatenate([*self._waiting, np.empty(0, np.int64)])
@@ -94,8 +99,10 @@ class Changes:
         self._first[moves[: times[1]] >> 1 & kernel.BLOCK_MASK] = 1
         if times[1] == times[-1]:
             return
+        places = np.append(times[1:], times[-1]) - times[1]
         try:
-            self._file.write(moves[times[1] : times[-1]].astype(np.uint32).data)
+            for part in (places, moves[times[1] : times[-1]]):
+                self._file.write(part.astype(np.uint32).data)
             self._file.flush()
         except OSError as error:
             raise InputError(
@@ -103,9 +110,7 @@ class Changes:
                 f"({error.strerror}); say in TMPDIR where there is more room"
             ) from None
         self._begins.append(self._end)
-        self._end += 4 * int(times[-1] - times[1])
-        offset = np.append(times[1:] - times[1], times[-1] - times[1])
-        self._offsets.append(offset.astype(np.int32))
+        self._end += 4 * (self._steps + 1 + int(times[-1] - times[1]))
 
 
 class Dense(NamedTuple):
