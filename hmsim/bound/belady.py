@@ -29,9 +29,7 @@ THRIFT = 1.0  # visits by which a wait counts as ending later for each visit tha
 SHARE = 0.5  # of the room that is short, by which more is reserved
 ROUNDS = 12
 ACCURACY = 5e-4  # of what is told after a round; by trial
-MORE_PROMOTIONS = (
-    1.5  # times those of a round, of which the next ones have room: or all are found twice
-)
+MORE_PROMOTIONS = 1.5  # times a round's: room for later ones', or those are found twice; not swept
 LEAST_GAIN = 1e-4  # of the time, below which no further round is worth it
 
 

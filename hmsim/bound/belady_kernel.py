@@ -331,15 +331,15 @@ def settle(
                     told = put(-1, stay, 1, block, moves, told)
                 continue
             step, arrived = line.step[line.offset[lane] + j], stay & born
-            filled, left_now = stay & ~born & ~hits, hits & ~stay
+            filled, leaving = stay & ~born & ~hits, hits & ~stay
             use.hit[step] += np.int64(popcount(hits | arrived & word))
             use.arrive[step] += np.int64(popcount(arrived))
             use.fill[step] += np.int64(popcount(filled))
-            use.demote[step] += np.int64(popcount(left_now))
+            use.demote[step] += np.int64(popcount(leaving))
             if telling:
                 told = put(step - 1, arrived, 1, block, moves, told)
                 told = put(step, filled, 1, block, moves, told)
-                told = put(step, left_now, 0, block, moves, told)
+                told = put(step, leaving, 0, block, moves, told)
             for k in range(begun, event):
                 there = (before | arrived) >> np.uint64(grid.event_bit[k]) & ONE
                 if grid.event_kind[k] == GROWN and there != 0:

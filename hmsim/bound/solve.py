@@ -546,10 +546,8 @@ class Search:
             before = achievable
             late = self.late if k else lambda: False
             self._latest = again = Followed(setting, everything.grid, followed, late)
-            achievable, followed = (
-                self._shorter(achievable, cost_of(setting, again.use)),
-                again.mean,
-            )
+            achievable = self._shorter(achievable, cost_of(setting, again.use))
+            followed = again.mean
             if k == 0:
                 achievable = self._policies_where_misled(best.value, achievable)
             self.progress(
