@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from hmsim.bound import belady_kernel as kernel
+from hmsim.bound.changes import TOLD_AT_ONCE, Changes
+from hmsim.bound.changes_kernel import room
 from hmsim.bound.objective import TIME
 from hmsim.bound.paths.runs import Timeline
 from hmsim.bound.paths.words import Grid
@@ -18,7 +20,7 @@ from hmsim.bound.paths.words_kernel import Use, new_use
 from hmsim.bound.prices import Setting
 from hmsim.jit import in_threads, threads
 from hmsim.placement.latency_kernel import PROMOTE, READ, Bytes, time_groups
-from hmsim.workload.steps import F64
+from hmsim.workload.steps import F64, I64
 
 # By trial on scripts/bound_scale.py's high variation, of which no sweep is kept: they change how short a
 # schedule is found, not whether it is one.
@@ -27,6 +29,7 @@ THRIFT = 1.0  # visits by which a wait counts as ending later for each visit tha
 SHARE = 0.5  # of the room that is short, by which more is reserved
 ROUNDS = 12
 ACCURACY = 5e-4  # of what is told after a round; by trial
+MORE_PROMOTIONS = 1.5  # times a round's: room for later ones', or those are found twice; not swept
 LEAST_GAIN = 1e-4  # of the time, below which no further round is worth it
 
 
@@ -35,13 +38,33 @@ def applies(setting: Setting) -> bool:
     return setting.latency.copies.either_side == 1 and setting.objective == TIME
 
 
-def scheduled(
-    setting: Setting, grid: Grid, stop: Callable[[float], bool] = lambda seconds: False
-) -> Use:
-    """What the schedule does. `grid` holds all blocks of the workload.
+class Scheduled:
+    """Such a schedule, which tells its moves when it is made again.
 
-    After each round it asks whether to `stop` at about so many seconds.
+    `grid` holds all blocks of the workload. After each round it asks whether to `stop` at about so
+    many seconds.
+
+    Attributes:
+        use: What it does.
     """
+
+    def __init__(
+        self, setting: Setting, grid: Grid, stop: Callable[[float], bool] = lambda seconds: False
+    ) -> None:
+        self._setting, self._grid = setting, grid
+        plan, self._reserved = _planned(setting, grid, stop)
+        self.use = plan.use()
+
+    def tell(self, changes: Changes) -> None:
+        """Chosen from the same room."""
+        plan = _Plan(self._setting, self._grid)
+        plan.reserved = self._reserved
+        plan.choose()
+        plan.use(changes)
+
+
+def _planned(setting: Setting, grid: Grid, stop: Callable[[float], bool]) -> "tuple[_Plan, I64]":
+    """The plan, and what room is reserved in it."""
     plan = _Plan(setting, grid)
     best, reserved = np.inf, plan.reserved
     for _ in range(ROUNDS):
@@ -56,7 +79,7 @@ def scheduled(
     if reserved is not tried:  # else the plan is as it was chosen last
         plan.reserved = reserved
         plan.choose()
-    return plan.use()
+    return plan, reserved
 
 
 class _Plan:
@@ -69,6 +92,7 @@ class _Plan:
         self._row = line.offset[line.lane] + line.lane + line.stretch + 1  # of each step
         rows = len(timeline.stretch_step) + timeline.lanes
         self._count, self._kept, self._ahead = np.zeros((3, rows, FURTHEST), np.int32)
+        self._promotions = _room_for(0)
         self._waits, self._promote, self._gained, self._free, self.reserved = np.zeros(
             (5, timeline.steps), np.int64
         )
@@ -98,12 +122,18 @@ class _Plan:
         hbm, term = 1 / setting.latency.hbm, setting.latency.term
         slower = term[:, PROMOTE].max() - hbm
         each = (term[:, READ].max() + hbm) / slower if slower > 0 else 0.0
-        self._slack = (np.maximum(hits - most, 0.0) * each).astype(np.int64)
-        self._wanted = np.ceil(np.maximum(most - hits, 0.0)).astype(np.int64)
-        kernel.spread(
-            line, setting.group, self._count, self._kept, self._slack, self._wanted, self._free,
-            self._ahead, self._promote, self._gained,
-        )  # fmt: skip
+        slack = (np.maximum(hits - most, 0.0) * each).astype(np.int64)
+        wanted = np.ceil(np.maximum(most - hits, 0.0)).astype(np.int64)
+        free = self._free
+        while True:
+            self._slack, self._wanted, self._free = slack.copy(), wanted.copy(), free.copy()
+            listed = kernel.spread(
+                line, setting.group, self._count, self._kept, self._slack, self._wanted, self._free,
+                self._ahead, self._promotions, self._promote, self._gained,
+            )  # fmt: skip
+            if listed <= len(self._promotions.step):
+                break
+            self._promotions = _room_for(int(MORE_PROMOTIONS * listed))
         hits = setting.by_group(self._waits + self._gained)
         return float(self._times(hits * setting.block_bytes)[1].sum())
 
@@ -113,19 +143,29 @@ class _Plan:
             self._slack, self._wanted, self._setting.group, self._free, SHARE, self.reserved
         )
 
-    def use(self) -> Use:
-        """What the schedule does."""
+    def use(self, changes: Changes | None = None) -> Use:
+        """What the schedule does, which is told to `changes`; once only."""
         use, present = new_use(self._setting.timeline.steps), []
-        self._by_lane(
-            lambda first, last, lane: present.append(
-                kernel.settle(
-                    first, last, lane, self._grid, self._line, self._kept, self._ahead, use
-                )
-            )
-        )
+        slots = 0 if changes is None else changes.slots
+
+        def settle(first: int, last: int, lane: int) -> None:
+            moves = np.empty(0 if changes is None else self._most_moves(), np.int64)
+            while first < last:
+                first, there, told = kernel.settle(
+                    first, last, lane, self._grid, self._line, self._kept, self._ahead,
+                    self._promotions, use, slots, moves,
+                )  # fmt: skip
+                present.append(there)
+                if changes is not None:
+                    changes.add(moves[:told])
+
+        self._by_lane(settle)
         use.arrive[0] += sum(present)
         use.promote[:-1] += self._promote
         return use
+
+    def _most_moves(self) -> int:
+        return room(int(np.diff(self._line.offset).max())) + TOLD_AT_ONCE
 
     def _times(self, hits: F64) -> tuple[F64, F64]:
         """[G] bytes of `hits` that HBM serves, and seconds."""
@@ -149,6 +189,10 @@ class _Plan:
                 work(lane * width, (lane + 1) * width, lane)
 
         in_threads(some, parts)
+
+
+def _room_for(count: int) -> kernel.Promotions:
+    return kernel.Promotions(*np.empty((3, count), np.int32))
 
 
 def _line(timeline: Timeline) -> kernel.Line:

@@ -7,7 +7,8 @@ column for each number of stretches to the next read:
 
     count   all waits
     kept    those of them that blocks spend in HBM (`choose`)
-    ahead   those at whose end a block is in HBM again, promoted in between (`spread`)
+    ahead   those at whose end a block is in HBM again, promoted in between (`spread`): where the list
+            of their `Promotions` begins
 
 A lane's first row is of blocks that are there before step 0, which wait for their first reads; the
 row after it is that of its stretch 0. A birth counts as a read, in its stretch.
@@ -17,7 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hmsim.bits import popcount
+from hmsim.bits import lowest_bit, popcount
+from hmsim.bound.changes_kernel import MOST_MOVES, put
 from hmsim.bound.paths.words import BORN, GROWN, Grid
 from hmsim.bound.paths.words_kernel import Use
 from hmsim.jit import inlined, kernel
@@ -34,6 +36,14 @@ class Line(NamedTuple):
     stretch: I64  # that the step begins, of its lane
     offset: I64
     step: I64
+
+
+class Promotions(NamedTuple):
+    """Of blocks between two reads; lists, one a row and column of `ahead`, numbered from 1."""
+
+    step: np.ndarray  # int32 [any]
+    blocks: np.ndarray
+    next: np.ndarray  # 0 after a list's last
 
 
 @inlined
@@ -158,15 +168,16 @@ def leave_free(line: Line, capacity: int, kept: I64, free: I64) -> None:
 @kernel
 def spread(
     line: Line, group: I64, count: I64, kept: I64, slack: I64, wanted: I64, free: I64, ahead: I64,
-    promote: I64, gained: I64,
-) -> None:  # fmt: skip
+    promotions: Promotions, promote: I64, gained: I64,
+) -> int:  # fmt: skip
     """Fill `ahead`, `promote` [T], blocks promoted at steps of groups that have `slack`, and `gained`
     [T], the hits that steps get by it whose groups have `wanted` some: each from the latest such step
     where there is room until the read.
 
     `slack` and `wanted` [G] are in blocks, as is `free` [T] in HBM; what is used is taken away.
+    Returns how many `promotions` there are: where they are more than fit, they lack some.
     """
-    furthest = count.shape[1]
+    furthest, listed = count.shape[1], 0
     left = np.zeros(furthest, np.int64)
     ahead[:], promote[:], gained[:] = 0, 0, 0
     for t in range(len(line.lane)):
@@ -198,10 +209,16 @@ def spread(
                 while moved > 0:
                     these = min(moved, left[k])
                     left[k] -= these
-                    ahead[row - 1 - k, k] += these
+                    if these > 0 and listed < len(promotions.step):
+                        promotions.step[listed] = u
+                        promotions.blocks[listed] = these
+                        promotions.next[listed] = ahead[row - 1 - k, k]
+                        ahead[row - 1 - k, k] = listed + 1
+                    listed += 1 if these > 0 else 0
                     moved -= these
                     k += 1
             u -= 1
+    return listed
 
 
 @kernel
@@ -236,21 +253,48 @@ def _some(these, most, first):
 
 
 @kernel
-def settle(
-    first: int, last: int, lane: int, grid: Grid, line: Line, kept: I64, ahead: I64, use: Use
-) -> int:
-    """Say which blocks of a lane wait in HBM: as many as are in `kept` and `ahead`, from which they
-    are taken. Adds to `use` what they do but for promotions between reads, and returns how many are
-    there at step 0.
+def _come(these, row, d, ahead, promotions, block, since, moves, told):
+    """Of blocks in `these`, as many as are in `ahead` are promoted before they are read again, each
+    after step `since`: which, and how many moves have been told."""
+    some, left = np.uint64(0), these
+    while ahead[row, d] > 0 and left != 0:
+        k = ahead[row, d] - 1
+        first = _some(left, promotions.blocks[k], left)
+        left ^= first
+        some |= first
+        promotions.blocks[k] -= np.int64(popcount(first))
+        if promotions.blocks[k] == 0:
+            ahead[row, d] = promotions.next[k]
+        if len(moves) > 0:
+            told = put(promotions.step[k], first, 1, block, moves, told)
+        while first != 0:
+            since[lowest_bit(first)] = promotions.step[k]
+            first &= first - ONE
+    return some, told
 
-    A block that is promoted between reads counts as there throughout for what it grows by.
+
+@kernel
+def settle(
+    first: int, last: int, lane: int, grid: Grid, line: Line, kept: I64, ahead: I64,
+    promotions: Promotions, use: Use, slots: int, moves: I64,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Say which blocks of a lane wait in HBM: as many as are in `kept` and `ahead`, from which they
+    are taken. Adds to `use` what they do but for promotions between reads.
+
+    Where there is room for `moves`, they are told as well, as long as it lasts. Returns how many
+    tiles are done, blocks there at step 0, and moves told.
     """
     stretches, first_row = line.offset[lane + 1] - line.offset[lane], row_of(lane, -1, line)
     furthest, bits, event_stretch = kept.shape[1], grid.bits, grid.event_stretch
-    present = 0
+    present, told, telling = 0, 0, len(moves) > 0
+    block, since = np.empty((2, 64), np.int64)
     for tile in range(first, last):
+        if telling and tile > first and told + 64 * MOST_MOVES * (stretches + 1) > len(moves):
+            return tile, int(present), told
         base, event, end = grid.offset[tile], grid.event_offset[tile], grid.event_offset[tile + 1]
         here = np.uint64(0)  # will be hits when they are read next
+        for i in range(64):
+            block[i], since[i] = lane * slots + grid.slot[tile, i], -1
         for j in range(-1, stretches):
             row, begun, born, word = first_row + 1 + j, event, np.uint64(0), np.uint64(0)
             if j >= 0:
@@ -262,6 +306,9 @@ def settle(
             left = word | born if j >= 0 else _there_at_first(tile, grid)
             before, hits, stay = here, here & word, np.uint64(0)
             here ^= hits
+            for k in range(begun, event):
+                if since[grid.event_bit[k]] >= line.step[line.offset[lane] + j]:  # not there yet
+                    before &= ~(ONE << np.uint64(grid.event_bit[k]))
             for d in range(min(furthest, stretches - 1 - j)):
                 if left == 0:
                     break
@@ -273,20 +320,28 @@ def settle(
                     stay |= some
                     these ^= some
                 if ahead[row, d] > 0:
-                    some = _some(these, ahead[row, d], these)
-                    ahead[row, d] -= np.int64(popcount(some))
+                    some, told = _come(
+                        these, row, d, ahead, promotions, block, since, moves, told
+                    )  # fmt: skip
                     here |= some
             here |= stay
             if j < 0:
                 present += int(popcount(stay))
+                if telling:
+                    told = put(-1, stay, 1, block, moves, told)
                 continue
             step, arrived = line.step[line.offset[lane] + j], stay & born
+            filled, leaving = stay & ~born & ~hits, hits & ~stay
             use.hit[step] += np.int64(popcount(hits | arrived & word))
             use.arrive[step] += np.int64(popcount(arrived))
-            use.fill[step] += np.int64(popcount(stay & ~born & ~hits))
-            use.demote[step] += np.int64(popcount(hits & ~stay))
+            use.fill[step] += np.int64(popcount(filled))
+            use.demote[step] += np.int64(popcount(leaving))
+            if telling:
+                told = put(step - 1, arrived, 1, block, moves, told)
+                told = put(step, filled, 1, block, moves, told)
+                told = put(step, leaving, 0, block, moves, told)
             for k in range(begun, event):
                 there = (before | arrived) >> np.uint64(grid.event_bit[k]) & ONE
                 if grid.event_kind[k] == GROWN and there != 0:
                     use.append[step] += grid.event_value[k]
-    return int(present)
+    return last, int(present), told

@@ -1,99 +1,142 @@
-"""`dual`: the schedule that the bound's own prices lead to, repaired to fit and then annealed.
+"""`dual`: the best schedule that the bound's search finds, carried out move by move.
 
-An oracle: it solves the whole workload before step 0 (see docs/placement.md), so it is for
-workloads whose dense schedule fits in memory. Its distance to the bound is the certified gap.
+An oracle: it solves the whole workload before step 0 (see docs/placement.md). Its distance to the
+bound is the certified gap.
 """
 
 import numpy as np
 
-from hmsim.bits import has, pack
+from hmsim.bits import has, unpack
+from hmsim.bound.changes import Changes, Dense
+from hmsim.bound.exact import anneal
+from hmsim.bound.search import CANDIDATES, Search
+from hmsim.bound.solve import by_prices, check_call
+from hmsim.config.enumerations import GAP, PROMPTS
 from hmsim.errors import InputError
+from hmsim.placement import policies
+from hmsim.placement.driver import EMPTY, PolicyRun, Run, Samples, capacity_blocks
+from hmsim.placement.latency import Rates
 from hmsim.placement.policies.api import Own, Policy, policy_step
+from hmsim.progress import nothing
+from hmsim.workload.steps import I64, Steps, Workload
+from hmsim.workload.windows import Window
 
-# Own.ints: where each step's events begin [steps + 1], then the events: block + 1 of what shall be
-# in HBM at the next step, -(block + 1) of what shall not, ascending within a step.
+# Own.ints, of a window: where the moves after each of its rows begin [rows + 1], and then the moves,
+# 2 * block + 1 of what shall be in HBM at the next step, 2 * block of what shall not.
 
 
 @policy_step
 def step(now, hbm, own, moves):
-    """Carry out the schedule's changes after this step."""
+    """Carry out the schedule's moves after this step."""
     slots = hbm.resident.shape[1] * 64
     resident, alive = hbm.resident.reshape(-1), hbm.alive.reshape(-1)
     for j in range(now.coming.size):
         moves.place[j] = 0
-    for i in range(own.ints[now.step], own.ints[now.step + 1]):
-        event = own.ints[i]
-        block = abs(event) - 1
+    for i in range(own.ints[now.row], own.ints[now.row + 1]):
+        block, up = own.ints[i] >> 1, own.ints[i] & 1
         inside, exists = has(resident, block), has(alive, block)
-        if event < 0 and inside:
+        if up == 0 and inside:
             moves.demote[moves.count[1]] = block
             moves.count[1] += 1
-        elif event > 0 and exists and not inside:
+        elif up == 1 and exists and not inside:
             moves.promote[moves.count[0]] = block
             moves.count[0] += 1
-        elif event > 0 and not exists:  # born at the next step
+        elif up == 1 and not exists:  # born at the next step
             for j in range(now.coming.size):
                 if now.coming[j] == block % slots:
                     moves.place[j] = 1
 
 
 class Dual(Policy):
-    """Prices, rounding, annealing, for the run's own latency model."""
+    """The search of `hmsim bound`, for the run's own latency model.
+
+    Attributes:
+        achievable_s: Seconds that the schedule takes by what the search says; there once it is found.
+    """
 
     name = "dual"
     step = step
     foresight = True
     moved_options = {"variant": "latency.variant", "barrier": "latency.barrier"}
 
-    def __init__(self, moves: int = 2_000_000):
+    def __init__(self, gap: float = GAP, time_s: float | None = None, moves: int = 2_000_000):
         if not (isinstance(moves, int) and moves >= 0):
             raise InputError(f"policy dual: moves: {moves!r}: a whole number from 0 up")
-        self._moves = moves
+        if not (isinstance(gap, int | float) and 0 <= gap < 1):
+            raise InputError(f"policy dual: gap: {gap!r}: a share from 0 up, below 1")
+        if time_s is not None and not (isinstance(time_s, int | float) and time_s > 0):
+            raise InputError(f"policy dual: time_s: {time_s!r}: seconds, above 0")
+        self._gap, self._time_s, self._moves = float(gap), time_s, moves
+
+    def start(
+        self,
+        workload: Workload,
+        capacity: float,
+        rates: Rates,
+        variant: str,
+        barrier: str = "layer",
+        prompt: str = "oldest",
+    ) -> Run:
+        """Solve; see `BasePolicy.start`. The schedule says where the prompt lies."""
+        capacity_blocks(workload, capacity)  # says what is wrong as every policy does
+        check_call(rates, variant, barrier, self._gap, self._time_s)
+        found = self._search(workload, capacity, rates, variant, barrier)
+        if isinstance(found, str):
+            best = policies.make(found, dict(dict(CANDIDATES)[found]))
+            self.ahead_tokens = best.ahead_tokens
+            order = EMPTY if prompt == EMPTY else PROMPTS[0]  # that the search took
+            return best.start(workload, capacity, rates, variant, barrier, order)
+        self._first = found.first()
+        return _Following(self, workload, capacity, rates, variant, barrier, prompt, found)
 
     def prompt(self, workload, capacity, rates):
-        """Solve; the prompt blocks that the schedule has in HBM at step 0."""
-        from hmsim.bound import bound
-        from hmsim.bound.exact.anneal import MAX_PAIRS, Schedule, improve
-        from hmsim.bound.exact.problem import collect
-        from hmsim.bound.paths.words import gather
-        from hmsim.bound.prices import Setting
+        """The prompt blocks that the schedule has in HBM at step 0."""
+        return self._first & workload.prompt
 
+    def _search(
+        self, workload: Workload, capacity: float, rates: Rates, variant: str, barrier: str
+    ) -> Changes | str:
+        """The moves of the best schedule, or the policy whose it is. What the search took is free
+        again afterwards."""
         shape = workload.geometry
-        pairs = shape.lanes * shape.slots * shape.steps
-        if pairs > MAX_PAIRS:
-            raise InputError(
-                f"policy dual: {pairs:,} pairs of a block and a step are too many for a dense "
-                f"schedule ({MAX_PAIRS:,}); take fewer steps or larger blocks"
-            )
-        capacity_bytes = capacity * float(shape.block_bytes) + shape.resident_bytes
-        how = (self.variant, self.barrier)
-        prices = bound(workload, rates, capacity_bytes, *how, method="anneal").prices
-        assert prices is not None  # only `milp` has none
-        problem = collect(workload, capacity_bytes)
-        setting = Setting(gather(workload, 1)[0], rates, *how, shape.block_bytes, problem.capacity)
-        schedule = Schedule(problem, setting)
-        improve(schedule, [prices], workload.seed, self._moves)
-        self._problem, self._x = problem, schedule.x
-        flags = np.zeros(shape.lanes * shape.slots, np.uint8)
-        flags[problem.number[schedule.x[:, 0] == 1]] = 1
-        self._prompt = workload.prompt
-        return pack(flags.reshape(shape.lanes, -1)) & workload.prompt
+        small = shape.lanes * shape.slots * shape.steps <= anneal.MAX_PAIRS
+        search = Search(
+            workload, rates, capacity, variant, barrier, self._gap, self._time_s, nothing
+        )
+        search.keeps_paths = True
+        found = by_prices(search, "anneal" if small else "dual")
+        policy, schedule, self.achievable_s = found.policy, search.schedule, found.achievable_s
+        if small:
+            assert found.prices is not None  # only `milp` has none
+            problem = search.problem()
+            longer = anneal.Schedule(problem, search.setting())
+            seconds = anneal.improve(longer, [found.prices], workload.seed, self._moves)
+            if found.achievable_s is None or seconds <= found.achievable_s:
+                policy, schedule, self.achievable_s = None, Dense(problem, longer.x), seconds
+        if policy is not None:
+            return policy
+        assert schedule is not None  # else a policy's is the best
+        changes = Changes(shape)
+        schedule.tell(changes)
+        changes.finish()
+        return changes
 
-    def own(self, geometry, capacity, rates, resident):
-        """The schedule's changes by step."""
-        problem, x = self._problem, self._x.astype(np.int64)
-        step, number = np.arange(problem.steps), problem.number
-        word = self._prompt[number // geometry.slots, number % geometry.slots // 64]
-        in_prompt = (word >> (number % 64).astype(np.uint64)) & np.uint64(1) == 1
-        change = np.diff(x, axis=1)  # after steps 0 .. T - 2
-        change *= (step[1:] < problem.death[:, None]) & (step[1:] >= problem.birth[:, None])
-        # The driver, not the schedule, placed what is born at step 0: put that right at once.
-        first = (problem.birth == 0) & ~in_prompt
-        if problem.steps > 1:
-            change[first, 0] = 2 * x[first, 1] - 1
-        when, block = np.nonzero(change.T)
-        counts = np.bincount(when, minlength=problem.steps)
-        offset = problem.steps + 1 + np.concatenate([[0], np.cumsum(counts)])
-        events = change[block, when] * (number[block] + 1)
-        ints = np.concatenate([offset, events]).astype(np.int64)
-        return Own(np.zeros((1, geometry.words), np.uint64), ints, np.zeros(1))
+
+class _Following(PolicyRun):
+    """The driver, which finds in `Own.ints` the moves of its window, and births at step 0 likewise."""
+
+    def __init__(self, policy: Dual, workload: Workload, capacity: float, rates: Rates,
+                 variant: str, barrier: str, prompt: str, changes: Changes):  # fmt: skip
+        super().__init__(policy, workload, capacity, rates, variant, barrier, prompt)
+        self._changes = changes
+
+    def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, Samples]:
+        first = window.steps.first
+        moves = self._changes.between(first, first + window.rows)
+        self._own = Own(np.zeros((1, 1), np.uint64), moves, np.zeros(1))
+        return super().advance(window, wanted)
+
+    def _place_first(self, steps: Steps) -> None:
+        appended = steps.append_slot[: steps.append_offset[1]]
+        there = unpack(self._changes.first()[steps.lane[0]])
+        self._moves.place[: len(appended)] = there[appended]

@@ -56,13 +56,16 @@ class Revised:
     """The schedule, which begins with every block in DRAM, or as one of the same workload.
 
     Attributes:
+        problem: Whose blocks they are.
         books: Its paths, and what they add up to.
+        best: The paths of the best legal schedule of the last call of `follow`, if they are kept.
     """
 
     def __init__(
         self, problem: Problem, setting: Setting, books: kernel.Books | None = None
     ) -> None:
-        self._problem, self._setting = problem, setting
+        self.problem, self._setting = problem, setting
+        self.best: np.ndarray | None = None
         groups = len(setting.start)
         self.books = books or kernel.Books(
             np.zeros((problem.blocks, -(-problem.steps // 8)), np.uint8),
@@ -74,40 +77,42 @@ class Revised:
     @property
     def legal(self) -> bool:
         """Whether it is within capacity."""
-        return bool(self.books.used.max(initial=0) <= self._problem.capacity)
+        return bool(self.books.used.max(initial=0) <= self.problem.capacity)
 
     @property
     def cost(self) -> float:
         """Seconds, or joules."""
         setting, costs = self._setting, np.empty(len(self.books.tallies))
         group_costs(
-            self.books.tallies, self._problem.block_bytes, setting.demand, setting.latency,
+            self.books.tallies, self.problem.block_bytes, setting.demand, setting.latency,
             setting.objective, costs,
         )  # fmt: skip
         return float(costs.sum())
 
     def follow(
         self, dual: Dual, seed: int, rounds: tuple[Round, ...] = ROUNDS,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], bool] = lambda: False, keeps: bool = False,
     ) -> float:  # fmt: skip
         """Go through the rounds, from these prices; the least cost of a legal schedule on the way.
 
-        Infinite where it is stopped before there is one.
+        Infinite where it is stopped before there is one. `keeps` its paths as well.
         """
         rng, best = np.random.default_rng(seed), np.inf
+        self.best = None
         least = LEAST_CAPACITY_PRICE * capacity_unit(self._setting)
         prices = self._setting.prices(Dual(dual.term, np.maximum(dual.capacity, least)))
         for each in rounds:
-            whole = self._round(each, prices, rng.permutation(self._problem.blocks), stop)
-            if self.legal:
-                best = min(best, self.cost)
+            whole = self._round(each, prices, rng.permutation(self.problem.blocks), stop)
+            if self.legal and self.cost < best:
+                best = self.cost
+                self.best = self.books.path.copy() if keeps else None
             if not whole:
                 break
         return best
 
     def _round(self, each: Round, prices: Prices, order: I64, stop: Callable[[], bool]) -> bool:
         """Whether all blocks have chosen."""
-        problem, setting = self._problem, self._setting
+        problem, setting = self.problem, self._setting
         mood = kernel.Mood(each.doublings, each.given, int(each.hard))
         taken = np.arange(problem.blocks + 1) / max(1, problem.capacity)
         dearer = np.minimum(taken**each.dearer, MOST_DEARER)

@@ -15,6 +15,8 @@ import numpy as np
 from hmsim.bits import pack
 from hmsim.bound import rounding_kernel as kernel
 from hmsim.bound.ascent import capacity_unit
+from hmsim.bound.changes import TOLD_AT_ONCE, Changes
+from hmsim.bound.changes_kernel import room
 from hmsim.bound.paths.tables_kernel import new_tables
 from hmsim.bound.paths.words import Grid
 from hmsim.bound.paths.words_kernel import Use, add_uses, new_scratch, new_use
@@ -74,16 +76,17 @@ def rounded(
     dual: Dual,
     late: Callable[[], bool] = lambda: False,
     pace: Pace = CAREFUL,
+    changes: Changes | None = None,
 ) -> tuple[Use, Dual]:
     """A schedule within capacity that follows prices, and the mean of the prices it followed.
 
     `grid` holds all blocks of the workload. Blocks that have not chosen when it is `late` stay in
-    DRAM.
+    DRAM. What blocks do is told to `changes`.
     """
     dual = Dual(dual.term, np.maximum(dual.capacity, LEAST_CAPACITY_PRICE * capacity_unit(setting)))
     blocks = int((grid.slot >= 0).sum())
     most = min(pace.most, max(1, blocks // pace.batches))
-    rounding = _Rounding(setting, grid, dual, most / max(1, blocks))
+    rounding = _Rounding(setting, grid, dual, most / max(1, blocks), changes)
     term, capacity = np.zeros_like(dual.term), np.zeros_like(dual.capacity)
     least = max(1, int(LEAST_BATCH * setting.capacity))
     for tiles, masks in _batches(grid, blocks, min(least, most), most, pace.last):
@@ -102,10 +105,38 @@ def rounded(
     return rounding.use(), Dual(term / committed, capacity / committed)
 
 
+class Followed:
+    """A schedule that follows prices, which tells its moves when it is made again."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        grid: Grid,
+        dual: Dual,
+        late: Callable[[], bool] = lambda: False,
+        pace: Pace = CAREFUL,
+    ) -> None:
+        self._setting, self._grid, self._dual, self._pace = setting, grid, dual, pace
+        self._batches = 0
+
+        def counted() -> bool:
+            self._batches += 1
+            return late()
+
+        self.use, self.mean = rounded(setting, grid, dual, counted, pace)
+
+    def tell(self, changes: Changes) -> None:
+        """As many batches choose as did then."""
+        left = iter(range(self._batches - 1, -1, -1))
+        rounded(self._setting, self._grid, self._dual, lambda: next(left) == 0, self._pace, changes)
+
+
 class _Rounding:
     """What the blocks that have chosen do, and arrays for each thread to work in."""
 
-    def __init__(self, setting: Setting, grid: Grid, dual: Dual, step: float) -> None:
+    def __init__(
+        self, setting: Setting, grid: Grid, dual: Dual, step: float, changes: Changes | None
+    ) -> None:
         self._setting, self._grid, self._dual = setting, grid, dual
         self._step = step  # share of the blocks in a batch
         self._threads = numba.get_num_threads() if grid.bits.size > THREAD_WORDS else 1
@@ -114,6 +145,9 @@ class _Rounding:
         self._tables = [new_tables(1, longest, 1).of(0) for _ in threads]
         self._scratch = [new_scratch(longest) for _ in threads]
         self._uses = [new_use(setting.timeline.steps) for _ in threads]
+        self._changes = changes
+        most = 0 if changes is None else room(longest) + TOLD_AT_ONCE
+        self._moves = [np.empty(most, np.int64) for _ in threads]
         self.committed = 0
 
     def use(self) -> Use:
@@ -145,13 +179,21 @@ class _Rounding:
     def commit(self, tiles: I64, masks: U64, dual: Dual) -> None:
         """Blocks in `masks` of `tiles` choose."""
         timeline, prices = self._setting.timeline, self._setting.prices(dual)
+        changes, line = self._changes, (timeline.stretch_offset, timeline.stretch_step)
 
         def work(i: int) -> None:
-            mine = slice(len(tiles) * i // self._threads, len(tiles) * (i + 1) // self._threads)
-            kernel.commit(
-                tiles[mine], masks[mine], self._grid, timeline.stretch_offset, timeline.stretch_step,
-                prices, self._tables[i], self._scratch[i], self._uses[i],
-            )  # fmt: skip
+            own = slice(len(tiles) * i // self._threads, len(tiles) * (i + 1) // self._threads)
+            mine = (tiles[own], masks[own])
+            space = (self._tables[i], self._scratch[i], self._uses[i])
+            if changes is None:
+                kernel.commit(*mine, self._grid, *line, prices, *space)
+                return
+            done, moves = 0, self._moves[i]
+            while done < len(mine[0]):
+                done, count = kernel.commit_and_tell(
+                    done, *mine, changes.slots, self._grid, *line, prices, *space, moves
+                )
+                changes.add(moves[:count])
 
         in_threads(work, self._threads)
 

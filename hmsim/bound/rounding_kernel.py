@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hmsim.bound.changes_kernel import MOST_MOVES, tell
 from hmsim.bound.paths.tables_kernel import Prices, Tables, build
 from hmsim.bound.paths.words import Grid
 from hmsim.bound.paths.words_kernel import Scratch, Use, add_up, forward, tally, trace
@@ -94,6 +95,17 @@ def price_capacity(
 
 
 @kernel
+def _choose(tile, begins_lane, grid, stretches, prices, tables, scratch, mask):
+    """Blocks in `mask` of a tile take their cheapest paths: their `scratch.state`."""
+    if begins_lane:
+        build(stretches, len(prices.capacity), prices, tables)
+    forward(tile, grid, stretches, prices, tables, scratch)
+    trace(tile, len(stretches), grid, scratch)
+    for j in range(len(stretches) + 1):
+        scratch.state[j] &= mask
+
+
+@kernel
 def commit(
     tiles: I64,
     masks: U64,
@@ -107,15 +119,45 @@ def commit(
 ) -> None:
     """Blocks in `masks` of tiles, in order of their lanes, take their cheapest paths."""
     for k in range(len(tiles)):
-        tile, mask = tiles[k], masks[k]
-        lane = grid.lane[tile]
+        tile, lane = tiles[k], grid.lane[tiles[k]]
         stretches = stretch_step[stretch_offset[lane] : stretch_offset[lane + 1]]
-        if k == 0 or grid.lane[tiles[k - 1]] != lane:
-            build(stretches, len(prices.capacity), prices, tables)
-        forward(tile, grid, stretches, prices, tables, scratch)
-        trace(tile, len(stretches), grid, scratch)
-        for j in range(len(stretches) + 1):
-            scratch.state[j] &= mask
+        begins_lane = k == 0 or grid.lane[tiles[k - 1]] != lane
+        _choose(tile, begins_lane, grid, stretches, prices, tables, scratch, masks[k])
         tally(tile, scratch.state, grid, stretches, prices, scratch.did, use)
         if k == len(tiles) - 1 or grid.lane[tiles[k + 1]] != lane:
             add_up(stretches, tables, scratch.did, use)
+
+
+@kernel
+def commit_and_tell(
+    first: int,
+    tiles: I64,
+    masks: U64,
+    slots: int,
+    grid: Grid,
+    stretch_offset: I64,
+    stretch_step: I64,
+    prices: Prices,
+    tables: Tables,
+    scratch: Scratch,
+    use: Use,
+    moves: I64,
+) -> tuple[int, int]:
+    """The same from tile `first` on, and what they do into `moves`, as long as it has room: the
+    tiles done, and how many moves."""
+    count, block = 0, np.empty(64, np.int64)
+    for k in range(first, len(tiles)):
+        tile, lane = tiles[k], grid.lane[tiles[k]]
+        stretches = stretch_step[stretch_offset[lane] : stretch_offset[lane + 1]]
+        if k > first and count + 64 * MOST_MOVES * (len(stretches) + 1) > len(moves):
+            return k, count
+        begins_lane = k == first or grid.lane[tiles[k - 1]] != lane
+        _choose(tile, begins_lane, grid, stretches, prices, tables, scratch, masks[k])
+        tally(tile, scratch.state, grid, stretches, prices, scratch.did, use)
+        add_up(stretches, tables, scratch.did, use)
+        for i in range(64):
+            block[i] = lane * slots + grid.slot[tile, i]
+        count = tell(
+            tile, scratch.state, grid, block, stretches, prices, tables, moves, count
+        )  # fmt: skip
+    return len(tiles), count

@@ -11,7 +11,7 @@ from hmsim.bound.ascent import Ascent, ascend_by_batches, coarse_start
 from hmsim.bound.batches import Batches
 from hmsim.bound.prices import Dual
 from hmsim.bound.results import BoundResult, gap_of
-from hmsim.bound.rounding import CAREFUL, QUICK, cost_of, rounded
+from hmsim.bound.rounding import CAREFUL, QUICK, Followed, cost_of
 from hmsim.bound.search import NEAR_STEPS, Search, thinning, weight_of
 
 SAMPLE_PAIRS = 2e9  # of the sample that stands for more blocks than that. By trial
@@ -55,8 +55,9 @@ def find(search: Search) -> BoundResult:
         before, prices = achievable, followed
         for pace in (QUICK, CAREFUL) if few and k == 0 else (CAREFUL,):
             late = search.late if achievable < np.inf else lambda: False
-            use, followed = rounded(setting, everything.grid, prices, late, pace)
-            achievable = search.shorter(achievable, cost_of(setting, use))
+            schedule = Followed(setting, everything.grid, prices, late, pace)
+            achievable = search.shorter(achievable, cost_of(setting, schedule.use), schedule)
+            followed = schedule.mean
             if gap_of(best.value, achievable) <= search.gap:
                 break
         if k == 0:
@@ -101,8 +102,8 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
     history = [*found.history, value]
     achievable = search.by_belady(setting, everything.grid, value)
     if gap_of(value, achievable) > search.gap:
-        use, _ = rounded(setting, everything.grid, found.dual, pace=QUICK)
-        achievable = min(achievable, cost_of(setting, use))
+        schedule = Followed(setting, everything.grid, found.dual, pace=QUICK)
+        achievable = min(achievable, cost_of(setting, schedule.use))
     return search.result("dual", value, achievable, len(history), history, found.dual)
 
 

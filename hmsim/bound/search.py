@@ -14,6 +14,7 @@ import numpy as np
 
 from hmsim.bound import belady
 from hmsim.bound.certificate import Certificate
+from hmsim.bound.changes import Told
 from hmsim.bound.exact.problem import Problem, capacity_in_blocks, collect
 from hmsim.bound.objective import TIME, Objective
 from hmsim.bound.paths.runs import Timeline
@@ -102,7 +103,9 @@ class Search:
         self.progress = progress
         self._told = self.began
         self.clocks: list[list[float]] = []  # of each Lagrangian
-        self._policy: str | None = None  # whose schedule is the best found
+        self._policy: str | None = None  # whose schedule is the best found; else it is
+        self.schedule: Told | None = None
+        self.keeps_paths = False  # of blocks that chose again, which take memory
         geometry = workload.geometry
         self.capacity_blocks = capacity_in_blocks(
             capacity, geometry.resident_bytes, geometry.block_bytes, geometry.lanes * geometry.slots
@@ -140,6 +143,10 @@ class Search:
         weight = weight_of(timeline.lanes, every, 1)
         return self.kept(Lagrangian(self.setting_of(timeline), grid, weight))
 
+    def problem(self) -> Problem:
+        """Every block of the workload; InputError where that does not fit in memory."""
+        return self.gathered.problem(self.capacity)
+
     def setting(self) -> Setting:
         """Of the workload's whole time line."""
         return self.setting_of(self.gathered.timeline())
@@ -170,7 +177,8 @@ class Search:
             near = gap_of(bound_s, seconds * (1 + belady.ACCURACY))
             return self.late() or near <= self.gap
 
-        found = cost_of(setting, belady.scheduled(setting, grid, stop))
+        self.schedule = again = belady.Scheduled(setting, grid, stop)
+        found = cost_of(setting, again.use)
         self.tell(bound_s, found)
         return found
 
@@ -181,10 +189,10 @@ class Search:
             certificate.feed(chunk)
         return certificate.value()
 
-    def shorter(self, achievable: float, found_s: float) -> float:
+    def shorter(self, achievable: float, found_s: float, schedule: Told | None) -> float:
         """The shorter of the best time so far and that of a schedule from prices."""
         if found_s < achievable:
-            self._policy = None
+            self._policy, self.schedule = None, schedule
         return min(achievable, found_s)
 
     def policies_where_misled(self, bound_s: float, achievable: float) -> float:

@@ -8,12 +8,13 @@ import numpy as np
 
 from hmsim.bound import revision
 from hmsim.bound.ascent import ascend, coarse_start
+from hmsim.bound.changes import Dense, Paths, Told
 from hmsim.bound.exact import anneal, lp
 from hmsim.bound.exact.problem import MAX_READS, Problem
 from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.bound.results import BoundResult, gap_of
 from hmsim.bound.revision_kernel import Books
-from hmsim.bound.rounding import cost_of, rounded
+from hmsim.bound.rounding import Followed, cost_of
 from hmsim.bound.search import NEAR_STEPS, Search
 
 # Passes, all by trial.
@@ -34,7 +35,7 @@ def exact(search: Search, method: str) -> BoundResult:
         solved = lp.solve_milp(problem, lagrangian, search.gap, limit)
         return search.result(method, solved.bound_s, solved.time_s, 0, [], None)
     solved = lp.solve_lp(problem, lagrangian)
-    achievable = _schedule(
+    achievable, _ = _annealed(
         search, problem, lagrangian.setting, [solved.prices], solved.bound_s, 4 * FIRST_MOVES
     )
     return search.result(method, solved.bound_s, achievable, 0, [], solved.prices)
@@ -57,11 +58,13 @@ def find(search: Search, method: str) -> BoundResult:
         if stage == 0 and problem is None:
             achievable = search.by_belady(lagrangian.setting, lagrangian.grid, best.value)
         if problem is not None:
-            found_s = _schedule(search, problem, lagrangian.setting, [best.dual], best.value, moves)
-            achievable = search.shorter(achievable, found_s)
+            found_s, schedule = _annealed(
+                search, problem, lagrangian.setting, [best.dual], best.value, moves
+            )
+            achievable = search.shorter(achievable, found_s, schedule)
         elif gap_of(best.value, achievable) > search.gap:
-            found_s = _revised(search, revised, lagrangian, best.dual, stage)
-            achievable = search.shorter(achievable, found_s)
+            found_s, schedule = _revised(search, revised, lagrangian, best.dual, stage)
+            achievable = search.shorter(achievable, found_s, schedule)
         if stage == 0:
             achievable = search.policies_where_misled(best.value, achievable)
         search.tell(best.value, achievable)
@@ -96,11 +99,11 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
         history += [max(best.value, value) for value in found.history]
         best = max(best, found, key=lambda ascent: ascent.value)
         if problem is not None:
-            found_s = _schedule(
+            found_s, _ = _annealed(
                 search, problem, setting, [best.dual], best.value, int(share * moves)
             )
         else:
-            found_s = _revised(search, revised, lagrangian, best.dual, 0, revision.FEWER_ROUNDS)
+            found_s, _ = _revised(search, revised, lagrangian, best.dual, 0, revision.FEWER_ROUNDS)
         achievable = min(achievable, found_s)
         if gap_of(best.value, achievable) <= search.gap or search.late():
             break
@@ -129,34 +132,37 @@ def _revision(
 def _revised(
     search: Search, revised: revision.Revised | None, lagrangian: Lagrangian, dual: Dual, stage: int,
     rounds: tuple[revision.Round, ...] = revision.ROUNDS,
-) -> float:  # fmt: skip
-    """Cost of the best schedule of blocks that choose again, or, where that is too much or there
-    is no time for it, of blocks that choose once."""
-    found = np.inf
+) -> tuple[float, Told | None]:  # fmt: skip
+    """Cost of the best schedule of blocks that choose again, or, where that is too much or there is
+    no time for it, of blocks that choose once; and that schedule."""
+    found, schedule = np.inf, None  # type: float, Told | None
     if revised is not None:
         seed = search.workload.seed + stage
-        found = revised.follow(dual, seed, rounds, search.late)
+        found = revised.follow(dual, seed, rounds, search.late, search.keeps_paths)
         search.gathered.books = revised.books
+        schedule = None if revised.best is None else Paths(revised.problem, revised.best)
     if np.isinf(found):
         cut = search.late if stage else lambda: False  # the first is a schedule at least
-        use, _ = rounded(lagrangian.setting, lagrangian.grid, dual, cut)
-        found = cost_of(lagrangian.setting, use)
-    return found
+        schedule = followed = Followed(lagrangian.setting, lagrangian.grid, dual, cut)
+        found = cost_of(lagrangian.setting, followed.use)
+    return found, schedule
 
 
-def _schedule(
+def _annealed(
     search: Search,
     problem: Problem,
     setting: Setting,
     duals: list[Dual],
     bound_s: float,
     moves: int,
-) -> float:
-    """Time of the best schedule that rounding and annealing find."""
-    return anneal.improve(
-        anneal.Schedule(problem, setting), duals, search.workload.seed, moves,
+) -> tuple[float, Told | None]:
+    """Cost of the best schedule that rounding and annealing find, and that."""
+    schedule = anneal.Schedule(problem, setting)
+    found = anneal.improve(
+        schedule, duals, search.workload.seed, moves,
         lambda found: search.late() or gap_of(bound_s, found) <= search.gap,
     )  # fmt: skip
+    return found, Dense(problem, schedule.x)
 
 
 def _second_passes(lagrangian: Lagrangian) -> int:

@@ -17,7 +17,7 @@ from hmsim.placement import driver_kernel as kernel
 from hmsim.placement.latency import COUNTS, Groups, Rates, Traffic, variant_traffic
 from hmsim.placement.snapshots_kernel import Capture
 from hmsim.placement.step import Moves, Own
-from hmsim.workload.steps import I64, U64, Geometry, Workload
+from hmsim.workload.steps import I64, U64, Geometry, Steps, Workload
 from hmsim.workload.windows import Window
 
 EMPTY = "empty"  # in place of an order of the prompt's blocks: none of them is in HBM
@@ -152,7 +152,7 @@ class PolicyRun:
 
     def advance(self, window: Window, wanted: I64 | None = None) -> tuple[I64, Samples]:
         if window.steps.first == 0:
-            self._moves.place[:] = 1
+            self._place_first(window.steps)
             kernel.give_birth(window.steps, 0, self._state, self._moves.place)
         counts = np.zeros((window.rows, len(COUNTS)), np.int64)
         wanted = sampled_rows(window, wanted)
@@ -164,6 +164,10 @@ class PolicyRun:
         if self._state.error[0] != kernel.OK:
             raise InputError(f"policy {self._policy.name}: {kernel.error_text(self._state)}")
         return counts, samples_of(capture)
+
+    def _place_first(self, steps: Steps) -> None:
+        """Say in `Moves.place` where blocks go that are born at step 0: here to HBM."""
+        self._moves.place[:] = 1
 
     def traffic(self, counts: I64, groups: Groups) -> Traffic:
         return variant_traffic(counts, groups, self._block_bytes, self._rates, self._variant)

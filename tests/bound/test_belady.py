@@ -56,7 +56,7 @@ def test_without_thrift_no_choice_has_fewer_misses(seed):
 def test_no_schedule_beats_the_optimum_of_the_relaxation(seed, variant, barrier):
     rng = np.random.default_rng(seed)
     problem, _, setting, grid = an_instance(rng, variant, barrier, blocks=9, steps=20)
-    use = belady.scheduled(setting, grid)
+    use = belady.Scheduled(setting, grid).use
     assert min(part.min() for part in use._replace(arrive=use.occupied())) >= 0
     least = solve_lp(problem, Lagrangian(setting, grid)).bound_s
     assert cost_of(setting, use) >= least * (1 - 1e-6)  # refuses what is over capacity, too
@@ -75,9 +75,9 @@ def test_where_the_link_has_time_it_fetches_ahead(variant, monkeypatch):
     blocks, rates, capacity = many_blocks([3e3, 6e4, 3e3, 3e3])  # lane 1 waits for HBM
     timeline, grid = gather(blocks, 1)
     setting = Setting(timeline, rates, variant, "layer", blocks.block_bytes, capacity)
-    ahead = belady.scheduled(setting, grid)
-    monkeypatch.setattr(belady.kernel, "spread", lambda *rest: None)
-    late = belady.scheduled(setting, grid)
+    ahead = belady.Scheduled(setting, grid).use
+    monkeypatch.setattr(belady.kernel, "spread", lambda *rest: 0)
+    late = belady.Scheduled(setting, grid).use
     assert ahead.promote.sum() > 0
     assert late.promote.sum() == 0
     assert cost_of(setting, ahead) < 0.99 * cost_of(setting, late)
@@ -86,7 +86,7 @@ def test_where_the_link_has_time_it_fetches_ahead(variant, monkeypatch):
 def test_where_it_is_near_enough_nothing_else_is_tried(monkeypatch):
     blocks, rates, capacity = many_blocks([3e3] * 4)
     monkeypatch.setattr(search, "WHOLE_PAIRS", 1)
-    monkeypatch.setattr(sampled, "rounded", None)
+    monkeypatch.setattr(sampled, "Followed", None)
     found = bound(blocks, rates, float(capacity * blocks.block_bytes), "inclusive", gap=0.02)
     assert found.gap is not None
     assert found.gap <= 0.02
@@ -100,7 +100,7 @@ def test_the_schedule_does_not_depend_on_the_threads(monkeypatch):
             rng, "inclusive", "layer", 20, blocks=200, steps=40, lanes=3
         )
         monkeypatch.setattr(belady, "threads", lambda most, threads=threads: threads)
-        uses.append(belady.scheduled(setting, grid))
+        uses.append(belady.Scheduled(setting, grid).use)
     for one, two in zip(*uses, strict=True):
         np.testing.assert_array_equal(one, two)
 
