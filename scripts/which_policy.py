@@ -37,7 +37,7 @@ SHARE = 0.3  # of another trace's blocks in HBM
 RULES = {
     "static": {}, "reactive": {}, "balanced": {}, "slack": {"payback": 3}, "lfu": {"half_life": 32},
     "ema": {}, "s3-fifo": {}, "online-dual": {}, "belady": {},
-    "lookahead": {"window": 8, "share": 0.5, "scope": "all"},
+    "lookahead": {"window": 8, "share": 0.5, "scope": "all"}, "dual": {"time_s": 60},
 }  # fmt: skip
 VARIANTS = ("text", "exclusive", "inclusive")
 BATCHES = (4, 8, 16, 18, 24, 32, 64)  # sequences of nosa-4096: 18 of them fit into 96 GB

@@ -17,7 +17,6 @@ from hmsim.placement import policies
 from hmsim.placement.driver import EMPTY, PolicyRun, Run, Samples, capacity_blocks
 from hmsim.placement.latency import Rates
 from hmsim.placement.policies.api import Own, Policy, policy_step
-from hmsim.progress import nothing
 from hmsim.workload.steps import I64, Steps, Workload
 from hmsim.workload.windows import Window
 
@@ -101,8 +100,9 @@ class Dual(Policy):
         shape = workload.geometry
         small = shape.lanes * shape.slots * shape.steps <= anneal.MAX_PAIRS
         search = Search(
-            workload, rates, capacity, variant, barrier, self._gap, self._time_s, nothing
-        )
+            workload, rates, capacity, variant, barrier, self._gap, self._time_s,
+            lambda line: self.tell(f"{self.name}: {line}"),
+        )  # fmt: skip
         search.keeps_paths = True
         found = by_prices(search, "anneal" if small else "dual")
         policy, schedule, self.achievable_s = found.policy, search.schedule, found.achievable_s
@@ -117,6 +117,7 @@ class Dual(Policy):
             return policy
         assert schedule is not None  # else a policy's is the best
         changes = Changes(shape)
+        self.tell(f"{self.name}: the schedule is made again, move by move")
         schedule.tell(changes)
         changes.finish()
         return changes

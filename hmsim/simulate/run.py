@@ -83,6 +83,7 @@ def _execute(
     tracks: list[Track] = []
     memories = None
     for policy in chosen:
+        policy.tell = tell
         with _blaming(policy.name):
             run = policy.start(whole, capacity, rates, variant, barrier, spec.policies.prompt)
         memories = _memories(spec, workload, warm_up, memories)

@@ -95,6 +95,15 @@ def test_it_takes_the_time_that_its_search_says(seed, capacity, variant, barrier
     assert traffic.time_s.sum() >= bound(blocks, rates, size, variant, barrier).bound_s * (1 - 1e-9)
 
 
+def test_it_says_how_its_search_goes():
+    policy, lines = make_policy("dual", {"moves": 0}), []
+    policy.tell = lines.append
+    blocks = random_blocks(np.random.default_rng(1), steps=24, blocks=14)
+    take(policy, blocks, 6.0 * blocks.block_bytes, RATES, "text")
+    assert lines[0].startswith("dual: bound ")
+    assert lines[-1] == "dual: the schedule is made again, move by move"
+
+
 def test_where_the_prompt_is_not_as_it_says_its_moves_are_still_legal():
     for seed in range(8):
         rng = np.random.default_rng(seed)

@@ -14,6 +14,7 @@ from hmsim.placement.driver import PolicyRun, Run
 from hmsim.placement.latency import Rates
 from hmsim.placement.policies.prompt import oldest_first, ordered_prompt
 from hmsim.placement.step import Hbm, Moves, Now, Own, policy_step
+from hmsim.progress import nothing
 from hmsim.workload.steps import U64, Geometry, Workload
 
 __all__ = [
@@ -28,6 +29,7 @@ class BasePolicy:
 
     Attributes:
         name: As the command takes it; the run sets it.
+        tell: Takes a line of text now and then, where `start` takes long; the run sets it.
         ahead_tokens: How many tokens ahead it looks; 0: none.
         foresight: Whether it knows of reads to come in any other way as well.
         is_schedule: Whether it says where each block lives and keeps to HBM's capacity. A policy
@@ -39,6 +41,7 @@ class BasePolicy:
     """
 
     name: str
+    tell: Callable[[str], None] = staticmethod(nothing)
     ahead_tokens: int = 0
     foresight: ClassVar[bool] = False
     is_schedule: ClassVar[bool] = True
