@@ -18,6 +18,7 @@ from hmsim.simulate.extents import AddressMap, moved_bytes
 from hmsim.workload.steps import I64, Steps, Workload
 
 if TYPE_CHECKING:
+    from hmsim.simulate.ledger_kernel import Ledgers
     from hmsim.simulate.replay_kernel import Replayed, Tallies
 
 
@@ -32,7 +33,7 @@ class Memories:
         self, system: SystemSpec, outstanding: float, fidelity: str, workload: Workload,
         warm_up: WarmUp, like: "Memories | None" = None,
     ):  # fmt: skip
-        self._warm_up = warm_up
+        self._warm_up, self._like = warm_up, like
         self._chip = Superchip(
             MemoryConfig.of(system.hbm), system.link, MemoryConfig.of(system.dram),
             outstanding, fidelity, threads=1,
@@ -51,8 +52,31 @@ class Memories:
         layout, chip = self._addresses.layout, self._chip.kernel
         frames = len(layout.dram_frame)
         return Tallies(
-            tally_of(chip.hbm.learner, layout.size, frames),
-            tally_of(chip.dram.learner, layout.size, frames),
+            tally_of(chip.hbm.learner, layout.base, layout.size, frames),
+            tally_of(chip.dram.learner, layout.base, layout.size, frames),
+        )
+
+    @cached_property
+    def _early(self) -> tuple[I64, I64]:
+        from hmsim.simulate.ledger_kernel import early_ranks
+
+        if self._like is not None:  # has the same frames
+            return self._like._early
+        layout = self._addresses.layout
+        return early_ranks(layout.hbm_frame), early_ranks(layout.dram_frame)
+
+    @cached_property
+    def _ledgers(self) -> "Ledgers":
+        from hmsim.simulate.ledger_kernel import ledgers_of
+
+        parts, shape = self._chip.kernel[:2], self._addresses.geometry
+        able = all(part.sampled for part in parts) and all(
+            len(each.blocks) for each in self._tallies
+        )
+        lanes, words = (shape.lanes, shape.words) if able else (0, 0)
+        channels = parts[0].learner.channels, parts[1].learner.channels
+        return ledgers_of(
+            self._addresses.layout, self._early, self._tallies, channels, lanes, words
         )
 
     def groups(
@@ -73,6 +97,6 @@ class Memories:
         )  # fmt: skip
         replay_groups(
             burst_kernel.replay, learn_kernel(), self._chip.kernel, self._served,
-            self._addresses.layout, self._tallies, steps, sampled, out,
+            self._addresses.layout, self._tallies, self._ledgers, steps, sampled, out,
         )  # fmt: skip
         return out
