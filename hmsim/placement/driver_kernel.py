@@ -193,7 +193,7 @@ _SIGNATURE = types.void(
 )
 
 
-@compiled_for(_SIGNATURE)
+@compiled_for(_SIGNATURE, handed_on=False)
 def advance(step, window, state, seen, own, moves, capture, counts):
     """Take `step` through the window's own rows; counts[k] describes row k.
 

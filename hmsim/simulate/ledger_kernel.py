@@ -11,14 +11,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hmsim.bits import assign, cardinality, popcount
-from hmsim.jit import kernel, record_inlined, record_kernel
-from hmsim.simulate.extents_kernel import Layout, held_before, put
+from hmsim.bits import cardinality, popcount
+from hmsim.jit import record_inlined, record_kernel
+from hmsim.memory.superchip_kernel import Part
+from hmsim.simulate.extents_kernel import held_before, put
 from hmsim.simulate.tally_kernel import RUNS, TOUCHED, Tally, add_blocks, touched
 from hmsim.workload.steps import I64, U64
 
 NEAR = 2  # words: reads further apart are looked at one by one
-VISITS, START = range(2)  # of a lane's reads: channels that they touch, one by one; its first rank
+MOST_ALIKE = 8  # ranks of one frame: where more share it, all ranks are looked at
+# Of a lane: its first rank, channels that its reads touch, one by one, and by channel their bursts.
+START, VISITS, BURSTS = range(3)
 # Of reads that follow each other at once: the latest one's rank, where its run begins, how many there
 # are, and channels that they touch, more than by themselves.
 LATEST, BEGIN, JOINS, MORE, RUN_SIZE = range(5)
@@ -38,12 +41,15 @@ class Ledger(NamedTuple):
     early: I64  # ranks before whose next frame is one near them, ascending
     read: U64  # [lanes, words] reads that are accounted for
     inside: U64  # [lanes, words] slots that had a rank then
-    sums: I64  # [lanes, 2]
-    bursts: I64  # [lanes, channels]
-    rises: I64  # [lanes, channels] see `add_extent`
     chosen: U64  # [words] work space: reads now
-    run: I64  # [RUN_SIZE] work space
-    changes: I64  # [slots] work space
+    account: I64  # [lanes, BURSTS + 2 * channels] after bursts, rises: see `add_extent`
+    work: I64  # [RUN_SIZE + slots] work space: of a run, and what came or went
+    step: I64  # [channels] bursts of the step, to which the account is added; the learner's
+    extra: I64  # [3] and what is counted beside
+    tally: Tally
+    channels: int
+    stripe: int
+    burst: int
 
 
 class Ledgers(NamedTuple):
@@ -54,57 +60,47 @@ class Ledgers(NamedTuple):
     every: U64  # [words]
 
 
-def ledgers_of(
-    layout: Layout, early: tuple[I64, I64], tallies: tuple[Tally, Tally], channels: tuple[int, int],
-    lanes: int, words: int,
-) -> Ledgers:  # fmt: skip
-    """Of HBM and DRAM, nothing is accounted for."""
-
-    def ledger(frame: I64, early: I64, tally: Tally, channels: int) -> Ledger:
-        period = max(len(tally.channel), 1)
-        remainder = (frame % period if words else frame[:0]).astype(np.uint16)
-        read, inside = np.zeros((2, lanes, words), np.uint64)
-        bursts, rises = np.zeros((2, lanes, channels), np.int64)
-        sums, chosen = np.zeros((lanes, 2), np.int64), np.zeros(words, np.uint64)
-        run, changes = np.zeros(RUN_SIZE, np.int64), np.zeros(64 * words, np.int64)
-        return Ledger(
-            frame, remainder, early, read, inside, sums, bursts, rises, chosen, run, changes
-        )
-
-    return Ledgers(
-        ledger(layout.hbm_frame, early[0], tallies[0], channels[0]),
-        ledger(layout.dram_frame, early[1], tallies[1], channels[1]),
-        ~np.zeros(words, np.uint64),
-    )
+def ledger_of(frame: I64, early: I64, tally: Tally, part: Part, lanes: int, words: int) -> Ledger:
+    """Nothing is accounted for."""
+    learner = part.learner
+    remainder = (frame % len(tally.channel) if words else frame[:0]).astype(np.uint16)
+    read, inside = np.zeros((2, lanes, words), np.uint64)
+    account = np.zeros((lanes, BURSTS + 2 * learner.channels), np.int64)
+    chosen, work = np.zeros(words, np.uint64), np.zeros(RUN_SIZE + 64 * words, np.int64)
+    return Ledger(
+        frame, remainder, early, read, inside, chosen, account, work, learner.bursts, part.extra,
+        tally, learner.channels, learner.stripe, learner.burst,
+    )  # fmt: skip
 
 
-@kernel
-def early_ranks(frame):
+def early_ranks(frame: I64) -> I64:
     """Ranks before one of the next few that has the frame after theirs, ascending."""
-    latest = np.full(frame.max() + 2, -1)  # of the ranks so far, by frame
-    found = np.empty(len(frame), np.int64)
-    n = len(found)
-    for rank in range(len(frame) - 1, -1, -1):
-        other = latest[frame[rank] + 1]
-        if other >= 0 and other - rank < 64 * (NEAR + 1):
-            n -= 1
-            found[n] = rank
-        latest[frame[rank]] = rank
-    return found[n:].copy()
+    rank = np.arange(len(frame))
+    found = np.zeros(len(frame), bool)
+    left = rank  # of those that share a frame, one after another
+    for _ in range(MOST_ALIKE):
+        other = np.full(len(frame) + 1, -1)
+        other[frame[left]] = left
+        further = other[frame + 1] - rank
+        found |= (further > 0) & (further < 64 * (NEAR + 1))
+        left = left[other[frame[left]] != left]
+        if not len(left):
+            return np.flatnonzero(found)
+    return rank  # any of them may be
 
 
 @record_kernel
-def _join(ledger, layout, learner, rank, other):
+def _join(ledger, layout, rank, other):
     """Note that the block of rank `other`, the next that is read, follows that of `rank` at once."""
-    run, size, low = ledger.run, layout.size, layout.base + ledger.frame[rank] * layout.size
+    run, size, low = ledger.work, layout.size, layout.base + ledger.frame[rank] * layout.size
     end = low + 2 * size
     if run[LATEST] == rank:  # a run of more than two
-        run[MORE] -= touched(run[BEGIN], low + size, learner)
+        run[MORE] -= touched(run[BEGIN], low + size, ledger)
     else:
         run[BEGIN] = low
-        run[MORE] -= touched(low, low + size, learner)
+        run[MORE] -= touched(low, low + size, ledger)
     run[LATEST] = other
-    run[MORE] += touched(run[BEGIN], end, learner) - touched(low + size, end, learner)
+    run[MORE] += touched(run[BEGIN], end, ledger) - touched(low + size, end, ledger)
     run[JOINS] += 1
 
 
@@ -123,45 +119,37 @@ def _last_rank(start, inside, word):
 
 
 @record_kernel
-def _list_changes(ledger, lane):
-    """Bring the lane's reads to those chosen now; how many came or went: `ledger.changes` has ranks
-    doubled, and 1 more where a read came."""
-    read, inside, chosen = ledger.read[lane], ledger.inside[lane], ledger.chosen
-    changes, start = ledger.changes, ledger.sums[lane, START]
-    n = np.int64(0)
-    for w in range(len(chosen)):
+def _update(ledger, layout, read, inside, account):
+    """Bring a lane's reads to those chosen now, and its account with them."""
+    chosen, blocks, work = ledger.chosen, ledger.tally.blocks, ledger.work
+    start, n = account[START], RUN_SIZE
+    for w in range(len(chosen)):  # `work`: ranks doubled, and 1 more where a read came
         now, here = chosen[w], inside[w]
         left = now ^ read[w]
         read[w] = now
         while left != 0:
             bit = left & (~left + _ONE)
             left ^= bit
-            changes[n] = 2 * _rank(start, here, bit) + np.int64(now & bit != 0)
+            work[n] = 2 * _rank(start, here, bit) + np.int64(now & bit != 0)
             n += 1
         start += popcount(here)
-    return n
-
-
-@record_kernel
-def _update(ledger, layout, tally, learner, lane):
-    """Bring the lane's account to what is chosen now."""
-    bursts, rises, doubled = ledger.bursts[lane], ledger.rises[lane], len(tally.blocks)
-    n, visits = _list_changes(ledger, lane), 0
-    apart = 2 * n < doubled  # fewer than remainders: each is added by itself
-    for i in range(n):
-        change = ledger.changes[i]
-        times = 2 * (change & 1) - 1
-        item = 2 * np.int64(ledger.remainder[change >> 1])
+    n -= RUN_SIZE
+    apart = 2 * n < len(blocks)  # fewer than remainders: each is added by itself
+    for i in range(0 if apart else n):
+        change = work[RUN_SIZE + i]
+        blocks[2 * np.int64(ledger.remainder[change >> 1])] += 2 * (change & 1) - 1
+    bursts = account[BURSTS : BURSTS + ledger.channels]
+    rises = account[BURSTS + ledger.channels :]
+    for i in range(n if apart else len(blocks) >> 1):
         if apart:
-            visits += add_blocks(layout, tally, learner, item, times, bursts, rises)
+            change = work[RUN_SIZE + i]
+            item, times = 2 * np.int64(ledger.remainder[change >> 1]), 2 * (change & 1) - 1
         else:
-            tally.blocks[item] += times
-    for remainder in range(0, 0 if apart else doubled, 2):
-        times = tally.blocks[remainder]
+            item, times = np.int64(2 * i), blocks[2 * i]
+            blocks[2 * i] = 0
         if times != 0:
-            tally.blocks[remainder] = 0
-            visits += add_blocks(layout, tally, learner, remainder, times, bursts, rises)
-    ledger.sums[lane, VISITS] += visits
+            touches = add_blocks(layout, ledger.tally, ledger, item, times, bursts, rises)
+            account[VISITS] += touches
 
 
 @record_kernel
@@ -178,10 +166,9 @@ def _first_early(early, rank):
 
 
 @record_kernel
-def _find_runs(ledger, layout, learner, lane):
+def _find_runs(ledger, layout, inside, start):
     """Join reads that follow each other at once; the ranks of the first and of the last read."""
-    inside, chosen, frame, early = ledger.inside[lane], ledger.chosen, ledger.frame, ledger.early
-    start = ledger.sums[lane, START]
+    chosen, frame, early = ledger.chosen, ledger.frame, ledger.early
     e = _first_early(early, start)
     first = latest = -1  # the latest word with a read in it
     began = start  # its first rank
@@ -195,7 +182,7 @@ def _find_runs(ledger, layout, learner, lane):
                 rank = _last_rank(began, inside[latest], chosen[latest])
                 other = _rank(start, here, now & (~now + _ONE))
                 if frame[other] == frame[rank] + 1:
-                    _join(ledger, layout, learner, rank, other)
+                    _join(ledger, layout, rank, other)
             latest, began = w, start
         while e < len(early) and early[e] < end:
             rank = early[e]
@@ -214,44 +201,44 @@ def _find_runs(ledger, layout, learner, lane):
             if left != 0:
                 other = _rank(at, inside[v], left & (~left + _ONE))
                 if frame[other] == frame[rank] + 1:
-                    _join(ledger, layout, learner, rank, other)
+                    _join(ledger, layout, rank, other)
         start = end
     return first, _last_rank(began, inside[latest], chosen[latest])
 
 
 @record_kernel
-def _count(ledger, layout, tally, part, lane, inside, start, pieces):
-    """Add what is chosen of the lane to the part's bursts, and a piece that stands for it."""
-    learner, run, sums, known = part.learner, ledger.run, ledger.sums[lane], ledger.inside[lane]
-    differs = np.uint64(sums[START] != start)
+def _count(ledger, layout, lane, inside, start, pieces):
+    """Add what is chosen of the lane to the step's bursts, and a piece that stands for it."""
+    run, read, known, account = (
+        ledger.work, ledger.read[lane], ledger.inside[lane], ledger.account[lane],
+    )  # fmt: skip
+    differs = np.uint64(account[START] != start)
     for w in range(len(inside)):
         differs |= known[w] ^ inside[w]
-    bursts, rises = ledger.bursts[lane], ledger.rises[lane]
     if differs != 0:  # blocks lie elsewhere
-        assign(known, inside)
         for w in range(len(inside)):
-            ledger.read[lane, w] = 0
-        for c in range(learner.channels):
-            bursts[c] = rises[c] = 0
-        sums[START], sums[VISITS] = start, 0
-    _update(ledger, layout, tally, learner, lane)
-    blocks = cardinality(ledger.chosen)
-    if blocks == 0:
-        return
-    run[LATEST], run[JOINS], run[MORE] = -1, 0, 0
-    first, last = _find_runs(ledger, layout, learner, lane)
-    whole = 0
-    for c in range(learner.channels):
-        whole += rises[c]
-        learner.bursts[c] += bursts[c] + (whole << (learner.stripe - learner.burst))
-    part.extra[RUNS] += blocks - run[JOINS]
-    part.extra[TOUCHED] += sums[VISITS] + run[MORE]
-    low, end = ledger.frame[first] * layout.size, (ledger.frame[last] + 1) * layout.size
-    put(pieces, layout.base + low, layout.base + end, -blocks)
+            known[w] = inside[w]
+            read[w] = 0
+        for i in range(len(account)):
+            account[i] = 0
+        account[START] = start
+    _update(ledger, layout, read, inside, account)
+    blocks = cardinality(read)
+    if blocks > 0:
+        run[LATEST], run[JOINS], run[MORE] = -1, 0, 0
+        first, last = _find_runs(ledger, layout, inside, start)
+        whole, channels = 0, ledger.channels
+        for c in range(channels):
+            whole += account[BURSTS + channels + c]
+            ledger.step[c] += account[BURSTS + c] + (whole << (ledger.stripe - ledger.burst))
+        ledger.extra[RUNS] += blocks - run[JOINS]
+        ledger.extra[TOUCHED] += account[VISITS] + run[MORE]
+        low, end = ledger.frame[first] * layout.size, (ledger.frame[last] + 1) * layout.size
+        put(pieces, layout.base + low, layout.base + end, -blocks)
 
 
 @record_kernel
-def count_reads(layout, read, placed, lane, blocks, ledgers, tallies, chip, hbm, dram):
+def count_reads(layout, read, placed, lane, blocks, ledgers, hbm, dram):
     """Count what attention reads where that is all hits from HBM and all others from DRAM; whether it
     is. blocks: so many from HBM, at most."""
     here = placed.lanes[placed.before[lane]]
@@ -264,6 +251,6 @@ def count_reads(layout, read, placed, lane, blocks, ledgers, tallies, chip, hbm,
     if hits > blocks:
         return False
     start, first = held_before(placed, placed.before, lane), lane * len(read) * 64
-    _count(ledgers.hbm, layout, tallies.hbm, chip.hbm, lane, here, start, hbm)
-    _count(ledgers.dram, layout, tallies.dram, chip.dram, lane, ledgers.every, first, dram)
+    _count(ledgers.hbm, layout, lane, here, start, hbm)
+    _count(ledgers.dram, layout, lane, ledgers.every, first, dram)
     return True

@@ -19,7 +19,7 @@ from hmsim.workload.steps import I64, Steps, Workload
 
 if TYPE_CHECKING:
     from hmsim.simulate.ledger_kernel import Ledgers
-    from hmsim.simulate.replay_kernel import Replayed, Tallies
+    from hmsim.simulate.replay_kernel import Replayed
 
 
 class Memories:
@@ -45,18 +45,6 @@ class Memories:
         )  # fmt: skip
 
     @cached_property
-    def _tallies(self) -> "Tallies":
-        from hmsim.simulate.replay_kernel import Tallies
-        from hmsim.simulate.tally_kernel import tally_of
-
-        layout, chip = self._addresses.layout, self._chip.kernel
-        frames = len(layout.dram_frame)
-        return Tallies(
-            tally_of(chip.hbm.learner, layout.base, layout.size, frames),
-            tally_of(chip.dram.learner, layout.base, layout.size, frames),
-        )
-
-    @cached_property
     def _early(self) -> tuple[I64, I64]:
         from hmsim.simulate.ledger_kernel import early_ranks
 
@@ -67,16 +55,23 @@ class Memories:
 
     @cached_property
     def _ledgers(self) -> "Ledgers":
-        from hmsim.simulate.ledger_kernel import ledgers_of
+        from hmsim.simulate.ledger_kernel import Ledgers, ledger_of
+        from hmsim.simulate.tally_kernel import tally_of
 
-        parts, shape = self._chip.kernel[:2], self._addresses.geometry
-        able = all(part.sampled for part in parts) and all(
-            len(each.blocks) for each in self._tallies
-        )
-        lanes, words = (shape.lanes, shape.words) if able else (0, 0)
-        channels = parts[0].learner.channels, parts[1].learner.channels
-        return ledgers_of(
-            self._addresses.layout, self._early, self._tallies, channels, lanes, words
+        hbm, dram = self._chip.kernel.hbm, self._chip.kernel.dram
+        layout, shape = self._addresses.layout, self._addresses.geometry
+        tallies = [
+            tally_of(part.learner, layout.base, layout.size, len(layout.dram_frame))
+            for part in (hbm, dram)
+        ]
+        lanes = words = 0
+        early = layout.moved[:0], layout.moved[:0]
+        if hbm.sampled and dram.sampled and all(len(tally.blocks) for tally in tallies):
+            lanes, words, early = shape.lanes, shape.words, self._early
+        return Ledgers(
+            ledger_of(layout.hbm_frame, early[0], tallies[0], hbm, lanes, words),
+            ledger_of(layout.dram_frame, early[1], tallies[1], dram, lanes, words),
+            ~np.zeros(words, np.uint64),
         )
 
     def groups(
@@ -97,6 +92,6 @@ class Memories:
         )  # fmt: skip
         replay_groups(
             burst_kernel.replay, learn_kernel(), self._chip.kernel, self._served,
-            self._addresses.layout, self._tallies, self._ledgers, steps, sampled, out,
+            self._addresses.layout, self._ledgers, steps, sampled, out,
         )  # fmt: skip
         return out

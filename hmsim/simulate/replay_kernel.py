@@ -52,13 +52,6 @@ class Sampled(NamedTuple):
     moved: F64  # [rows, MOVED] bytes, see extents_kernel
 
 
-class Tallies(NamedTuple):
-    """How blocks are counted in either memory."""
-
-    hbm: Tally
-    dram: Tally
-
-
 class Replayed(NamedTuple):
     """What each group took: seconds [groups]; row_hits and activations [groups, 2]; bus_ticks
     [groups, 2, REASONS]."""
@@ -116,45 +109,22 @@ def _clear(pieces, part):
         part.extra[i] = 0
 
 
-@kernel
-def _collect(layout, steps, sampled, group, able, ledgers, tallies, chip, hbm, dram):
-    """The pieces of a group; reads are counted by the ledgers where these are `able` to."""
-    _clear(hbm, chip.hbm)
-    _clear(dram, chip.dram)
-    for row in range(sampled.first[group], sampled.last[group]):
-        k, moved, lane = sampled.sample[row], sampled.moved[row], steps.lane[row]
-        placed = Placement(sampled.lanes, sampled.held, sampled.before[k], sampled.after[k])
-        items, others = most_pieces(layout, steps, row, placed, moved)
-        hbm, dram = _with_room(hbm, items, others), _with_room(dram, items, others)
-        place_weights(moved, lane, hbm, dram)
-        counted = False
-        if able:
-            counted = count_reads(
-                layout, steps.bits[row], placed, lane, read_from_hbm(layout, moved), ledgers, tallies,
-                chip, hbm, dram,
-            )  # fmt: skip
-        place(layout, steps, row, placed, moved, hbm, dram, counted)
-    return hbm, dram
-
-
 @record_kernel
-def _recall(replay, learn, part, layout, tally, pieces, now, counts):
-    """Ticks that one memory takes; below 0 where it has something to learn, which takes extents."""
+def _serve(replay, learn, part, layout, tally, pieces, whole, extents, position, now, counts):
+    """Ticks that one memory takes. Extents are made only where it has something to learn: of `whole`
+    pieces, else below 0."""
+    n = pieces.filled[ITEMS]
     for i in range(len(counts)):
         counts[i] = 0
-    if pieces.filled[ITEMS] == 0:
+    if n == 0:
         return 0
-    if part.sampled == 0 or len(tally.blocks) == 0:
+    able = part.sampled == 1 and len(tally.blocks) > 0
+    if able and tally_pieces(layout, pieces, tally, part.learner, part.extra):
+        ticks = recall(replay, learn, part, now, counts)
+        if ticks >= 0:
+            return ticks
+    if not whole:
         return -1
-    if not tally_pieces(layout, pieces, tally, part.learner, part.extra):
-        return -1
-    return recall(replay, learn, part, now, counts)
-
-
-@record_kernel
-def _serve(replay, learn, part, layout, pieces, extents, position, now, counts):
-    """Ticks that one memory takes, extents made of its pieces."""
-    n = pieces.filled[ITEMS]
     expand(layout, pieces, extents, position)
     made = Extents(extents.address[:n], extents.size[:n], extents.write[:n])
     return serve(replay, learn, part, made, position, now, counts)
@@ -179,7 +149,6 @@ def _set_wire_bytes(link, size, pieces, wire):
 
 
 _one, _two = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
-_TALLIES = Tallies(*[Tally(_one, _one, 0, 0)] * 2)
 _LAYOUT = Layout(_one, _one, np.zeros(1, np.uint64), _one, 0, 0)
 _SAMPLED = Sampled(
     _one, _one, _one, np.zeros((1, 1), np.uint64), _one, _two, _two, np.zeros((1, 1))
@@ -187,8 +156,8 @@ _SAMPLED = Sampled(
 
 _words = np.zeros((1, 1), np.uint64)
 _LEDGER = Ledger(
-    _one, np.zeros(1, np.uint16), _one, _words, _words, _two, _two, _two,
-    np.zeros(1, np.uint64), _one, _one,
+    _one, np.zeros(1, np.uint16), _one, _words, _words, np.zeros(1, np.uint64), _two, _one, _one,
+    _one, Tally(_one, _one, 0, 0), 1, 0, 0,
 )  # fmt: skip
 _LEDGERS = Ledgers(_LEDGER, _LEDGER, np.zeros(1, np.uint64))
 
@@ -196,41 +165,53 @@ _LEDGERS = Ledgers(_LEDGER, _LEDGER, np.zeros(1, np.uint64))
 @compiled_for(
     types.void(
         types.FunctionType(REPLAY), types.FunctionType(LEARN), CHIP, SERVED, typeof(_LAYOUT),
-        typeof(_TALLIES), typeof(_LEDGERS), typeof(Steps.empty(1)), typeof(_SAMPLED),
+        typeof(_LEDGERS), typeof(Steps.empty(1)), typeof(_SAMPLED),
         typeof(Replayed.empty(1)),
-    )
+    ),
+    handed_on=False,
 )  # fmt: skip
-def replay_groups(replay, learn, chip, served, layout, tallies, ledgers, steps, sampled, out):
+def replay_groups(replay, learn, chip, served, layout, ledgers, steps, sampled, out):
     """Put groups through the superchip, in order. `served`: work space."""
     hbm, dram, position = _none(), _none(), np.empty(0, np.int64)
     extents = Extents(position, position, position)
     able = len(ledgers.every) > 0
     for group in range(len(sampled.first)):
-        hbm, dram = _collect(layout, steps, sampled, group, able, ledgers, tallies, chip, hbm, dram)
-        to_hbm, to_dram = hbm.filled[ITEMS] > 0, dram.filled[ITEMS] > 0
-        _set_wire_bytes(chip.link, layout.size, dram, served.wire)
         now, counts = chip.now[0], served.counts
-        hbm_ticks = _recall(replay, learn, chip.hbm, layout, tallies.hbm, hbm, now, counts[0])
-        dram_ticks = _recall(replay, learn, chip.dram, layout, tallies.dram, dram, now, counts[1])
-        if hbm_ticks < 0 or dram_ticks < 0:
-            hbm, dram = _collect(
-                layout, steps, sampled, group, False, ledgers, tallies, chip, hbm, dram
-            )
+        hbm_ticks = dram_ticks = np.int64(-1)
+        whole = not able
+        while hbm_ticks < 0 or dram_ticks < 0:
+            _clear(hbm, chip.hbm)
+            _clear(dram, chip.dram)
+            for row in range(sampled.first[group], sampled.last[group]):
+                k, moved, lane = sampled.sample[row], sampled.moved[row], steps.lane[row]
+                placed = Placement(sampled.lanes, sampled.held, sampled.before[k], sampled.after[k])
+                items, others = most_pieces(layout, steps, row, placed, moved)
+                hbm, dram = _with_room(hbm, items, others), _with_room(dram, items, others)
+                place_weights(moved, lane, hbm, dram)
+                counted = False
+                if not whole:
+                    near, read = read_from_hbm(layout, moved), steps.bits[row]
+                    counted = count_reads(layout, read, placed, lane, near, ledgers, hbm, dram)
+                place(layout, steps, row, placed, moved, hbm, dram, counted)
             room = max(len(hbm.item), len(dram.item))
             if len(position) <= room:
                 position = np.empty(room + 1, np.int64)
                 extents = Extents(
                     np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
                 )
-        if hbm_ticks < 0:
-            hbm_ticks = _serve(
-                replay, learn, chip.hbm, layout, hbm, extents, position, now, counts[0]
-            )
-        if dram_ticks < 0:
-            dram_ticks = _serve(
-                replay, learn, chip.dram, layout, dram, extents, position, now, counts[1]
-            )
-        conclude(chip, to_hbm, to_dram, hbm_ticks, dram_ticks, served)
+            if hbm_ticks < 0:
+                hbm_ticks = _serve(
+                    replay, learn, chip.hbm, layout, ledgers.hbm.tally, hbm, whole, extents,
+                    position, now, counts[0],
+                )  # fmt: skip
+            if dram_ticks < 0:
+                dram_ticks = _serve(
+                    replay, learn, chip.dram, layout, ledgers.dram.tally, dram, whole, extents,
+                    position, now, counts[1],
+                )  # fmt: skip
+            whole = True
+        _set_wire_bytes(chip.link, layout.size, dram, served.wire)
+        conclude(chip, hbm.filled[ITEMS] > 0, dram.filled[ITEMS] > 0, hbm_ticks, dram_ticks, served)
         out.seconds[group] = served.seconds[0]
         for memory in range(2):
             out.row_hits[group, memory] = counts[memory, ROW_HITS]

@@ -12,8 +12,7 @@ from hmsim.memory.device import Extents
 from hmsim.memory.sampling import survey
 from hmsim.memory.superchip_kernel import Chip, Link, Part
 from hmsim.simulate import extents_kernel as kernel
-from hmsim.simulate.ledger_kernel import count_reads, early_ranks, ledgers_of
-from hmsim.simulate.replay_kernel import Tallies
+from hmsim.simulate.ledger_kernel import Ledgers, count_reads, early_ranks, ledger_of
 from hmsim.simulate.tally_kernel import MOST_PERIOD, tally_of, tally_pieces
 from tests.simulate.test_tally import learner_of
 
@@ -60,9 +59,12 @@ def test_accounts_are_a_count_of_extents(
     ints = np.zeros(lanes, np.int64)
     layout = kernel.Layout(*frames, np.zeros(blocks // 64, np.uint64), ints, base, size)
     chip = chip_of(stripe, burst, *channels)
-    tallies = Tallies(*(tally_of(part.learner, base, size, blocks) for part in chip[:2]))
-    early = early_ranks(frames[0]), early_ranks(frames[1])
-    ledgers = ledgers_of(layout, early, tallies, channels, lanes, words)
+    tallies = [tally_of(part.learner, base, size, blocks) for part in chip[:2]]
+    of_each = [
+        ledger_of(frame, early_ranks(frame), tally, part, lanes, words)
+        for frame, tally, part in zip(frames, tallies, chip[:2], strict=True)
+    ]
+    ledgers = Ledgers(*of_each, ~np.zeros(words, np.uint64))
     read = rng.random((lanes, slots)) < share
     inside = rng.random((lanes, slots)) < rng.choice([0.0, 0.5, 1.0])
     for _ in range(6):
@@ -80,7 +82,7 @@ def test_accounts_are_a_count_of_extents(
         kernel._reads(layout, bits, placed, lane, near, *whole)
         for part in chip[:2]:
             part.learner.bursts[:] = part.extra[:] = 0
-        if not count_reads(layout, bits, placed, lane, near, ledgers, tallies, chip, *found):
+        if not count_reads(layout, bits, placed, lane, near, ledgers, *found):
             assert near < hits
             continue
         assert near == hits
