@@ -92,7 +92,7 @@ def test_counts_have_a_column_for_every_name():
     seed=st.integers(0, 2**32),
     room=st.integers(0, 60),
     lanes=st.integers(1, 3),
-    name=st.sampled_from(["static", "reactive", "page", "balanced", "authors-static"]),
+    name=st.sampled_from(["static", "reactive", "page", "balanced", "unlimited"]),
 )
 def test_placements_are_those_of_short_windows(seed, room, lanes, name):
     """Each of which keeps every lane once, not those alone that were touched."""
