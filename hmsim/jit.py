@@ -66,9 +66,10 @@ def inlined(function: Callable) -> Any:
     return _cached(function, inline="always")
 
 
-def compiled_for(signature: Any) -> Callable[[Callable], Any]:
-    """As `kernel`, for this one Numba signature, at once (or from the cache on disk)."""
-    return lambda function: compiled(_cached(function), signature)
+def compiled_for(signature: Any, handed_on: bool = True) -> Callable[[Callable], Any]:
+    """As `kernel`, for this one Numba signature, at once (or from the cache on disk). Where it is not
+    `handed_on` to other kernels as an argument, it needs no wrapper for that."""
+    return lambda function: compiled(_cached(function, no_cfunc_wrapper=not handed_on), signature)
 
 
 def compiled(dispatcher: Any, signature: Any) -> Any:
@@ -272,7 +273,7 @@ def _cached(function: Callable, **options: Any) -> Any:
 
     @cache
     def bare() -> Any:
-        made = njit(nogil=True, **options, **_BARE)(function)
+        made = njit(nogil=True, **(options | _BARE))(function)
         if kept:
             made._cache = _BareCache(function)
         return made

@@ -176,8 +176,12 @@ def add_extent(low, high, c, times, stripe, burst, bursts, rises):
     channels = len(bursts)
     first = low >> stripe
     last = (high - 1) >> stripe
-    if first == last:
-        bursts[c] += ((high - 1 >> burst) - (low >> burst) + 1) * times
+    if last - first < 2:  # no branch for either: which it is, processors guess wrong
+        upto = (high - 1 >> burst) + 1
+        over = max(upto - (last << (stripe - burst)), 0) * (last - first)
+        bursts[c] += (upto - over - (low >> burst)) * times
+        c = c + 1 if c < channels - 1 else 0
+        bursts[c] += over * times
         return
     # Whole chunks all the way, less what the first and the last one lack.
     bursts[c] -= ((low >> burst) - (first << (stripe - burst))) * times

@@ -137,21 +137,19 @@ def recall(replay, learn, part, now, counts):
 
 
 @record_kernel
-def serve(replay, learn, part, extents, position, counted, now, counts):
+def serve(replay, learn, part, extents, position, now, counts):
     """Ticks that one memory takes from `now` on. The extents are changed while it runs.
 
-    position: [n + 1] at least, work space. counted: the extents were, and `position` says where each
-    begins.
+    position: [n + 1] at least, work space.
     """
     start = _ticks(now, part)
     learner = part.learner
     if part.sampled == 1:
         position = position[: len(extents.address) + 1]
-        if not counted:
-            count(
-                extents.address, extents.size, extents.write, learner.stripe, learner.burst,
-                learner.hashed, position, learner.bursts, learner.rises, part.extra,
-            )  # fmt: skip
+        count(
+            extents.address, extents.size, extents.write, learner.stripe, learner.burst,
+            learner.hashed, position, learner.bursts, learner.rises, part.extra,
+        )  # fmt: skip
         if add_up(learner.bursts) >= EXACT:
             asked = Asked(
                 extents.address, extents.size, extents.write, position, part.window, part.delay

@@ -222,7 +222,8 @@ class Snapshots:
             self._lanes = np.empty((room, words), np.uint64)
         before, after = np.empty((2, samples, lanes), np.int64)
         return Capture(
-            wanted, self._lanes, np.zeros(1, np.int64), np.full(lanes, -1), before, after
+            wanted, self._lanes, np.zeros(1, np.int64), np.full(lanes, -1), np.zeros(lanes, np.int64),
+            before, after,
         )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from hmsim.placement.latency import (
     READS,
     RESIDENT,
 )
-from hmsim.placement.snapshots_kernel import Capture, keep
+from hmsim.placement.snapshots_kernel import Capture, keep, touch
 from hmsim.placement.step import STEP, Hbm, Moves, Now, Own, read_only
 from hmsim.workload.steps import I64, U64, Steps
 from hmsim.workload.windows import Window
@@ -100,7 +100,7 @@ def _count(steps, k, state, out):
 
 
 @kernel
-def _move(steps, k, state, moves, out):
+def _move(steps, k, state, moves, capture, out):
     """Carry out the moves decided at row k, and the deaths of row k + 1."""
     # Bitsets of global block numbers: `bits.py` says why lanes may be laid flat.
     resident, alive = state.resident.reshape(-1), state.alive.reshape(-1)
@@ -114,8 +114,10 @@ def _move(steps, k, state, moves, out):
         if count < 0 or count > blocks:
             _fail(state, NO_COUNT, step, count)
             return
+    lane = -slots  # of the block before, by its first one
     for block in dead:
         add(dying, block)
+        lane = touch(capture, slots, block, lane)
     for block in moves.demote[: moves.count[1]]:
         if block < 0 or block >= blocks:
             _fail(state, NO_BLOCK, step, block)
@@ -123,6 +125,7 @@ def _move(steps, k, state, moves, out):
         if not has(resident, block):
             _fail(state, NOT_IN_HBM, step, block)
             return
+        lane = touch(capture, slots, block, lane)
         if not (dead.size > 0 and has(dying, block)):
             remove(resident, block)
             state.used[0] -= 1
@@ -141,6 +144,7 @@ def _move(steps, k, state, moves, out):
         if has(resident, block):
             _fail(state, ALREADY_IN_HBM, step, block)
             return
+        lane = touch(capture, slots, block, lane)
         if not (dead.size > 0 and has(dying, block)):
             add(resident, block)
             state.used[0] += 1
@@ -188,12 +192,12 @@ _SIGNATURE = types.void(
     typeof(seen_of(Steps.empty(1), State(_two, _two, _two, _one, 0, _one))),
     typeof(Own(_two, _one, np.zeros(1))),
     typeof(Moves(_one, _one, _one, _one)),
-    typeof(Capture(_one, _two, _one, _one, _rows, _rows)),
+    typeof(Capture(_one, _two, _one, _one, _one, _rows, _rows)),
     types.Array(types.int64, 2, "C"),
 )
 
 
-@compiled_for(_SIGNATURE)
+@compiled_for(_SIGNATURE, handed_on=False)
 def advance(step, window, state, seen, own, moves, capture, counts):
     """Take `step` through the window's own rows; counts[k] describes row k.
 
@@ -213,13 +217,14 @@ def advance(step, window, state, seen, own, moves, capture, counts):
             moves.place[: now.coming.size] = 1
             hbm = Hbm(seen.resident, seen.alive, seen.used, state.capacity)
             step(now, hbm, own, moves)
-            _move(steps, k, state, moves, out)
+            _move(steps, k, state, moves, capture, out)
             if state.error[0] != OK:
                 return
         if sample >= 0:
             keep(capture, state.resident, capture.after[sample])
         if k + 1 < total:
             give_birth(steps, k + 1, state, moves.place)
+            capture.touched[steps.lane[k + 1]] = 1
 
 
 def error_text(state: State) -> str:

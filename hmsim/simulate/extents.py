@@ -59,7 +59,8 @@ class AddressMap:
         placed = kernel.Placement(lanes, np.full(len(lanes), -1), *rows)
         items, others = kernel.most_pieces(self.layout, steps, row, placed, moved)
         pieces = [kernel.Pieces.empty(items, others) for _ in range(2)]
-        kernel.place(self.layout, steps, row, placed, moved, *pieces)
+        kernel.place_weights(moved, steps.lane[row], *pieces)
+        kernel.place(self.layout, steps, row, placed, moved, *pieces, False)
         found = []
         for each in pieces:
             made = Extents(*np.zeros((3, each.filled[kernel.ITEMS]), np.int64))

@@ -56,7 +56,9 @@ class Pieces(NamedTuple):
     """What is moved in one memory, in the order of issue.
 
     item: int64 [n]: a block's frame doubled, and 1 more where it is written; or, below 0, what is no
-    whole block: ~i, where address[i], size[i] and write[i] say what. filled: [2], so many of either.
+    whole block: ~i, where address[i], size[i] and write[i] say what. Where write[i] is below 0, it
+    stands for -write[i] blocks that are read and counted already (`ledger_kernel`), the first from byte
+    address[i] on, the last up to byte size[i]. filled: [2], so many of either.
     """
 
     item: I64
@@ -91,12 +93,12 @@ def most_pieces(layout, steps, row, placed, moved):
         layout.moved[lane] = changed
         found += changed
     weights = max(moved[WEIGHTS_HBM], moved[WEIGHTS_DRAM]) / WEIGHT_EXTENT
-    others = 2 * appends + np.int64(weights) + 2
+    others = 2 * appends + np.int64(weights) + 3
     return found + others, others
 
 
 @record_inlined
-def _put(pieces, address, size, write):
+def put(pieces, address, size, write):
     """Add what is no whole block."""
     n, other = pieces.filled[ITEMS], pieces.filled[OTHERS]
     pieces.address[other] = address
@@ -108,16 +110,17 @@ def _put(pieces, address, size, write):
 
 
 @record_kernel
-def _weights(pieces, total, lane):
-    """The layer's weights, as a sequence of extents."""
-    size = np.int64(np.rint(total))
-    start = lane * ((size + WEIGHT_EXTENT - 1) // WEIGHT_EXTENT * WEIGHT_EXTENT)
-    for offset in range(0, size, WEIGHT_EXTENT):
-        _put(pieces, start + offset, min(WEIGHT_EXTENT, size - offset), 0)
+def place_weights(moved, lane, hbm, dram):
+    """Add the layer's weights, as a sequence of extents."""
+    for pieces, total in ((hbm, moved[WEIGHTS_HBM]), (dram, moved[WEIGHTS_DRAM])):
+        size = np.int64(np.rint(total))
+        start = lane * ((size + WEIGHT_EXTENT - 1) // WEIGHT_EXTENT * WEIGHT_EXTENT)
+        for offset in range(0, size, WEIGHT_EXTENT):
+            put(pieces, start + offset, min(WEIGHT_EXTENT, size - offset), 0)
 
 
 @record_inlined
-def _held(placed, rows, lanes):
+def held_before(placed, rows, lanes):
     """How many blocks are in HBM in the first so many lanes."""
     total = 0
     for lane in range(lanes):
@@ -161,7 +164,7 @@ def _reads(layout, read, placed, lane, blocks, hbm, dram):
         d = _put_homes(dram.item, d, home, first + 64 * w, read[w] & ~here[w], 0)
     near = min(hits, blocks)
     h = hbm.filled[ITEMS]
-    frame, rank = layout.hbm_frame, _held(placed, placed.before, lane)
+    frame, rank = layout.hbm_frame, held_before(placed, placed.before, lane)
     number = 0  # of the hit
     # The i-th read from HBM is hit i * hits // near.
     chosen = 0 if near > 0 else -1
@@ -193,7 +196,7 @@ def _reads(layout, read, placed, lane, blocks, hbm, dram):
 def _address(layout, placed, rows, lane, slot):
     """Where in HBM a block among the residents lies; rows: `before` or `after`."""
     word, lanes = slot >> 6, placed.lanes[rows[lane]]
-    rank = _held(placed, rows, lane) + cardinality(lanes[:word])
+    rank = held_before(placed, rows, lane) + cardinality(lanes[:word])
     rank += popcount(lanes[word] & ((_ONE << np.uint64(slot & 63)) - _ONE))
     return layout.base + layout.hbm_frame[rank] * layout.size
 
@@ -211,16 +214,16 @@ def _appends(layout, steps, row, placed, moved, hbm, dram):
         total += size
         if moved[APPEND_HBM] > 0 and has(here, slot):
             early += size
-            _put(hbm, _address(layout, placed, placed.before, lane, slot), size, 1)
+            put(hbm, _address(layout, placed, placed.before, lane, slot), size, 1)
     for i in entries:
         size, slot = steps.append_bytes[i], steps.append_slot[i]
         inside = moved[APPEND_HBM] > 0 and has(here, slot)
         # The authors' strategies place a newborn within its step.
         if not inside and moved[APPEND_HBM] > early and has(after, slot):
-            _put(hbm, _address(layout, placed, placed.after, lane, slot), size, 1)
+            put(hbm, _address(layout, placed, placed.after, lane, slot), size, 1)
             add(layout.marks, first + slot)
         if moved[APPEND_DRAM] > 0 and not (moved[APPEND_DRAM] < total and inside):
-            _put(dram, layout.base + layout.dram_frame[first + slot] * layout.size, size, 1)
+            put(dram, layout.base + layout.dram_frame[first + slot] * layout.size, size, 1)
 
 
 @record_kernel
@@ -274,17 +277,22 @@ def _moves(layout, steps, row, placed, moved, hbm, dram):
 
 
 @record_expanded
-def place(layout, steps, row, placed, moved, hbm, dram):
-    """Add the pieces of row `row` of the steps.
+def read_from_hbm(layout, moved):
+    """How many blocks attention reads from HBM."""
+    return np.int64(np.rint(moved[ATTENTION_HBM] / layout.size))
+
+
+@record_expanded
+def place(layout, steps, row, placed, moved, hbm, dram, counted):
+    """Add the pieces of row `row` of the steps, weights apart, which come first; and what attention
+    reads, unless that is `counted` already.
 
     moved: float64 [MOVED]. hbm, dram: with place for `most_pieces`, which has to be asked just
     before. The row after it has to be among the steps, unless it is the workload's last.
     """
-    lane = steps.lane[row]
-    _weights(hbm, moved[WEIGHTS_HBM], lane)
-    _weights(dram, moved[WEIGHTS_DRAM], lane)
-    blocks = np.int64(np.rint(moved[ATTENTION_HBM] / layout.size))
-    _reads(layout, steps.bits[row], placed, lane, blocks, hbm, dram)
+    if not counted:
+        blocks = read_from_hbm(layout, moved)
+        _reads(layout, steps.bits[row], placed, steps.lane[row], blocks, hbm, dram)
     _appends(layout, steps, row, placed, moved, hbm, dram)
     _moves(layout, steps, row, placed, moved, hbm, dram)
 

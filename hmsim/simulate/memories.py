@@ -18,7 +18,8 @@ from hmsim.simulate.extents import AddressMap, moved_bytes
 from hmsim.workload.steps import I64, Steps, Workload
 
 if TYPE_CHECKING:
-    from hmsim.simulate.replay_kernel import Replayed, Tallies
+    from hmsim.simulate.ledger_kernel import Ledgers
+    from hmsim.simulate.replay_kernel import Replayed
 
 
 class Memories:
@@ -32,7 +33,7 @@ class Memories:
         self, system: SystemSpec, outstanding: float, fidelity: str, workload: Workload,
         warm_up: WarmUp, like: "Memories | None" = None,
     ):  # fmt: skip
-        self._warm_up = warm_up
+        self._warm_up, self._like = warm_up, like
         self._chip = Superchip(
             MemoryConfig.of(system.hbm), system.link, MemoryConfig.of(system.dram),
             outstanding, fidelity, threads=1,
@@ -44,15 +45,33 @@ class Memories:
         )  # fmt: skip
 
     @cached_property
-    def _tallies(self) -> "Tallies":
-        from hmsim.simulate.replay_kernel import Tallies
+    def _early(self) -> tuple[I64, I64]:
+        from hmsim.simulate.ledger_kernel import early_ranks
+
+        if self._like is not None:  # has the same frames
+            return self._like._early
+        layout = self._addresses.layout
+        return early_ranks(layout.hbm_frame), early_ranks(layout.dram_frame)
+
+    @cached_property
+    def _ledgers(self) -> "Ledgers":
+        from hmsim.simulate.ledger_kernel import Ledgers, ledger_of
         from hmsim.simulate.tally_kernel import tally_of
 
-        layout, chip = self._addresses.layout, self._chip.kernel
-        frames = len(layout.dram_frame)
-        return Tallies(
-            tally_of(chip.hbm.learner, layout.size, frames),
-            tally_of(chip.dram.learner, layout.size, frames),
+        hbm, dram = self._chip.kernel.hbm, self._chip.kernel.dram
+        layout, shape = self._addresses.layout, self._addresses.geometry
+        tallies = [
+            tally_of(part.learner, layout.base, layout.size, len(layout.dram_frame))
+            for part in (hbm, dram)
+        ]
+        lanes = words = 0
+        early = layout.moved[:0], layout.moved[:0]
+        if hbm.sampled and dram.sampled and all(len(tally.blocks) for tally in tallies):
+            lanes, words, early = shape.lanes, shape.words, self._early
+        return Ledgers(
+            ledger_of(layout.hbm_frame, early[0], tallies[0], hbm, lanes, words),
+            ledger_of(layout.dram_frame, early[1], tallies[1], dram, lanes, words),
+            ~np.zeros(words, np.uint64),
         )
 
     def groups(
@@ -73,6 +92,6 @@ class Memories:
         )  # fmt: skip
         replay_groups(
             burst_kernel.replay, learn_kernel(), self._chip.kernel, self._served,
-            self._addresses.layout, self._tallies, steps, sampled, out,
+            self._addresses.layout, self._ledgers, steps, sampled, out,
         )  # fmt: skip
         return out

@@ -29,7 +29,10 @@ from hmsim.simulate.extents_kernel import (
     expand,
     most_pieces,
     place,
+    place_weights,
+    read_from_hbm,
 )
+from hmsim.simulate.ledger_kernel import Ledger, Ledgers, count_reads
 from hmsim.simulate.tally_kernel import Tally, tally_pieces
 from hmsim.workload.steps import I64, U64, Steps
 
@@ -47,13 +50,6 @@ class Sampled(NamedTuple):
     before: I64  # [samples, lanes]
     after: I64  # [samples, lanes]
     moved: F64  # [rows, MOVED] bytes, see extents_kernel
-
-
-class Tallies(NamedTuple):
-    """How blocks are counted in either memory."""
-
-    hbm: Tally
-    dram: Tally
 
 
 class Replayed(NamedTuple):
@@ -104,22 +100,34 @@ def _none():
 
 
 @record_kernel
-def _serve(replay, learn, part, layout, tally, pieces, extents, position, now, counts):
-    """Ticks that one memory takes; extents are made only where it has something to learn."""
+def _clear(pieces, part):
+    """Nothing is moved, and nothing counted."""
+    pieces.filled[ITEMS] = pieces.filled[OTHERS] = 0
+    for c in range(part.learner.channels):
+        part.learner.bursts[c] = 0
+    for i in range(len(part.extra)):
+        part.extra[i] = 0
+
+
+@record_kernel
+def _serve(replay, learn, part, layout, tally, pieces, whole, extents, position, now, counts):
+    """Ticks that one memory takes. Extents are made only where it has something to learn: of `whole`
+    pieces, else below 0."""
     n = pieces.filled[ITEMS]
     for i in range(len(counts)):
         counts[i] = 0
     if n == 0:
         return 0
-    counted = part.sampled == 1 and len(tally.blocks) > 0
-    if counted:
-        tally_pieces(layout, pieces, tally, part.learner, part.extra)
+    able = part.sampled == 1 and len(tally.blocks) > 0
+    if able and tally_pieces(layout, pieces, tally, part.learner, part.extra):
         ticks = recall(replay, learn, part, now, counts)
         if ticks >= 0:
             return ticks
+    if not whole:
+        return -1
     expand(layout, pieces, extents, position)
     made = Extents(extents.address[:n], extents.size[:n], extents.write[:n])
-    return serve(replay, learn, part, made, position, counted, now, counts)
+    return serve(replay, learn, part, made, position, now, counts)
 
 
 @record_kernel
@@ -134,7 +142,10 @@ def _set_wire_bytes(link, size, pieces, wire):
     add_wire_bytes(link, size, 0, blocks - written, wire)
     add_wire_bytes(link, size, 1, written, wire)
     for i in range(pieces.filled[OTHERS]):
-        add_wire_bytes(link, pieces.size[i], pieces.write[i], 1, wire)
+        if pieces.write[i] < 0:
+            add_wire_bytes(link, size, 0, -pieces.write[i], wire)
+        else:
+            add_wire_bytes(link, pieces.size[i], pieces.write[i], 1, wire)
 
 
 _one, _two = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
@@ -143,46 +154,66 @@ _SAMPLED = Sampled(
     _one, _one, _one, np.zeros((1, 1), np.uint64), _one, _two, _two, np.zeros((1, 1))
 )
 
+_words = np.zeros((1, 1), np.uint64)
+_LEDGER = Ledger(
+    _one, np.zeros(1, np.uint16), _one, _words, _words, np.zeros(1, np.uint64), _two, _one, _one,
+    _one, Tally(_one, _one, 0, 0), 1, 0, 0,
+)  # fmt: skip
+_LEDGERS = Ledgers(_LEDGER, _LEDGER, np.zeros(1, np.uint64))
+
 
 @compiled_for(
     types.void(
         types.FunctionType(REPLAY), types.FunctionType(LEARN), CHIP, SERVED, typeof(_LAYOUT),
-        typeof(Tallies(*[Tally(_one, 0, 0)] * 2)), typeof(Steps.empty(1)), typeof(_SAMPLED),
+        typeof(_LEDGERS), typeof(Steps.empty(1)), typeof(_SAMPLED),
         typeof(Replayed.empty(1)),
-    )
+    ),
+    handed_on=False,
 )  # fmt: skip
-def replay_groups(replay, learn, chip, served, layout, tallies, steps, sampled, out):
+def replay_groups(replay, learn, chip, served, layout, ledgers, steps, sampled, out):
     """Put groups through the superchip, in order. `served`: work space."""
     hbm, dram, position = _none(), _none(), np.empty(0, np.int64)
     extents = Extents(position, position, position)
+    able = len(ledgers.every) > 0
     for group in range(len(sampled.first)):
-        for pieces in (hbm, dram):
-            pieces.filled[ITEMS] = pieces.filled[OTHERS] = 0
-        for row in range(sampled.first[group], sampled.last[group]):
-            k, moved = sampled.sample[row], sampled.moved[row]
-            placed = Placement(sampled.lanes, sampled.held, sampled.before[k], sampled.after[k])
-            items, others = most_pieces(layout, steps, row, placed, moved)
-            hbm, dram = _with_room(hbm, items, others), _with_room(dram, items, others)
-            place(layout, steps, row, placed, moved, hbm, dram)
-        room = max(len(hbm.item), len(dram.item))
-        if len(position) <= room:
-            position = np.empty(room + 1, np.int64)
-            extents = Extents(
-                np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-            )
-        now = chip.now[0]
-        hbm_ticks = _serve(
-            replay, learn, chip.hbm, layout, tallies.hbm, hbm, extents, position, now,
-            served.counts[0],
-        )  # fmt: skip
-        dram_ticks = _serve(
-            replay, learn, chip.dram, layout, tallies.dram, dram, extents, position, now,
-            served.counts[1],
-        )  # fmt: skip
+        now, counts = chip.now[0], served.counts
+        hbm_ticks = dram_ticks = np.int64(-1)
+        whole = not able
+        while hbm_ticks < 0 or dram_ticks < 0:
+            _clear(hbm, chip.hbm)
+            _clear(dram, chip.dram)
+            for row in range(sampled.first[group], sampled.last[group]):
+                k, moved, lane = sampled.sample[row], sampled.moved[row], steps.lane[row]
+                placed = Placement(sampled.lanes, sampled.held, sampled.before[k], sampled.after[k])
+                items, others = most_pieces(layout, steps, row, placed, moved)
+                hbm, dram = _with_room(hbm, items, others), _with_room(dram, items, others)
+                place_weights(moved, lane, hbm, dram)
+                counted = False
+                if not whole:
+                    near, read = read_from_hbm(layout, moved), steps.bits[row]
+                    counted = count_reads(layout, read, placed, lane, near, ledgers, hbm, dram)
+                place(layout, steps, row, placed, moved, hbm, dram, counted)
+            room = max(len(hbm.item), len(dram.item))
+            if len(position) <= room:
+                position = np.empty(room + 1, np.int64)
+                extents = Extents(
+                    np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+                )
+            if hbm_ticks < 0:
+                hbm_ticks = _serve(
+                    replay, learn, chip.hbm, layout, ledgers.hbm.tally, hbm, whole, extents,
+                    position, now, counts[0],
+                )  # fmt: skip
+            if dram_ticks < 0:
+                dram_ticks = _serve(
+                    replay, learn, chip.dram, layout, ledgers.dram.tally, dram, whole, extents,
+                    position, now, counts[1],
+                )  # fmt: skip
+            whole = True
         _set_wire_bytes(chip.link, layout.size, dram, served.wire)
         conclude(chip, hbm.filled[ITEMS] > 0, dram.filled[ITEMS] > 0, hbm_ticks, dram_ticks, served)
         out.seconds[group] = served.seconds[0]
         for memory in range(2):
-            out.row_hits[group, memory] = served.counts[memory, ROW_HITS]
-            out.activations[group, memory] = served.counts[memory, ACTIVATIONS]
+            out.row_hits[group, memory] = counts[memory, ROW_HITS]
+            out.activations[group, memory] = counts[memory, ACTIVATIONS]
             assign(out.bus_ticks[group, memory], served.bus_ticks[memory])

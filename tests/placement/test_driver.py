@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hmsim.config.workload import WorkloadSpec
 from hmsim.errors import InputError
 from hmsim.placement import policies
-from hmsim.placement.latency import COUNTS
+from hmsim.placement.latency import COUNTS, Rates
 from hmsim.placement.policies.api import Policy, policy_step
+from hmsim.simulate.policies import make_policy
 from hmsim.workload import open_workload
+from hmsim.workload.windows import windows
 from tests.oracles.random_workloads import random_blocks
 from tests.placement.taken import take
 
@@ -81,3 +85,24 @@ def test_counts_have_a_column_for_every_name():
     blocks = random_blocks(np.random.default_rng(1), steps=8, blocks=6)
     counts, _, _ = take(policies.make("static"), blocks, 100.0)
     assert counts.shape == (8, len(COUNTS))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    room=st.integers(0, 60),
+    lanes=st.integers(1, 3),
+    name=st.sampled_from(["static", "reactive", "page", "balanced", "unlimited"]),
+)
+def test_placements_are_those_of_short_windows(seed, room, lanes, name):
+    """Each of which keeps every lane once, not those alone that were touched."""
+    blocks = random_blocks(np.random.default_rng(seed), steps=12 * lanes, lanes=lanes, blocks=80)
+    wholes, singles = [], []
+    for rows, found in ((10**6, wholes), (1, singles)):
+        run = make_policy(name).start(
+            blocks, float(room * blocks.block_bytes), Rates(20.0, 5.0, 4.0, 6.0), "text"
+        )
+        for window in windows(blocks, 1, rows):
+            _, samples = run.advance(window, np.arange(window.rows))
+            found += [[each.tolist() for each in sample] for sample in samples]
+    assert wholes == singles

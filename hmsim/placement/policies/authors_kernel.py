@@ -9,7 +9,7 @@ import numpy as np
 from hmsim.bits import add, has, lowest_bit, mask, popcount, remove
 from hmsim.jit import kernel
 from hmsim.placement.latency import APPEND, APPEND_HBM, EXTRA, HITS, PROMOTED, READS, RESIDENT
-from hmsim.placement.snapshots_kernel import keep
+from hmsim.placement.snapshots_kernel import keep, touch_all
 
 STATIC, REACTIVE, PAGE, LOOKAHEAD1, SA = range(5)
 PAGE_TOKENS = 16
@@ -288,6 +288,7 @@ def advance(
         out = counts[k]
         sample = capture.wanted[k]
         if sample >= 0:
+            touch_all(capture)
             keep(capture, resident, capture.before[sample])
         for w in range(read.size):
             out[HITS] += popcount(read[w] & held[w])
@@ -314,5 +315,6 @@ def advance(
                 score,
             )  # fmt: skip
         if sample >= 0:
+            touch_all(capture)
             keep(capture, resident, capture.after[sample])
     return DONE
