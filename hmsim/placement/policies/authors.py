@@ -21,7 +21,7 @@ from hmsim.placement.driver import (
 from hmsim.placement.latency import COUNTS, READS, Groups, Rates, Traffic, authors_traffic
 from hmsim.placement.policies import authors_kernel as kernel
 from hmsim.placement.policies.api import BasePolicy, oldest_first
-from hmsim.workload.steps import I64, U64, Geometry, Workload
+from hmsim.workload.steps import I64, U64, Geometry, Steps, Workload
 from hmsim.workload.windows import Window
 
 
@@ -59,6 +59,18 @@ class Authors(BasePolicy):
             )
         if geometry.lanes != geometry.layers:
             raise InputError(f"policy {self.name}: needs one step for every token and layer")
+
+    def check_steps(self, steps: Steps, lanes: int) -> None:
+        """Nor do they know of a step that appends no new token, or of tokens that are dropped."""
+        right = steps.lane == (steps.first + np.arange(steps.rows)) % lanes
+        right &= (np.diff(steps.append_offset) == 1) & (np.diff(steps.death_offset) == 0)
+        if right.all():
+            right = steps.append_born == 1  # a row each
+        if not right.all():
+            raise InputError(
+                f"policy {self.name}: needs a workload whose every step appends one new token to the "
+                f"next layer, and drops none; step {steps.first + int(np.argmin(right))} is not so"
+            )
 
     def begin(self, workload: Workload, limit: int) -> tuple[U64, I64]:
         """Residents [layers, words] before step 0, and their number [1]: the oldest tokens."""
@@ -152,6 +164,7 @@ class _AuthorsRun:
         wanted = sampled_rows(window, wanted)
         capture = self._snapshots.of(wanted, self._resident)
         policy = self._policy
+        policy.check_steps(window.steps, len(self._resident))
         status = kernel.advance(
             policy.rule, window, self._size, self._resident, self._cur,
             self._limit, policy.ahead_tokens, policy.share, self._rates.split, self._scratch,

@@ -134,3 +134,15 @@ def test_authors_policies_refuse_what_they_do_not_know():
             pages = blocks.geometry._replace(tokens_per_block=16)
             with pytest.raises(InputError, match="one token a block"):
                 policy.check(pages)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize(
+    "name", [name for name in policies.BUILT_IN if name.startswith("authors-")]
+)
+def test_authors_policies_refuse_steps_that_append_no_new_token(name):
+    """Their kernels would look for it all the same."""
+    for seed in range(4):
+        blocks = random_blocks(np.random.default_rng(seed), steps=36, lanes=3, blocks=80)
+        with pytest.raises(InputError, match="step 0 is not so"):
+            take(policies.make(name), blocks, 30.0 * blocks.block_bytes, RATES, "text")
