@@ -9,7 +9,7 @@ import numpy as np
 from hmsim.bound import belady
 from hmsim.bound.ascent import Ascent, ascend_by_batches, coarse_start
 from hmsim.bound.batches import Batches
-from hmsim.bound.prices import Dual
+from hmsim.bound.prices import Dual, Setting
 from hmsim.bound.results import BoundResult, gap_of
 from hmsim.bound.rounding import CAREFUL, QUICK, Followed, cost_of
 from hmsim.bound.search import NEAR_STEPS, Search, thinning, weight_of
@@ -33,13 +33,12 @@ def find(search: Search) -> BoundResult:
     batches = _batches(search, max(LEAST_THINNING, thinning(search.workload, SAMPLE_PAIRS)))
     setting, geometry = batches.setting, search.workload.geometry
     limit = search.began + SAMPLE_TIME_SHARE * search.time_s
-    fits = geometry.slots * geometry.steps <= GRID_PAIRS
-    few = fits and search.gap >= LOOSE and not belady.applies(setting)
+    few = _few(search, setting)
     count = FEW_PASSES if few else SAMPLED_PASSES
     found = _by_batches(search, batches, coarse_start(batches), count, SAMPLED_STEPS, limit)
     passes = len(found.history)
     search.progress(f"sample: {found.value:.6g} {search.unit} after {passes} passes")
-    if not fits:
+    if geometry.slots * geometry.steps > GRID_PAIRS:
         value = search.certified(setting, found.dual)
         search.progress(f"bound {value:.6g} {search.unit}; looking for a schedule")
         achievable = search.policies_time(np.inf)
@@ -91,7 +90,7 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
     if from_start > before.value:
         before = Ascent(start, from_start, before.history)
     before.history.append(before.value)
-    count = int(np.ceil(share * SAMPLED_PASSES))
+    count = int(np.ceil(share * (FEW_PASSES if _few(search, setting) else SAMPLED_PASSES)))
     limit = search.began + search.time_s
     found = _by_batches(search, batches, before, count, NEAR_STEPS, limit)
     if geometry.slots * geometry.steps > GRID_PAIRS:
@@ -105,6 +104,13 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
         schedule = Followed(setting, everything.grid, found.dual, pace=QUICK)
         achievable = min(achievable, cost_of(setting, schedule.use))
     return search.result("dual", value, achievable, len(history), history, found.dual)
+
+
+def _few(search: Search, setting: Setting) -> bool:
+    """Whether few passes may do: there will be a schedule that follows the prices."""
+    geometry = search.workload.geometry
+    fits = geometry.slots * geometry.steps <= GRID_PAIRS
+    return fits and search.gap >= LOOSE and not belady.applies(setting)
 
 
 def _batches(search: Search, every: int) -> Batches:
