@@ -11,7 +11,11 @@ QUIET_SECONDS = 2.0  # work that takes less shows no progress
 
 
 def nothing(_: Any) -> None:
-    """The progress of work that says nothing of itself."""
+    """The progress of work that says nothing of itself.
+
+    Args:
+        _: What it would say.
+    """
 
 
 class Progress:
