@@ -90,7 +90,7 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
     if from_start > before.value:
         before = Ascent(start, from_start, before.history)
     before.history.append(before.value)
-    count = int(np.ceil(share * (FEW_PASSES if _few(search, setting) else SAMPLED_PASSES)))
+    count = int(np.ceil(share * SAMPLED_PASSES))
     limit = search.began + search.time_s
     found = _by_batches(search, batches, before, count, NEAR_STEPS, limit)
     if geometry.slots * geometry.steps > GRID_PAIRS:
