@@ -11,6 +11,7 @@ from hmsim.bound.changes import Changes, Dense
 from hmsim.bound.exact import anneal
 from hmsim.bound.search import CANDIDATES, Search
 from hmsim.bound.solve import by_prices, check_call
+from hmsim.bound.whole import small_problem
 from hmsim.config.enumerations import GAP, PROMPTS
 from hmsim.errors import InputError
 from hmsim.placement import policies
@@ -97,18 +98,16 @@ class Dual(Policy):
     ) -> Changes | str:
         """The moves of the best schedule, or the policy whose it is. What the search took is free
         again afterwards."""
-        shape = workload.geometry
-        small = shape.lanes * shape.slots * shape.steps <= anneal.MAX_PAIRS
         search = Search(
             workload, rates, capacity, variant, barrier, self._gap, self._time_s,
             lambda line: self.tell(f"{self.name}: {line}"),
         )  # fmt: skip
         search.keeps_paths = True
-        found = by_prices(search, "anneal" if small else "dual")
+        problem = small_problem(search)
+        found = by_prices(search, "dual" if problem is None else "anneal")
         policy, schedule, self.achievable_s = found.policy, search.schedule, found.achievable_s
-        if small:
+        if problem is not None:
             assert found.prices is not None  # only `milp` has none
-            problem = search.problem()
             longer = anneal.Schedule(problem, search.setting())
             seconds = anneal.improve(longer, [found.prices], workload.seed, self._moves)
             if found.achievable_s is None or seconds <= found.achievable_s:
@@ -116,7 +115,7 @@ class Dual(Policy):
         if policy is not None:
             return policy
         assert schedule is not None  # else a policy's is the best
-        changes = Changes(shape)
+        changes = Changes(workload.geometry)
         self.tell(f"{self.name}: the schedule is made again, move by move")
         schedule.tell(changes)
         changes.finish()

@@ -9,7 +9,7 @@ import numpy as np
 from hmsim.bound import belady
 from hmsim.bound.ascent import Ascent, ascend_by_batches, coarse_start
 from hmsim.bound.batches import Batches
-from hmsim.bound.prices import Dual, Setting
+from hmsim.bound.prices import Dual
 from hmsim.bound.results import BoundResult, gap_of
 from hmsim.bound.rounding import CAREFUL, QUICK, Followed, cost_of
 from hmsim.bound.search import NEAR_STEPS, Search, thinning, weight_of
@@ -30,15 +30,15 @@ SAMPLE_TIME_SHARE = 0.4  # of the time to spend, for the sample. By trial
 
 def find(search: Search) -> BoundResult:
     """Prices of a sample of blocks, then a few passes over all of them, and a schedule."""
-    batches = _batches(search, max(LEAST_THINNING, thinning(search.workload, SAMPLE_PAIRS)))
-    setting, geometry = batches.setting, search.workload.geometry
+    batches = _batches(search)
+    setting, fits = batches.setting, _fits(search)
     limit = search.began + SAMPLE_TIME_SHARE * search.time_s
-    few = _few(search, setting)
+    few = fits and search.gap >= LOOSE and not belady.applies(setting)
     count = FEW_PASSES if few else SAMPLED_PASSES
     found = _by_batches(search, batches, coarse_start(batches), count, SAMPLED_STEPS, limit)
     passes = len(found.history)
     search.progress(f"sample: {found.value:.6g} {search.unit} after {passes} passes")
-    if geometry.slots * geometry.steps > GRID_PAIRS:
+    if not fits:
         value = search.certified(setting, found.dual)
         search.progress(f"bound {value:.6g} {search.unit}; looking for a schedule")
         achievable = search.policies_time(np.inf)
@@ -84,8 +84,8 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
 
     Where not even the reads fit in memory, the bound is left at minus infinity: to be certified.
     """
-    batches = _batches(search, max(LEAST_THINNING, thinning(search.workload, SAMPLE_PAIRS)))
-    setting, geometry = batches.setting, search.workload.geometry
+    batches = _batches(search)
+    setting = batches.setting
     before, from_start = coarse_start(batches), batches.value(start)
     if from_start > before.value:
         before = Ascent(start, from_start, before.history)
@@ -93,7 +93,7 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
     count = int(np.ceil(share * SAMPLED_PASSES))
     limit = search.began + search.time_s
     found = _by_batches(search, batches, before, count, NEAR_STEPS, limit)
-    if geometry.slots * geometry.steps > GRID_PAIRS:
+    if not _fits(search):
         count = len(found.history)
         return search.result("dual", -np.inf, None, count, found.history, found.dual)
     everything = search.lagrangian(1)
@@ -106,15 +106,15 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
     return search.result("dual", value, achievable, len(history), history, found.dual)
 
 
-def _few(search: Search, setting: Setting) -> bool:
-    """Whether few passes may do: there will be a schedule that follows the prices."""
+def _fits(search: Search) -> bool:
+    """Whether all reads fit in memory, for a schedule of all blocks."""
     geometry = search.workload.geometry
-    fits = geometry.slots * geometry.steps <= GRID_PAIRS
-    return fits and search.gap >= LOOSE and not belady.applies(setting)
+    return geometry.slots * geometry.steps <= GRID_PAIRS
 
 
-def _batches(search: Search, every: int) -> Batches:
-    """Of one block in `every`."""
+def _batches(search: Search) -> Batches:
+    """Of a sample of all blocks."""
+    every = max(LEAST_THINNING, thinning(search.workload, SAMPLE_PAIRS))
     timeline, grid = search.gathered.sample(every)
     batches = Batches(search.setting_of(timeline), grid, weight_of(timeline.lanes, every, 1))
     search.clocks.append(batches.taken)

@@ -26,7 +26,7 @@ FIRST_MOVES = 500_000  # flips of the first stage's annealing: about 0.2 s. By t
 
 def exact(search: Search, method: str) -> BoundResult:
     """By HiGHS. The LP's bound is the Lagrangian's value at its prices."""
-    problem = search.gathered.problem(search.capacity)
+    problem = search.problem()
     lp.check_size(problem, method)
     lagrangian = search.lagrangian(1)
     if method == "milp":
@@ -45,7 +45,7 @@ def find(search: Search, method: str) -> BoundResult:
     """Prices and schedules of all blocks, in stages: two, and then, if there is a time to
     spend, ever longer ones."""
     lagrangian = search.lagrangian(1)
-    problem = _small_problem(search)
+    problem = small_problem(search)
     revised = None if problem is not None else _revision(search, lagrangian.setting)
     best = coarse_start(lagrangian)
     history = list(best.history)
@@ -82,7 +82,7 @@ def find(search: Search, method: str) -> BoundResult:
 def near(search: Search, start: Dual, share: float) -> BoundResult:
     """A `share` of the work of `find`, from the prices `start` of a machine much like this one."""
     lagrangian = search.lagrangian(1)
-    setting, problem = lagrangian.setting, _small_problem(search)
+    setting, problem = lagrangian.setting, small_problem(search)
     best, from_start = coarse_start(lagrangian), lagrangian.value(start)
     if from_start > best.value:
         best = best._replace(dual=start, value=from_start)
@@ -110,12 +110,12 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
     return search.result("dual", best.value, achievable, lagrangian.passes, history, best.dual)
 
 
-def _small_problem(search: Search) -> Problem | None:
+def small_problem(search: Search) -> Problem | None:
     """The problem if a dense schedule of it fits in memory."""
     geometry = search.workload.geometry
     if geometry.lanes * geometry.slots * geometry.steps > anneal.MAX_PAIRS:
         return None
-    return search.gathered.problem(search.capacity)
+    return search.problem()
 
 
 def _revision(
@@ -126,7 +126,7 @@ def _revision(
     pairs = geometry.lanes * geometry.slots * geometry.steps
     if pairs > revision.MOST_PAIRS or setting.timeline.table.reads.sum() > MAX_READS:
         return None
-    return revision.Revised(search.gathered.problem(search.capacity), setting, books)
+    return revision.Revised(search.problem(), setting, books)
 
 
 def _revised(
