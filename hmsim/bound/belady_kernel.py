@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hmsim.bits import lowest_bit, popcount
-from hmsim.bound.changes_kernel import MOST_MOVES, put
+from hmsim.bound.changes_kernel import put, room
 from hmsim.bound.paths.words import BORN, GROWN, Grid
 from hmsim.bound.paths.words_kernel import Use
 from hmsim.jit import inlined, kernel
@@ -289,7 +289,7 @@ def settle(
     present, told, telling = 0, 0, len(moves) > 0
     block, since = np.empty((2, 64), np.int64)
     for tile in range(first, last):
-        if telling and tile > first and told + 64 * MOST_MOVES * (stretches + 1) > len(moves):
+        if telling and tile > first and told + room(stretches) > len(moves):
             return tile, int(present), told
         base, event, end = grid.offset[tile], grid.event_offset[tile], grid.event_offset[tile + 1]
         here = np.uint64(0)  # will be hits when they are read next

@@ -5,7 +5,7 @@ import numpy as np
 from hmsim.bits import lowest_bit
 from hmsim.bound.paths.tables_kernel import Prices, Tables, last_stay
 from hmsim.bound.paths.words import BORN, GROWN, Grid
-from hmsim.jit import kernel
+from hmsim.jit import inlined, kernel
 from hmsim.workload.steps import I64, U64
 
 ONE = np.uint64(1)
@@ -20,7 +20,8 @@ def move_of(time, block, up):
     return (time << TIME_SHIFT) | (block << 1) | up
 
 
-def room(stretches: int) -> int:
+@inlined
+def room(stretches):
     """What a tile of so many stretches may tell at most."""
     return 64 * MOST_MOVES * (stretches + 1)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hmsim.bound.changes_kernel import MOST_MOVES, tell
+from hmsim.bound.changes_kernel import room, tell
 from hmsim.bound.paths.tables_kernel import Prices, Tables, build
 from hmsim.bound.paths.words import Grid
 from hmsim.bound.paths.words_kernel import Scratch, Use, add_up, forward, tally, trace
@@ -149,7 +149,7 @@ def commit_and_tell(
     for k in range(first, len(tiles)):
         tile, lane = tiles[k], grid.lane[tiles[k]]
         stretches = stretch_step[stretch_offset[lane] : stretch_offset[lane + 1]]
-        if k > first and count + 64 * MOST_MOVES * (len(stretches) + 1) > len(moves):
+        if k > first and count + room(len(stretches)) > len(moves):
             return k, count
         begins_lane = k == first or grid.lane[tiles[k - 1]] != lane
         _choose(tile, begins_lane, grid, stretches, prices, tables, scratch, masks[k])

@@ -26,6 +26,7 @@ START, VISITS, BURSTS = range(3)
 # are, and channels that they touch, more than by themselves.
 LATEST, BEGIN, JOINS, MORE, RUN_SIZE = range(5)
 _ONE = np.uint64(1)
+U16 = NDArray[np.uint16]
 
 
 class Ledger(NamedTuple):
@@ -35,9 +36,7 @@ class Ledger(NamedTuple):
     """
 
     frame: I64  # [blocks] by rank
-    remainder: NDArray[
-        np.uint16
-    ]  # [blocks] of the frame, see `Tally`: more of these fit in a cache
+    remainder: U16  # [blocks] of the frame, see `Tally`: more of these fit in a cache
     early: I64  # ranks before whose next frame is one near them, ascending
     read: U64  # [lanes, words] reads that are accounted for
     inside: U64  # [lanes, words] slots that had a rank then
