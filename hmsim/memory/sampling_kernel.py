@@ -465,8 +465,8 @@ def _spread(learner):
 
 
 @record_kernel
-def _cut(position, value):
-    """The last extent that begins at or before byte `value` of the step's bytes in a row."""
+def last_upto(position, value):
+    """The last place in `position`, ascending, that holds at most `value`; -1 where none does."""
     low, high = 0, len(position)
     while low < high:
         middle = (low + high) >> 1
@@ -482,8 +482,8 @@ def _play_part(replay, learner, asked, row, channel, start, drain, begin, length
     """The extents that begin in `length` bytes from `begin` on, through the channel in `row`;
     those that are not much smaller than that are cut where it begins and ends (while it plays)."""
     address, size, position = asked.address, asked.size, asked.position
-    first = _cut(position, begin)
-    last = min(_cut(position, begin + length - 1), len(size) - 1)
+    first = last_upto(position, begin)
+    last = min(last_upto(position, begin + length - 1), len(size) - 1)
     late = begin - position[first]
     if late != 0 and size[first] <= length // 4:
         first, late = first + 1, 0

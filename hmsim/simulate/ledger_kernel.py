@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hmsim.bits import cardinality, popcount
 from hmsim.jit import record_inlined, record_kernel
+from hmsim.memory.sampling_kernel import last_upto
 from hmsim.memory.superchip_kernel import Part
 from hmsim.simulate.extents_kernel import held_before, put
 from hmsim.simulate.tally_kernel import RUNS, TOUCHED, Tally, add_blocks, touched
@@ -152,23 +153,10 @@ def _update(ledger, layout, read, inside, account):
 
 
 @record_kernel
-def _first_early(early, rank):
-    """The first in `early` that is not below the rank."""
-    low, high = 0, len(early)
-    while low < high:
-        middle = (low + high) >> 1
-        if early[middle] < rank:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@record_kernel
 def _find_runs(ledger, layout, inside, start):
     """Join reads that follow each other at once; the ranks of the first and of the last read."""
     chosen, frame, early = ledger.chosen, ledger.frame, ledger.early
-    e = _first_early(early, start)
+    e = last_upto(early, start - 1) + 1
     first = latest = -1  # the latest word with a read in it
     began = start  # its first rank
     for w in range(len(chosen)):
