@@ -9,39 +9,54 @@ from tests.oracles import times
 from tests.oracles.rules import Rule
 
 LEVELS = [(k / 15) * (k / 15) for k in range(16)]
-OLDEST = [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256]
+OLDEST = [0, 1, 2, 4, 6, 10, 16, 24, 40, 64, 128, 256, 512, 1024, 2048]
 PRIOR_AGE = [*OLDEST, 1000]
-TURNS, PRIOR, KEPT, PACE, FREE = 32, 4.0, 0.8, 0.02, 0.003
-IDLE_PACE, SURE = 0.05, 4.0
+TURNS, RARE, PRIOR, KEPT, PACE, FREE = 32, 64, 4.0, 0.8, 0.02, 0.003
+IDLE_PACE, SURE = 0.05, 2.5
+UNKNOWN, NEW = 4 * 16 + 10, 255
 MASK = 2**64 - 1
+
+
+def risen(level, read, memory):
+    """The level below the average after a visit, and how far that is on the way to the next."""
+    mean = LEVELS[level] * (1 - 1.0 / memory) + 1.0 / memory * read
+    low = min(bisect.bisect_right(LEVELS, mean) - 1, 14)
+    return low, (mean - LEVELS[low]) / (LEVELS[low + 1] - LEVELS[low])
+
+
+def width(age):
+    """Visits that a block is of that age; the last one has no end."""
+    return OLDEST[age] - [-1, *OLDEST][age] if age < 15 else math.inf
 
 
 @cache
 def following(memory):
-    """The class after a visit, as `[read][class][turn]`; class 16 * level + age."""
+    """The class after a visit, as `[read][class][turn]`; class 16 * level + age. The last half of the
+    turns are rare."""
     found = [[[] for _ in range(256)] for _ in range(2)]
     for read in range(2):
         for c in range(256):
-            level, age = divmod(c, 16)
-            mean = LEVELS[level] * (1 - 1.0 / memory) + 1.0 / memory * read
-            low = min(bisect.bisect_right(LEVELS, mean) - 1, 14)
-            part = (mean - LEVELS[low]) / (LEVELS[low + 1] - LEVELS[low])
-            width = OLDEST[age] - [-1, *OLDEST][age] if age < 15 else None
-            for turn in range(TURNS):
-                share, other = (turn + 0.5) / TURNS, (turn * 7 % TURNS + 0.5) / TURNS
-                older = width is not None and other < 1.0 / width
+            level, age = divmod(UNKNOWN if c == NEW else c, 16)
+            low, part = risen(level, read, memory)
+            for turn in range(2 * TURNS):
+                share, other = (turn % TURNS + 0.5) / TURNS, (turn * 7 % TURNS + 0.5) / TURNS
+                if width(age) <= TURNS:
+                    older = other < 1.0 / width(age)
+                else:
+                    older = turn >= TURNS and other < RARE / width(age)
                 then = 0 if read else age + older
                 found[read][c].append((low + (share < part)) * 16 + then)
     return found
 
 
 class OnlineDual(Rule):
-    def __init__(self, memory=20.0, horizon=32.0, caution=2.5):
-        self.next, self.horizon, self.caution = following(memory), horizon, caution
+    def __init__(self, memory=20.0, horizon=48.0, caution=5.0):
+        self.next, self.memory = following(memory), memory
+        self.horizon, self.caution = horizon, caution
 
     def begin(self, game):
         job = game.job
-        self.kind = [[4 * 16 + 10] * job.slots for _ in range(job.lanes)]
+        self.kind = [[UNKNOWN] * job.slots for _ in range(job.lanes)]
         self.visits, self.hand = [0] * job.lanes, [0] * job.lanes
         self.prior = []
         for c in range(256):
@@ -71,8 +86,9 @@ class OnlineDual(Rule):
             block, word = lane * slots + slot, slot // 64
             if (word + visit) % apart == 0 and block in game.alive:
                 seen[kind[slot]][block in step.read] += 1.0
-            turn = (mixed(visit * words + word) >> 40) + 11 * (slot % 64)
-            kind[slot] = self.next[block in step.read][kind[slot]][turn % TURNS]
+            drawn = mixed(visit * words + word)
+            turn = ((drawn >> 40) + 11 * (slot % 64)) % TURNS + (TURNS if drawn % RARE == 0 else 0)
+            kind[slot] = self.next[block in step.read][kind[slot]][turn]
         if visit % 4 == 1 or visit < 8:
             self.follow(lane)
         if visit % 16 == 0:
@@ -85,11 +101,20 @@ class OnlineDual(Rule):
         worth, kept = self.worth[lane], 1 - 1 / self.horizon
         for _ in range(2):
             for c, (idle, busy) in enumerate(self.seen[lane]):
-                after = [sum(map(worth.__getitem__, self.next[read][c])) for read in (0, 1)]
+                level, age = divmod(UNKNOWN if c == NEW else c, 16)
+                after = []
+                for read in (0, 1):
+                    low, part = risen(level, read, self.memory)
+                    then = [(0, 1.0)]
+                    if not read:
+                        older = 1 / width(age)
+                        then = [(age, 1 - older), (age + 1, older)]
+                    after.append(sum(
+                        p * q * worth[16 * (low + up) + each]
+                        for up, p in ((0, 1 - part), (1, part)) for each, q in then if q > 0
+                    ))  # fmt: skip
                 share = busy / (idle + busy)
-                worth[c] = (
-                    share * (1 + kept * after[1] / TURNS) + (1 - share) * kept * after[0] / TURNS
-                )
+                worth[c] = share * (1 + kept * after[1]) + (1 - share) * kept * after[0]
 
     def decide(self, t):
         game = self.game
@@ -104,32 +129,51 @@ class OnlineDual(Rule):
         missed = sorted(step.read - game.resident, key=of, reverse=True)
         here = {b for b in game.resident if first <= b < first + game.job.slots}
         held = sorted(here, key=of)
-        price, rates = self.price[lane], game.rates
-        saved = -price[0] / rates.hbm
+        price, rates, exclusive = self.price[lane], game.rates, game.variant not in times.INCLUSIVE
+        saved, by_append = -price[0] / rates.hbm, -price[0] / rates.hbm
         leaving = price[0] / rates.hbm
-        for p, (read, _, _, demote) in zip(
+        for p, (read, append, _, demote) in zip(
             price[1:], times.terms(game.variant, rates), strict=False
         ):
             saved += p * read
+            by_append += p * append
             leaving += p * demote
         saved = game.size * max(saved, 0.0)
-        leaving *= 0 if game.variant in times.INCLUSIVE else game.size
-        free = game.capacity - len(game.resident)
-        most = len(missed)
+        leaving *= game.size if exclusive else 0
+        then = game.steps[t + 1]
+        coming = [block for block, _, _ in then.appends if block not in game.alive]
+        for block in coming:
+            self.kind[then.lane][block - then.lane * game.job.slots] = NEW
+        self.away, most = set(), len(missed)
         if self.one_side:
             self.note_idle(t)
+            self.leave_newborns(then.lane, coming)
             most = int(max(0.0, -self.surely_idle(lane)))
-        into = out = 0
+
+        free, into, out = game.capacity - len(game.resident), 0, 0
         taken = self.seconds(t, 0, 0, price)
+        born = saved * self.worth[then.lane][NEW] + (game.size * by_append if exclusive else 0)
+        for block in coming:
+            if block in self.away:
+                continue
+            if free + out <= 0:
+                longer = self.seconds(t, 0, out + 1, price)
+                if out == len(held) or not self.pays(
+                    born, saved * of(held[out])[0], longer - taken
+                ):
+                    self.away.add(block)
+                    continue
+                taken, out = longer, out + 1
+            free -= 1
         while True:
             victim = saved * of(held[out])[0] if out < len(held) else None
             full = free + out - into <= 0
             swap = victim is not None and (full or victim < self.place_price)
             if into == min(len(missed), most) or (full and not swap):
                 break
-            gain = saved * of(missed[into])[0] - (victim if swap else self.place_price)
+            given = victim if swap else self.place_price
             longer = self.seconds(t, into + 1, out + swap, price)
-            if gain <= self.caution * max(longer - taken, 0.0):
+            if not self.pays(saved * of(missed[into])[0], given, longer - taken):
                 break
             taken, into, out = longer, into + 1, out + swap
         if victim is not None:
@@ -137,11 +181,10 @@ class OnlineDual(Rule):
             want = int(FREE * game.capacity)
             most = out + 1 + want // 8
             while free + out - into < want and out < most and out < len(held):
-                gain = self.place_price - saved * of(held[out])[0]
-                longer = self.seconds(t, into, out + 1, price)
-                if gain <= self.caution * max(longer - taken, leaving):
+                longer = max(self.seconds(t, into, out + 1, price) - taken, leaving)
+                if not self.pays(self.place_price, saved * of(held[out])[0], longer):
                     break
-                taken, out = longer, out + 1
+                taken, out = taken + longer, out + 1
         dearest = []
         if self.one_side:
             self.idle[lane][0] += into
@@ -150,6 +193,18 @@ class OnlineDual(Rule):
         promoted = self.pick(lane, set(missed), missed[:into], 0)[0]
         demoted, self.hand[lane] = self.pick(lane, here, held[:out] + dearest, self.hand[lane])
         return promoted, demoted
+
+    def pays(self, ours, theirs, longer):
+        """Whether a move gains more than it takes: the more so, the more what it displaces is worth."""
+        return ours > theirs and (ours - theirs) * ours > (ours + self.caution * theirs) * longer
+
+    def leave_newborns(self, lane, coming):
+        """Those that begin in DRAM, as it has nothing to do."""
+        for block in coming:
+            if self.surely_idle(lane) < 1.0:
+                break
+            self.away.add(block)
+            self.idle[lane][0] -= 1.0
 
     def note_idle(self, t):
         """How many blocks more DRAM could have read meanwhile: mean and variance, by lane."""
@@ -174,27 +229,18 @@ class OnlineDual(Rule):
         return mean - SURE * math.sqrt(variance)
 
     def lighten(self, t, into, out, held, of):
-        """Residents to demote that are read most; and in `away`, newborns that begin in DRAM."""
+        """Residents to demote that are read most."""
         game, lane = self.game, self.game.steps[t].lane
         left, dearest = held[out:], []
         taken = max(self.terms(t, into, out))
         while left and self.surely_idle(lane) >= 1.0:
             found = self.terms(t, into, out + len(dearest) + 1)
             gain = game.size / game.rates.hbm * of(left[-1])[0]
-            if max(found) > found[0] or gain <= self.caution * (max(found) - taken):
+            if max(found) > found[0] or not self.pays(gain, 0.0, max(found) - taken):
                 break
             dearest.append(left.pop())
             taken = max(found)
             self.idle[lane][0] -= 1.0
-        self.away = set()
-        if t + 1 < len(game.steps):
-            then = game.steps[t + 1]
-            for block, _, _ in then.appends:
-                if self.surely_idle(then.lane) < 1.0:
-                    break
-                if block not in game.alive:
-                    self.away.add(block)
-                    self.idle[then.lane][0] -= 1.0
         return dearest
 
     def place(self, block):

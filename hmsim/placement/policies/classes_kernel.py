@@ -9,7 +9,8 @@ age    0 after a visit that reads it, and then wider and wider ranges of visits
 
 A byte cannot hold the average, nor count the visits within a range. So there are TURNS tables, which
 take turns by visit and slot: where the average ends a third of the way between two levels, a third of
-the tables go up. A block goes through all of them in as many visits.
+the tables go up. A block goes through all of them in as many visits. For ranges of more visits than
+that there are TURNS more, which one visit in RARE goes by.
 
 What is learned are each lane's reads by class. As the tables say where a read, or none, takes a class,
 reads to come follow: `worth[c]`, the reads of a block of class c from the next visit on, each counting
@@ -25,12 +26,14 @@ from hmsim.jit import kernel
 from hmsim.random import mix
 from hmsim.workload.steps import F64, I64, U64
 
-LEVELS, AGES, TURNS = 16, 16, 32
+LEVELS, AGES, TURNS, RARE = 16, 16, 32, 64
 CLASSES = LEVELS * AGES
 OLDEST = np.array(
-    [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256]
+    [0, 1, 2, 4, 6, 10, 16, 24, 40, 64, 128, 256, 512, 1024, 2048]
 )  # visits, of each age but one
-UNKNOWN = 4 * AGES + 10  # the class of blocks that no visit has seen
+LASTS = np.append(np.diff(OLDEST, prepend=-1), np.inf)  # visits that a block is of each age
+UNKNOWN = 4 * AGES + 10  # the class of the prompt's blocks, which no visit has seen
+NEW = CLASSES - 1  # that of blocks being born: what is read always is hardly ever not read for long
 FORGET_EVERY, KEPT = (
     16,
     0.8,
@@ -41,24 +44,31 @@ VALUE_EVERY = 4  # visits of a lane between two times at which `worth` follows w
 SWEEPS = 2
 
 
+@kernel
+def next_level(level: int, read: int, memory: float) -> tuple[int, float]:
+    """The level below the average after a visit, and how far that is on the way to the next level."""
+    last = LEVELS - 1
+    mean = (level / last) ** 2 * (1 - 1 / memory) + read / memory
+    low = min(int(np.sqrt(mean) * last), last - 1)
+    floor = (low / last) ** 2
+    return low, (mean - floor) / (((low + 1) / last) ** 2 - floor)
+
+
 @cache
 def next_classes(memory: float) -> np.ndarray:
-    """The tables, uint8 [TURNS, 2, CLASSES]: the class after a visit, without and with a read."""
-    weight = 1.0 / memory
-    level = (np.arange(LEVELS) / (LEVELS - 1)) ** 2
-    width = np.diff(OLDEST, prepend=-1)
-    tables = np.zeros((TURNS, 2, CLASSES), np.uint8)
-    for turn in range(TURNS):
-        share, other = (turn + 0.5) / TURNS, (turn * 7 % TURNS + 0.5) / TURNS
+    """The tables, uint8 [2 * TURNS, 2, CLASSES]: the class after a visit, without and with a read."""
+    tables = np.zeros((2 * TURNS, 2, CLASSES), np.uint8)
+    for turn in range(2 * TURNS):
+        share, other = (turn % TURNS + 0.5) / TURNS, (turn * 7 % TURNS + 0.5) / TURNS
+        often = np.where(LASTS <= TURNS, 1.0, RARE if turn >= TURNS else 0.0)
+        older = other < often / LASTS
         for read in range(2):
-            for now in range(LEVELS):
-                mean = level[now] * (1 - weight) + weight * read
-                low = min(int(np.searchsorted(level, mean, "right")) - 1, LEVELS - 2)
-                up = share < (mean - level[low]) / (level[low + 1] - level[low])
-                for age in range(AGES):
-                    older = age < AGES - 1 and other < 1.0 / width[age]
-                    then = 0 if read else age + older
-                    tables[turn, read, now * AGES + age] = (low + up) * AGES + then
+            for level in range(LEVELS):
+                low, up = next_level(level, read, memory)
+                first = (low + (share < up)) * AGES
+                ages = 0 if read else np.arange(AGES) + older
+                tables[turn, read, level * AGES : (level + 1) * AGES] = first + ages
+    tables[:, :, NEW] = tables[:, :, UNKNOWN]
     return tables
 
 
@@ -76,7 +86,7 @@ def see(
 ) -> None:
     """A lane's visit: learn from a sample of its blocks, then take all slots to their next class.
 
-    `read`, `alive` [words]; `tables` [TURNS * 2 * CLASSES]; `classes` uint8 [64 * words]; `seen`
+    `read`, `alive` [words]; `tables` [2 * TURNS * 2 * CLASSES]; `classes` uint8 [64 * words]; `seen`
     [CLASSES, 2]: visits without and with a read.
     """
     words = read.size
@@ -89,9 +99,13 @@ def see(
             for b in range(64):
                 if (here >> np.uint64(b)) & one:
                     seen[mine[b], np.int64((bits >> np.uint64(b)) & one)] += 1.0
-        turn = np.int64(mix(np.uint64(visit * words + w)) >> np.uint64(40))
+        drawn = mix(np.uint64(visit * words + w))
+        turn = np.int64(drawn >> np.uint64(40))
+        first = TURNS if drawn & np.uint64(RARE - 1) == 0 else 0
         for b in range(64):
-            way = ((turn + 11 * b) & (TURNS - 1)) * 2 + np.int64((bits >> np.uint64(b)) & one)
+            way = (first + ((turn + 11 * b) & (TURNS - 1))) * 2 + np.int64(
+                (bits >> np.uint64(b)) & one
+            )
             mine[b] = tables[way * CLASSES + mine[b]]
 
 
@@ -104,17 +118,21 @@ def forget(prior: F64, seen: F64) -> None:
 
 
 @kernel
-def value(horizon: float, tables: np.ndarray, seen: F64, worth: F64, order: I64) -> None:
+def value(memory: float, horizon: float, seen: F64, worth: F64, order: I64) -> None:
     """Bring `worth` [CLASSES] nearer to what was learned, and `order` [CLASSES] to ascend in it."""
     kept = 1 - 1 / horizon
     for _ in range(SWEEPS):
         for c in range(CLASSES):
-            idle, busy = 0.0, 0.0
-            for turn in range(TURNS):
-                idle += worth[tables[(2 * turn) * CLASSES + c]]
-                busy += worth[tables[(2 * turn + 1) * CLASSES + c]]
+            level, age = divmod(UNKNOWN if c == NEW else c, AGES)
+            low, up = next_level(level, 1, memory)
+            busy = (1 - up) * worth[low * AGES] + up * worth[(low + 1) * AGES]
+            low, up = next_level(level, 0, memory)
+            idle, same = 0.0, low * AGES + age
+            for after, share in ((same, 1 - 1 / LASTS[age]), (same + 1, 1 / LASTS[age])):
+                if share > 0.0:  # the oldest grow no older
+                    idle += share * ((1 - up) * worth[after] + up * worth[after + AGES])
             share = seen[c, 1] / (seen[c, 0] + seen[c, 1])
-            worth[c] = share * (1 + kept * busy / TURNS) + (1 - share) * kept * idle / TURNS
+            worth[c] = share * (1 + kept * busy) + (1 - share) * kept * idle
     for k in range(1, CLASSES):
         c = order[k]
         j = k

@@ -13,10 +13,12 @@ capacity  the mean of what the last block that each lane keeps is worth, in seco
 
 A block in HBM is worth its reads to come, times what the prices of terms say that a read from there
 saves. After a step its misses, dearest first, are each weighed against the cheapest resident of their
-lane, or against the price of a free place: a move is made where what it gains is above `caution` times
-what it makes this very step longer. So where a step has time left moves are nearly free, and where
-moves are what binds they have to pay. (A gain lasts as long as the block stays, which is not as long as
-its reads: hence the factor.)
+lane, or against the price of a free place: a move is made where what it gains is above what it makes
+this very step longer. So where a step has time left moves are nearly free, and where moves are what
+binds they have to pay. A gain lasts only as long as the block stays, and where much is worth nearly as
+much, that is not long: so the more is asked of a gain, by `caution`, the more what it displaces is
+worth. A block that is born needs no promotion: before anything else it is weighed likewise, by what
+blocks of the next lane were worth that were new.
 
 Where a block is read from the one memory that it is in (exclusive copies) and each step is waited for,
 HBM can hold too much of a lane: then it makes the lane wait while DRAM has nothing to do. How many
@@ -38,17 +40,19 @@ from hmsim.bits import has, lowest_bit
 from hmsim.errors import InputError
 from hmsim.jit import kernel
 from hmsim.placement.latency import latency_of
-from hmsim.placement.latency_kernel import DEMOTE, READ, packed, term_seconds, unpacked
+from hmsim.placement.latency_kernel import APPEND, DEMOTE, READ, packed, term_seconds, unpacked
 from hmsim.placement.policies import classes_kernel as learned
 from hmsim.placement.policies.api import Own, Policy, policy_step
 from hmsim.placement.policies.classes_kernel import CLASSES, FORGET_EVERY, VALUE_EVERY
 from hmsim.placement.policies.uses_kernel import demand
 
-BLOCK, HORIZON, CAUTION, TOKEN, PLACE, HEAD = range(6)  # places in own.floats, see `OnlineDual`
+BLOCK, MEMORY, HORIZON, CAUTION, TOKEN, PLACE, HEAD = range(
+    7
+)  # places in own.floats, see `OnlineDual`
 PACE = 0.02  # weight of a lane's last step in the prices of its terms; at first 1 / (1 + visits)
 PLACE_PACE = 0.02  # and of any step in that of capacity
 IDLE_PACE = 0.05  # weight of a lane's last step in what is known of DRAM's idleness
-SURE = 4.0  # standard deviations below that mean DRAM is idle in nearly every step. By trial
+SURE = 2.5  # standard deviations below that mean DRAM is idle in nearly every step. By trial
 FREE = 0.003  # share of the capacity that is kept free, for lanes that need more
 MOST_SHARE = 8  # a step fills an eighth of it at most
 FIRST_DRAM = 0.3  # price of DRAM's terms together, before any step
@@ -144,12 +148,19 @@ def _seconds(now, latency, load, into, out, by_token, price, terms):
 
 
 @kernel
-def _saved(size, price, latency):
-    """Seconds that a read from HBM, and not from DRAM, saves at these prices of terms."""
+def _saved(size, price, latency, cause):
+    """Seconds that it saves to read a block (or append it) in HBM, not DRAM, at these prices."""
     saved = -price[0] / latency.hbm
     for k in range(latency.term.shape[0]):
-        saved += price[1 + k] * latency.term[k, READ]
-    return size * max(saved, 0.0)
+        saved += price[1 + k] * latency.term[k, cause]
+    return size * saved
+
+
+@kernel
+def _pays(ours, theirs, longer, caution):
+    """Whether what is worth so many seconds may displace what is worth `theirs`, in a step so much
+    longer."""
+    return ours > theirs and (ours - theirs) * ours > (ours + caution * theirs) * longer
 
 
 @kernel
@@ -164,18 +175,55 @@ def _count(bits, classes, counts):
 
 
 @kernel
-def _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts, most):
+def _room_for_newborns(
+    now, hbm, latency, load, saved, born, worth, order, price, own, terms, counts, moves
+):
+    """How many residents to demote so that blocks that are born find room, and how many of these do.
+
+    `saved`: by a read; `born`: seconds that a newborn is worth. `counts` as for `_weigh`.
+    """
+    held, demoted, by_token = counts[1], counts[3], own.floats[TOKEN] == 1.0
+    free = hbm.capacity - hbm.used[0]
+    low, out, homes = 0, 0, 0
+    taken = _seconds(now, latency, load, 0, 0, by_token, price, terms)
+    for j in range(now.coming.size):
+        if moves.place[j] == 0 or has(hbm.alive[now.next_lane], now.coming[j]):
+            continue
+        if homes < free + out:
+            homes += 1
+            continue
+        while low < CLASSES and held[order[low]] == demoted[order[low]]:
+            low += 1
+        longer = _seconds(now, latency, load, 0, out + 1, by_token, price, terms)
+        if low == CLASSES or not _pays(
+            born, saved * worth[order[low]], longer - taken, own.floats[CAUTION]
+        ):
+            moves.place[j] = 0
+            continue
+        demoted[order[low]] += 1
+        taken, out, homes = longer, out + 1, homes + 1
+    return out, homes
+
+
+@kernel
+def _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts, most, newborn, moves):
     """How many misses to promote and residents to demote, and in `counts` of which classes.
 
     `counts` [4, CLASSES]: misses, residents; of these promoted, demoted. `most`: promotions.
+    `newborn`: reads to come of a block that is born; `moves.place` will say which of them find room.
     """
     floats, caution, by_token = own.floats, own.floats[CAUTION], own.floats[TOKEN] == 1.0
     misses, held, promoted, demoted = counts[0], counts[1], counts[2], counts[3]
-    saved = _saved(load.size, price, latency)
-    free = hbm.capacity - hbm.used[0]
-    taken = _seconds(now, latency, load, 0, 0, by_token, price, terms)
+    saved = max(0.0, _saved(load.size, price, latency, READ))
+    born = saved * newborn
+    if latency.copies.append == 0:
+        born += _saved(load.size, price, latency, APPEND)
+    out, homes = _room_for_newborns(
+        now, hbm, latency, load, saved, born, worth, order, price, own, terms, counts, moves
+    )
+    free = hbm.capacity - hbm.used[0] - homes
+    taken = _seconds(now, latency, load, 0, out, by_token, price, terms)
     into, low, high = 0, 0, CLASSES - 1
-    out = np.int64(0)
     while True:
         while high >= 0 and misses[order[high]] == promoted[order[high]]:
             high -= 1
@@ -186,10 +234,10 @@ def _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts, mos
         swap = victim < np.inf and (full or victim < floats[PLACE])
         if high < 0 or into >= most or (full and not swap):
             break
-        gain = saved * worth[order[high]] - (victim if swap else floats[PLACE])
         then = out + np.int64(swap)
         longer = _seconds(now, latency, load, into + 1, then, by_token, price, terms)
-        if gain <= caution * max(longer - taken, 0.0):
+        gained, given = saved * worth[order[high]], victim if swap else floats[PLACE]
+        if not _pays(gained, given, longer - taken, caution):
             break
         promoted[order[high]] += 1
         if swap:
@@ -210,12 +258,12 @@ def _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts, mos
             low += 1
         if low == CLASSES:
             break
-        gain = floats[PLACE] - saved * worth[order[low]]
         longer = _seconds(now, latency, load, into, out + 1, by_token, price, terms)
-        if gain <= caution * max(longer - taken, leaving):
+        longer = max(longer - taken, leaving)
+        if not _pays(floats[PLACE], saved * worth[order[low]], longer, caution):
             break
         demoted[order[low]] += 1
-        taken, out = longer, out + 1
+        taken, out = taken + longer, out + 1
     return into, out
 
 
@@ -240,8 +288,19 @@ def _surely_idle(lane, idle):
 
 
 @kernel
-def _lighten(now, hbm, own, latency, load, worth, order, terms, counts, into, out, idle, moves):
-    """Leave more to a DRAM that has nothing to do: what is read most, and newborns.
+def _leave_newborns(now, hbm, idle, moves):
+    """Leave them to a DRAM that has nothing to do."""
+    for j in range(now.coming.size):
+        if _surely_idle(now.next_lane, idle) < 1.0:
+            break
+        if not has(hbm.alive[now.next_lane], now.coming[j]):
+            moves.place[j] = 0
+            idle[now.next_lane, 0] -= 1.0
+
+
+@kernel
+def _lighten(now, own, latency, load, worth, order, terms, counts, into, out, idle):
+    """Leave more to a DRAM that has nothing to do: what is read most.
 
     How many blocks are demoted in all. `terms` are of the step with these moves.
     """
@@ -254,18 +313,12 @@ def _lighten(now, hbm, own, latency, load, worth, order, terms, counts, into, ou
         if high < 0:
             break
         longer = _seconds(now, latency, load, into, out + 1, False, terms, terms)
-        gain = load.size / latency.hbm * worth[order[high]]
-        if longer > terms[0] or gain <= own.floats[CAUTION] * (longer - taken):
+        gained = load.size / latency.hbm * worth[order[high]]
+        if longer > terms[0] or not _pays(gained, 0.0, longer - taken, own.floats[CAUTION]):
             break
         demoted[order[high]] += 1
         out, taken = out + 1, longer
         idle[now.lane, 0] -= 1.0
-    for j in range(now.coming.size):
-        if _surely_idle(now.next_lane, idle) < 1.0:
-            break
-        if not has(hbm.alive[now.next_lane], now.coming[j]):
-            moves.place[j] = 0
-            idle[now.next_lane, 0] -= 1.0
     return out
 
 
@@ -327,7 +380,7 @@ def step(now, hbm, own, moves):
     visits[lane] += 1
     learned.see(read, hbm.alive[lane], visits[lane], tables, mine, seen[lane])
     if visits[lane] % VALUE_EVERY == 1 or visits[lane] < 2 * VALUE_EVERY:
-        learned.value(own.floats[HORIZON], tables, seen[lane], worth, order)
+        learned.value(own.floats[MEMORY], own.floats[HORIZON], seen[lane], worth, order)
     if visits[lane] % FORGET_EVERY == 0:
         learned.forget(prior, seen[lane])
 
@@ -337,20 +390,25 @@ def step(now, hbm, own, moves):
     _count(missed, mine, counts[0])
     _count(here, mine, counts[1])
     load = _load(now, hbm, own.floats[BLOCK], latency.copies)
+    for slot in now.coming:
+        if not has(hbm.alive[now.next_lane], slot):
+            classes[now.next_lane * words * 64 + slot] = learned.NEW
     # Else reads are split by themselves, or no step knows what its group waits for.
     one_side = latency.copies.either_side == 0 and own.floats[TOKEN] == 0.0
     most = load.reads
     if one_side:
         _seconds(now, latency, load, 0, 0, False, price, terms)
         _note_idle(visits[lane], lane, load, latency, terms, idle)
+        _leave_newborns(now, hbm, idle, moves)
         most = np.int64(max(0.0, -_surely_idle(lane, idle)))
-    into, out = _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts, most)
+    newborn = worths[now.next_lane, learned.NEW]
+    into, out = _weigh(
+        now, hbm, own, latency, load, worth, order, price, terms, counts, most, newborn, moves
+    )
     _seconds(now, latency, load, into, out, False, price, terms)
     if one_side:
         idle[lane, 0] += into
-        out = _lighten(
-            now, hbm, own, latency, load, worth, order, terms, counts, into, out, idle, moves
-        )
+        out = _lighten(now, own, latency, load, worth, order, terms, counts, into, out, idle)
         _seconds(now, latency, load, into, out, False, price, terms)
     _note_binding(own, now, visits[lane], prices, terms, sums)
     _pick(missed, mine, 0, into, counts[2], first, moves.promote)
@@ -363,16 +421,17 @@ class OnlineDual(Policy):
 
         own.bits    [8 * lanes + n + 1, words], its bytes as
           classes   [lanes * slots]              class of each slot
-          tables    [TURNS * 2 * CLASSES]        `classes_kernel.next_classes`
+          tables    [2 * TURNS * 2 * CLASSES]    `classes_kernel.next_classes`
           missed    [words], the last row        read from DRAM in this step
         own.ints    [lanes * (2 + CLASSES) + 4 * CLASSES]
           visit     [lanes]                      visits of each lane
           hand      [lanes]                      word at which demotions begin
           order     [lanes, CLASSES]             classes by what they are worth
           counts    [4, CLASSES]                 see `_weigh`
-        own.floats  [6 + n + 2 * terms + lanes * terms + 2 * CLASSES + 3 * lanes * CLASSES
+        own.floats  [7 + n + 2 * terms + lanes * terms + 2 * CLASSES + 3 * lanes * CLASSES
                      + 2 * lanes]
           BLOCK     1                            bytes of a block
+          MEMORY    1
           HORIZON   1
           CAUTION   1
           TOKEN     1                            1: groups are tokens
@@ -390,13 +449,14 @@ class OnlineDual(Policy):
     Args:
         memory: Visits of its lane (tokens) over which a block's reads are averaged, 2 to 1000.
         horizon: Visits of its lane after which reads to come hardly count, 2 to 1000.
-        caution: How many times the time that a move takes it has to gain, 0 to 100.
+        caution: How much more a move has to gain than the time that it takes, 0 to 100: so many times
+            that time, where what it displaces is worth as much as what it brings, and in proportion.
     """
 
     name = "online-dual"
     step = step
 
-    def __init__(self, memory: float = 20.0, horizon: float = 32.0, caution: float = 2.5):
+    def __init__(self, memory: float = 20.0, horizon: float = 48.0, caution: float = 5.0):
         for key, value, least, most in (
             ("memory", memory, 2, 1000), ("horizon", horizon, 2, 1000), ("caution", caution, 0, 100),
         ):  # fmt: skip
@@ -422,7 +482,9 @@ class OnlineDual(Policy):
         prices[:, 0], prices[:, 1:-1] = 1 - FIRST_DRAM, FIRST_DRAM / (terms - 2)
         prior = learned.prior_reads().ravel()
         by_token = float(self.barrier == "token")
-        head = [geometry.block_bytes, self.horizon, self.caution, by_token, 0.0, model.size]
+        head = [
+            geometry.block_bytes, self.memory, self.horizon, self.caution, by_token, 0.0, model.size
+        ]  # fmt: skip
         floats = np.concatenate([
             np.array(head, float), model, np.zeros(2 * terms), prices.ravel(), prior,
             np.zeros(lanes * CLASSES), np.tile(prior, lanes), np.zeros(2 * lanes),

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmsim.placement.latency import HITS, Rates
+from hmsim.placement.latency import HITS, PROMOTED, READS, Rates
+from hmsim.placement.policies import classes_kernel as learned
 from tests.oracles import rules
 from tests.oracles.online_dual import OnlineDual
 from tests.oracles.random_workloads import random_blocks
@@ -49,3 +50,34 @@ def test_what_every_visit_reads_from_dram_is_in_hbm_after_a_few(variant):
     workload = blocks._replace(number=np.arange(20), read=read)
     counts = counts_of("online-dual", {}, workload, 10, Rates(400.0, 20.0, 20.0, 10.0), variant)
     assert np.all(counts[10:, HITS] >= 8)
+
+
+def test_blocks_find_room_at_birth_where_those_before_them_were_read():
+    """Each visit bears a block that eight visits read, beside twelve old ones; HBM holds 24 blocks."""
+    steps, old = 120, 40
+    blocks = random_blocks(np.random.default_rng(1), steps, old + steps, lanes=1, births=False)
+    number = np.arange(old + steps)
+    birth = np.where(number < old, -1, number - old)
+    age = np.arange(steps) - birth[:, None]
+    read = (birth[:, None] >= 0) & (age >= 0) & (age < 8) | (number < 12)[:, None]
+    append = np.where(age == 0, blocks.block_bytes, 0)
+    workload = blocks._replace(
+        number=number, birth=birth, death=np.full(old + steps, steps), read=read, append=append,
+        slots=192,
+    )  # fmt: skip
+    counts = counts_of("online-dual", {}, workload, 24, Rates(4000.0, 50.0, 50.0, 20.0))
+    last = counts[60:-1]
+    assert last[:, HITS].sum() >= 0.95 * last[:, READS].sum()
+    assert last[:, PROMOTED].sum() <= 0.1 * len(last)  # nothing had to be read from DRAM first
+
+
+@pytest.mark.parametrize("memory", [2.0, 20.0, 1000.0])
+def test_blocks_that_are_not_read_grow_older_at_the_rate_of_their_age(memory):
+    tables = learned.next_classes(memory)
+    weight = np.repeat([1 - 1 / learned.RARE, 1 / learned.RARE], learned.TURNS) / learned.TURNS
+    for c in range(learned.NEW):
+        age = c % learned.AGES
+        rounding = 0.5 / learned.TURNS if learned.LASTS[age] <= learned.TURNS else 0.0
+        older = weight @ (tables[:, 0, c] % learned.AGES != age)
+        assert older == pytest.approx(1 / learned.LASTS[age], rel=1e-9, abs=rounding)
+        assert np.all(tables[:, 1, c] % learned.AGES == 0)
