@@ -1,10 +1,11 @@
 """Which policy for which machine: the tables of docs/which-policy.md, and `online-dual` at its worst.
 
     python scripts/which_policy.py gaps [NAME=TRACE.h5 ...]   # gaps of policies, 200 tokens after 100
+    python scripts/which_policy.py long                       # 1,000 tokens after 100
     python scripts/which_policy.py batches                    # tokens/s by batch: does offloading pay?
     python scripts/which_policy.py worst [COUNT]              # ratios over random tiny workloads
 
-Each writes results/policies/*.csv and puts it into the page. Without names `gaps` takes the trace of
+Each writes results/policies/*.csv and puts it into the page. Without names `gaps` takes the traces of
 REAL and generates the workloads of CASES. With names it makes their rows alone, and the others stay:
 a trace for one of CASES is as `hmsim workload generate` makes it (300 tokens), one of another name is
 a case of its own, on the founding paper's machine, with 30 % of its last blocks in HBM.
@@ -32,13 +33,21 @@ WARMUP, COUNTED = 100, 200  # tokens
 CASES = {  # copies, prompt tokens
     "nosa-4096": (64, 32768), "quest-2048": (16, 131072), "shadowkv-1.56": (16, 131072),
 }  # fmt: skip
-REAL = {"a real model": str(ROOT / "workloads" / "real" / "persuasion-pages-1024.h5")}
+REAL = {
+    f"a real model, {what}": str(ROOT / "workloads" / "real" / f"persuasion-{name}.h5")
+    for what, name in (
+        ("64 pages", "pages-1024"), ("64 pages by Quest", "quest-1024"), ("64 tokens", "tokens-64")
+    )
+}  # fmt: skip
 SHARE = 0.3  # of another trace's blocks in HBM
+LONG = 1000  # tokens
+LONG_RULES = {"reactive": {}, "lfu": {"half_life": 32}, "ema": {}, "online-dual": {}}
 RULES = {
     "static": {}, "reactive": {}, "balanced": {}, "slack": {"payback": 3}, "lfu": {"half_life": 32},
     "ema": {}, "s3-fifo": {}, "online-dual": {}, "belady": {},
     "lookahead": {"window": 8, "share": 0.5, "scope": "all"}, "dual": {"time_s": 60},
 }  # fmt: skip
+SEARCH = {"gap": 0.01, "time": 90}  # of the bound that many tokens are held against
 VARIANTS = ("text", "exclusive", "inclusive")
 BATCHES = (4, 8, 16, 18, 24, 32, 64)  # sequences of nosa-4096: 18 of them fit into 96 GB
 BATCH_RULES = {
@@ -50,13 +59,15 @@ BATCH_WARMUP, BATCH_COUNTED = 40, 20
 RIVALS = ("static", "reactive", "belady")  # of `worst`: from the same blocks in HBM at the start
 
 
-def run(workload: dict, system: dict, rules: dict, variant: str = "text") -> hmsim.Result:
+def run(
+    workload: dict, system: dict, rules: dict, variant: str = "text", bound: dict | None = None
+) -> hmsim.Result:
     """A run at analytic times."""
     return hmsim.run(
         {
             "system": system, "workload": workload, "latency": {"variant": variant},
             "policies": {"names": list(rules), "options": {n: o for n, o in rules.items() if o}},
-            "replay": {"fidelity": "analytic"},
+            "replay": {"fidelity": "analytic"}, "bound": bound or {},
         },
         progress=False,
     )  # fmt: skip
@@ -66,6 +77,31 @@ def spec(name: str, copies: int, prompt: int, tokens: int) -> dict:
     """A workload of the catalogue, as a table."""
     table = tomllib.loads(Path(find(name)).read_text())["workload"]
     return table | {"copies": copies, "tokens": [prompt, prompt + tokens - 1]}
+
+
+def long() -> list[list[str]]:
+    """Gaps of policies without foresight over many tokens: a row a workload and variant."""
+    cases = {
+        name: (spec(name, *where, WARMUP + LONG), {"preset": "gh200-96gb"})
+        for name, where in CASES.items()
+    }
+    churning = tomllib.loads(Path(find("paper-60-real")).read_text())["workload"]
+    first = churning["tokens"][0]
+    churning["tokens"] = [first, first + WARMUP + LONG - 1]
+    cases["paper-60-real"] = (churning, {"preset": "gh200-paper", "hbm": {"capacity": "23 GiB"}})
+    rows = [["workload", "variant", *LONG_RULES]]
+    for name, (workload, system) in cases.items():
+        for variant in VARIANTS:
+            result = run(workload | {"warmup": WARMUP}, system, LONG_RULES, variant, SEARCH)
+            rows.append(row_of(name, variant, result, LONG_RULES))
+    return rows
+
+
+def row_of(name: str, variant: str, result: hmsim.Result, rules: dict) -> list[str]:
+    """The gaps of a run in per cent, which are also printed."""
+    row = [name, variant, *(f"{100 * result.total(rule, 'gap'):.1f}" for rule in rules)]
+    print(*row, flush=True)
+    return row
 
 
 def gaps(given: dict[str, str]) -> list[list[str]]:
@@ -88,8 +124,7 @@ def gaps(given: dict[str, str]) -> list[list[str]]:
     for name, workload, system in cases:
         for variant in VARIANTS:
             result = run(workload, system, RULES, variant)
-            rows.append([name, variant, *(f"{100 * result.total(r, 'gap'):.1f}" for r in RULES)])
-            print(*rows[-1], flush=True)
+            rows.append(row_of(name, variant, result, RULES))
     return rows
 
 
@@ -191,6 +226,8 @@ def main() -> None:
     what, *rest = sys.argv[1:] or [""]
     if what == "gaps":
         publish(what, gaps(dict(each.split("=", 1) for each in rest)))  # type: ignore[misc]
+    elif what == "long":
+        publish(what, long())
     elif what == "batches":
         publish(what, batches())
     elif what == "worst":

@@ -9,9 +9,9 @@ import numpy as np
 from hmsim.bound import belady
 from hmsim.bound.ascent import Ascent, ascend_by_batches, coarse_start
 from hmsim.bound.batches import Batches
-from hmsim.bound.prices import Dual
+from hmsim.bound.prices import Dual, Lagrangian
 from hmsim.bound.results import BoundResult, gap_of
-from hmsim.bound.rounding import CAREFUL, QUICK, Followed, cost_of
+from hmsim.bound.rounding import CAREFUL, QUICK, Followed, Pace, cost_of
 from hmsim.bound.search import NEAR_STEPS, Search, thinning, weight_of
 
 SAMPLE_PAIRS = 2e9  # of the sample that stands for more blocks than that. By trial
@@ -25,6 +25,8 @@ FEW_PASSES, LOOSE = 200, 0.01
 SAMPLED_PASSES, SAMPLED_STEPS = 600, (1.0, 3e-3)  # of a batch each, to prices from step to step
 MORE_PASSES, MORE_STEPS = 300, (0.01, 1e-3)  # likewise, from there, where the gap is too wide
 FULL_ROUNDS = 4  # of a schedule and such passes, at most
+MOST_TIMES = 5  # careful schedules from the same prices, at most,
+WORTH_MORE = 5e-4  # as long as each is so much shorter than the one before
 SAMPLE_TIME_SHARE = 0.4  # of the time to spend, for the sample. By trial
 
 
@@ -46,19 +48,14 @@ def find(search: Search) -> BoundResult:
 
     everything = search.lagrangian(1)
     best = found._replace(value=everything.value(found.dual))
-    history, followed = [*found.history, best.value], found.dual
+    history = [*found.history, best.value]
     achievable = search.by_belady(setting, everything.grid, best.value)
     for k in range(FULL_ROUNDS):
         if gap_of(best.value, achievable) <= search.gap or (achievable < np.inf and search.late()):
             break
-        before, prices = achievable, followed
-        for pace in (QUICK, CAREFUL) if few and k == 0 else (CAREFUL,):
-            late = search.late if achievable < np.inf else lambda: False
-            schedule = Followed(setting, everything.grid, prices, late, pace)
-            achievable = search.shorter(achievable, cost_of(setting, schedule.use), schedule)
-            followed = schedule.mean
-            if gap_of(best.value, achievable) <= search.gap:
-                break
+        before = achievable
+        paces = (QUICK, CAREFUL) if few and k == 0 else (CAREFUL,) * MOST_TIMES
+        achievable = _follow(search, everything, best, paces, achievable)
         if k == 0:
             achievable = search.policies_where_misled(best.value, achievable)
         search.tell(best.value, achievable)
@@ -70,12 +67,11 @@ def find(search: Search) -> BoundResult:
         more = (SAMPLED_PASSES, SAMPLED_STEPS) if few and k == 0 else (MORE_PASSES, MORE_STEPS)
         found = _by_batches(search, batches, best, *more, limit)
         history += found.history[len(best.history) :]
-        if found.dual is best.dual:  # the same prices lead to the same schedule
+        if found.dual is best.dual and not (few and k == 0):  # all was tried from these prices
             break
         found = found._replace(value=everything.value(found.dual))
         history.append(found.value)
         best = max(best, found, key=lambda ascent: ascent.value)
-        followed = best.dual
     return search.result("dual", best.value, achievable, len(history), history, best.dual)
 
 
@@ -104,6 +100,24 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
         schedule = Followed(setting, everything.grid, found.dual, pace=QUICK)
         achievable = min(achievable, cost_of(setting, schedule.use))
     return search.result("dual", value, achievable, len(history), history, found.dual)
+
+
+def _follow(
+    search: Search, everything: Lagrangian, best: Ascent, paces: tuple[Pace, ...], achievable: float
+) -> float:
+    """The best time so far and that of schedules from the best prices: the first follows them, and each
+    other one those that the one before it followed in the mean."""
+    prices = best.dual
+    for pace in paces:
+        late = search.late if achievable < np.inf else lambda: False
+        schedule = Followed(everything.setting, everything.grid, prices, late, pace)
+        found_s, prices = cost_of(everything.setting, schedule.use), schedule.mean
+        is_worth_more = found_s <= achievable * (1 - WORTH_MORE)
+        achievable = search.shorter(achievable, found_s, schedule)
+        if gap_of(best.value, achievable) <= search.gap or search.late() or not is_worth_more:
+            break
+        search.tell(best.value, achievable)
+    return achievable
 
 
 def _fits(search: Search) -> bool:

@@ -107,6 +107,24 @@ def test_a_sample_is_certified_on_every_block(monkeypatch):
     assert streamed.achievable_s >= optimum  # of a policy
 
 
+def test_schedules_that_follow_one_another_are_shorter(monkeypatch):
+    table = {
+        "model": {
+            "layers": 4, "kv_bytes_per_token_layer": 4096, "resident_bytes": 1,
+            "weight_bytes_step": 1e7,
+        },
+        "block_tokens": 1, "seed": 3, "tokens": [3000, 3099], "sparsity": 0.6, "drift": 0.3,
+    }  # fmt: skip
+    workload = open_workload(load_spec({"workload": table}, "test"))
+    call = (workload, Rates(4e12, 450e9, 450e9, 384e9), 0.5 * 4 * 3000 * 4096)
+    monkeypatch.setattr(search, "WHOLE_PAIRS", 1)
+    several = bound(*call, gap=0.001)
+    monkeypatch.setattr(sampled, "MOST_TIMES", 1)
+    one = bound(*call, gap=0.001)
+    assert several.bound_s == one.bound_s
+    assert several.achievable_s < 0.96 * one.achievable_s  # of a policy
+
+
 def test_a_quick_bound_of_few_lanes_knows_the_others(monkeypatch):
     table = {
         "model": "llama-3.1-8b", "block_tokens": 16, "tokens": [32_000, 32_007], "copies": 4,

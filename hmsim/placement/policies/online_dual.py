@@ -46,9 +46,8 @@ from hmsim.placement.policies.api import Own, Policy, policy_step
 from hmsim.placement.policies.classes_kernel import CLASSES, FORGET_EVERY, VALUE_EVERY
 from hmsim.placement.policies.uses_kernel import demand
 
-BLOCK, MEMORY, HORIZON, CAUTION, TOKEN, PLACE, HEAD = range(
-    7
-)  # places in own.floats, see `OnlineDual`
+# Places in own.floats, see `OnlineDual`.
+BLOCK, MEMORY, HORIZON, CAUTION, TOKEN, PLACE, HEAD = range(7)
 PACE = 0.02  # weight of a lane's last step in the prices of its terms; at first 1 / (1 + visits)
 PLACE_PACE = 0.02  # and of any step in that of capacity
 IDLE_PACE = 0.05  # weight of a lane's last step in what is known of DRAM's idleness
