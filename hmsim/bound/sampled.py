@@ -13,6 +13,7 @@ from hmsim.bound.prices import Dual, Lagrangian
 from hmsim.bound.results import BoundResult, gap_of
 from hmsim.bound.rounding import CAREFUL, QUICK, Followed, Pace, cost_of
 from hmsim.bound.search import NEAR_STEPS, Search, thinning, weight_of
+from hmsim.workload.steps import F64
 
 SAMPLE_PAIRS = 2e9  # of the sample that stands for more blocks than that. By trial
 LEAST_THINNING = 2  # of that sample: then a batch's blocks are from all over their lanes
@@ -25,8 +26,9 @@ FEW_PASSES, LOOSE = 200, 0.01
 SAMPLED_PASSES, SAMPLED_STEPS = 600, (1.0, 3e-3)  # of a batch each, to prices from step to step
 MORE_PASSES, MORE_STEPS = 300, (0.01, 1e-3)  # likewise, from there, where the gap is too wide
 FULL_ROUNDS = 4  # of a schedule and such passes, at most
-MOST_TIMES = 5  # careful schedules from the same prices, at most,
+MOST_TIMES = 6  # careful schedules from the same prices, at most,
 WORTH_MORE = 5e-4  # as long as each is so much shorter than the one before
+MOST_CHANGE = 4.0  # factor of a price, from one to the next
 SAMPLE_TIME_SHARE = 0.4  # of the time to spend, for the sample. By trial
 
 
@@ -105,19 +107,41 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
 def _follow(
     search: Search, everything: Lagrangian, best: Ascent, paces: tuple[Pace, ...], achievable: float
 ) -> float:
-    """The best time so far and that of schedules from the best prices: the first follows them, and each
-    other one those that the one before it followed in the mean."""
-    prices = best.dual
+    """The best time so far and that of schedules, the first of which follows the best prices.
+
+    While blocks choose, prices answer. Each next schedule begins with those that were followed in the
+    mean, and as far beyond, which takes half as many; or, if that was too far, not beyond.
+    """
+    prices, mean = best.dual, None
     for pace in paces:
         late = search.late if achievable < np.inf else lambda: False
         schedule = Followed(everything.setting, everything.grid, prices, late, pace)
-        found_s, prices = cost_of(everything.setting, schedule.use), schedule.mean
+        found_s = cost_of(everything.setting, schedule.use)
         is_worth_more = found_s <= achievable * (1 - WORTH_MORE)
         achievable = search.shorter(achievable, found_s, schedule)
-        if gap_of(best.value, achievable) <= search.gap or search.late() or not is_worth_more:
+        if gap_of(best.value, achievable) <= search.gap or search.late():
+            break
+        if is_worth_more:
+            mean = schedule.mean
+            prices = _beyond(prices, mean)
+        elif mean is not None:  # that was too far
+            prices, mean = mean, None
+        else:
             break
         search.tell(best.value, achievable)
     return achievable
+
+
+def _beyond(before: Dual, after: Dual) -> Dual:
+    """Prices that changed once more by the same factors, of MOST_CHANGE at most."""
+
+    def factor(old: F64, new: F64) -> F64:
+        ratio = np.divide(new, old, out=np.full_like(new, np.inf), where=old > 0)
+        return np.clip(ratio, 1 / MOST_CHANGE, MOST_CHANGE)
+
+    term = after.term * factor(before.term, after.term)
+    term /= term.sum(axis=1, keepdims=True)
+    return Dual(term, after.capacity * factor(before.capacity, after.capacity))
 
 
 def _fits(search: Search) -> bool:
