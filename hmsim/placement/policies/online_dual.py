@@ -174,6 +174,14 @@ def _count(bits, classes, counts):
 
 
 @kernel
+def _cheapest(low, order, held, demoted):
+    """The place in `order`, from `low` on, of the first class with residents left; CLASSES if none."""
+    while low < CLASSES and held[order[low]] == demoted[order[low]]:
+        low += 1
+    return low
+
+
+@kernel
 def _room_for_newborns(
     now, hbm, latency, load, saved, born, worth, order, price, own, terms, counts, moves
 ):
@@ -191,8 +199,7 @@ def _room_for_newborns(
         if homes < free + out:
             homes += 1
             continue
-        while low < CLASSES and held[order[low]] == demoted[order[low]]:
-            low += 1
+        low = _cheapest(low, order, held, demoted)
         longer = _seconds(now, latency, load, 0, out + 1, by_token, price, terms)
         if low == CLASSES or not _pays(
             born, saved * worth[order[low]], longer - taken, own.floats[CAUTION]
@@ -226,8 +233,7 @@ def _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts, mos
     while True:
         while high >= 0 and misses[order[high]] == promoted[order[high]]:
             high -= 1
-        while low < CLASSES and held[order[low]] == demoted[order[low]]:
-            low += 1
+        low = _cheapest(low, order, held, demoted)
         victim = saved * worth[order[low]] if low < CLASSES else np.inf
         full = free + out - into <= 0
         swap = victim < np.inf and (full or victim < floats[PLACE])
@@ -253,8 +259,7 @@ def _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts, mos
     want = np.int64(FREE * hbm.capacity)
     most = out + 1 + want // MOST_SHARE
     while free + out - into < want and out < most:
-        while low < CLASSES and held[order[low]] == demoted[order[low]]:
-            low += 1
+        low = _cheapest(low, order, held, demoted)
         if low == CLASSES:
             break
         longer = _seconds(now, latency, load, into, out + 1, by_token, price, terms)
