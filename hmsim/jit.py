@@ -100,6 +100,8 @@ def record_expanded(function: Callable) -> Any:
 def in_threads(work: Callable[[int], None], count: int) -> None:
     """Call `work(0)` .. `work(count - 1)`, side by side where they run kernels; all have ended after.
 
+    None may write, or add as much as a zero, to an element of an array that another writes.
+
     The threads are kept from call to call: to start one takes longer than many a kernel. What none
     of them has begun when this thread is free, it does itself, so calls may be made within calls.
     """

@@ -16,7 +16,7 @@ from hmsim.bound.changes_kernel import room
 from hmsim.bound.objective import TIME
 from hmsim.bound.paths.runs import Timeline
 from hmsim.bound.paths.words import Grid
-from hmsim.bound.paths.words_kernel import Use, new_use
+from hmsim.bound.paths.words_kernel import Use, add_uses, new_use
 from hmsim.bound.prices import Setting
 from hmsim.jit import in_threads, threads
 from hmsim.placement.latency_kernel import PROMOTE, READ, Bytes, time_groups
@@ -89,6 +89,7 @@ class _Plan:
         self._setting, self._grid = setting, grid
         timeline = setting.timeline
         self._line = line = _line(timeline)
+        self._threads = threads(timeline.lanes)
         self._row = line.offset[line.lane] + line.lane + line.stretch + 1  # of each step
         rows = len(timeline.stretch_step) + timeline.lanes
         self._count, self._kept, self._ahead = np.zeros((3, rows, FURTHEST), np.int32)
@@ -100,7 +101,9 @@ class _Plan:
         births = np.bincount(grid.event_value[grid.event_kind == kernel.BORN], minlength=1)
         self._capacity = max(0, setting.capacity - int(births.max()))
         self._by_lane(
-            lambda first, last, lane: kernel.count_waits(first, last, lane, grid, line, self._count)
+            lambda i, first, last, lane: kernel.count_waits(
+                first, last, lane, grid, line, self._count
+            )
         )
 
     def choose(self) -> float:
@@ -108,6 +111,7 @@ class _Plan:
         setting, line = self._setting, self._line
         thrift = int(THRIFT * setting.timeline.lanes)
         holds = np.maximum(self._capacity - self.reserved, 0)
+        self._kept.fill(0)
         kernel.choose(line, holds, self._count, thrift, self._waits, self._kept)
         kernel.leave_free(line, self._capacity, self._kept, self._free)
         # As likely as any other, a block that stays from a read on was in HBM already.
@@ -145,21 +149,23 @@ class _Plan:
 
     def use(self, changes: Changes | None = None) -> Use:
         """What the schedule does, which is told to `changes`; once only."""
-        use, present = new_use(self._setting.timeline.steps), []
-        slots = 0 if changes is None else changes.slots
+        # Lanes share a step: a lane's first stretch begins at step 0, whoever's that is.
+        uses = [new_use(self._setting.timeline.steps) for _ in range(self._threads)]
+        slots, present = 0 if changes is None else changes.slots, []
 
-        def settle(first: int, last: int, lane: int) -> None:
+        def settle(i: int, first: int, last: int, lane: int) -> None:
             moves = np.empty(0 if changes is None else self._most_moves(), np.int64)
             while first < last:
                 first, there, told = kernel.settle(
                     first, last, lane, self._grid, self._line, self._kept, self._ahead,
-                    self._promotions, use, slots, moves,
+                    self._promotions, uses[i], slots, moves,
                 )  # fmt: skip
                 present.append(there)
                 if changes is not None:
                     changes.add(moves[:told])
 
         self._by_lane(settle)
+        use = add_uses(uses)
         use.arrive[0] += sum(present)
         use.promote[:-1] += self._promote
         return use
@@ -179,14 +185,14 @@ class _Plan:
         time_groups(moved, setting.latency, near, seconds)
         return near, seconds
 
-    def _by_lane(self, work: Callable[[int, int, int], object]) -> None:
-        """Call `work(first tile, last, lane)` for every lane; several lanes side by side."""
-        lanes = self._setting.timeline.lanes
-        width, parts = self._grid.tiles // lanes, threads(lanes)
+    def _by_lane(self, work: Callable[[int, int, int, int], object]) -> None:
+        """Call `work(thread, first tile, last, lane)` for every lane; several lanes side by side."""
+        lanes, parts = self._setting.timeline.lanes, self._threads
+        width = self._grid.tiles // lanes
 
         def some(i: int) -> None:
             for lane in range(lanes * i // parts, lanes * (i + 1) // parts):
-                work(lane * width, (lane + 1) * width, lane)
+                work(i, lane * width, (lane + 1) * width, lane)
 
         in_threads(some, parts)
 

@@ -112,8 +112,8 @@ def _let_go(now, most, bar, thrift, line, final, waits, kept):
 
 @kernel
 def choose(line: Line, holds: I64, count: I64, thrift: int, waits: I64, kept: I64) -> None:
-    """Fill `kept`: waits that end first go first, whatever else begins; and `waits` [T], of those,
-    the ones that end at each step.
+    """Fill `kept`, zero before: waits that end first go first, whatever else begins; and `waits` [T],
+    of those, the ones that end at each step.
 
     That leaves the fewest misses where HBM `holds` [T] so many blocks: Belady's rule, with leave to
     pass a block by; what is let go before its wait ends had better never come, and never does. A wait
@@ -131,8 +131,6 @@ def choose(line: Line, holds: I64, count: I64, thrift: int, waits: I64, kept: I6
         while occupied > most:
             occupied -= _let_go(now, occupied - most, -1, thrift, line, final, waits, kept)
         row, first = row_of(lane, j, line), line.offset[lane] + j + 1
-        for d in range(furthest):
-            kept[row, d] = 0
         for d in range(min(furthest, line.offset[lane + 1] - first)):
             end, wanted, gone = line.step[first + d], int(count[row, d]), 1
             while occupied + wanted > most and gone > 0:

@@ -1,6 +1,7 @@
 """The schedule that keeps what is read again first: legal, and with the fewest misses of all."""
 
 from itertools import pairwise
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy.optimize import linprog
 from hmsim.bound import belady, bound, sampled, search
 from hmsim.bound.exact.lp import solve_lp
 from hmsim.bound.paths.words import gather
+from hmsim.bound.paths.words_kernel import new_use
 from hmsim.bound.prices import Lagrangian, Setting
 from hmsim.bound.rounding import cost_of
 from hmsim.cli.inputs import counted_source
@@ -90,6 +92,52 @@ def test_where_it_is_near_enough_nothing_else_is_tried(monkeypatch):
     found = bound(blocks, rates, float(capacity * blocks.block_bytes), "inclusive", gap=0.02)
     assert found.gap is not None
     assert found.gap <= 0.02
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 40))
+def test_a_second_choice_knows_nothing_of_the_first(seed, capacity):
+    """Where lanes do not take turns, a wait may end before another that has begun before it."""
+    rng = np.random.default_rng(seed)
+    _, _, setting, grid = an_instance(
+        rng, "inclusive", "layer", capacity, blocks=60, steps=40, lanes=4, in_turn=False
+    )
+    again, anew = belady._Plan(setting, grid), belady._Plan(setting, grid)
+    again.choose()
+    again.reserve()
+    anew.reserved = again.reserved
+    again.choose()
+    anew.choose()
+    for one, two in zip(again.use(), anew.use(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert anew._waits.min() >= 0
+
+
+def test_lanes_that_share_a_step_lose_nothing_of_it(monkeypatch):
+    """Two threads add up what their lanes do at step 0, with which the first stretch of both begins."""
+    rng = np.random.default_rng(4)
+    _, _, setting, grid = an_instance(
+        rng, "inclusive", "layer", 20, blocks=200, steps=40, lanes=2, births=False
+    )
+    monkeypatch.setattr(belady, "threads", lambda most: 1)
+    alone = belady.Scheduled(setting, grid).use
+    both_have_read, settle = Barrier(2), belady.kernel.settle
+
+    def add_at_once(*arguments):
+        """What a lane does is added to what there was before either lane had added anything."""
+        *rest, use, slots, moves = arguments
+        before = [part.copy() for part in use]
+        mine = new_use(setting.timeline.steps)
+        both_have_read.wait(timeout=60)
+        done = settle(*rest, mine, slots, moves)
+        for part, was, more in zip(use, before, mine, strict=True):
+            part[:] = was + more
+        return done
+
+    monkeypatch.setattr(belady, "threads", lambda most: 2)
+    monkeypatch.setattr(belady.kernel, "settle", add_at_once)
+    for one, two in zip(alone, belady.Scheduled(setting, grid).use, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_the_schedule_does_not_depend_on_the_threads(monkeypatch):

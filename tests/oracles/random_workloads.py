@@ -82,14 +82,15 @@ def random_blocks(
     stickiness=None,
     tokens_per_block=2,
     births=True,
+    in_turn=True,
 ) -> Blocks:
-    """Any workload at all: layers in turn, reads that stick, births, growth and deaths."""
+    """Any workload at all: layers, in turn or not, reads that stick, births, growth and deaths."""
     lanes = lanes or int(rng.integers(1, 4))
     steps = steps or int(rng.integers(1, 13))
     blocks = blocks or int(rng.integers(1, 10))
     slots = 64 * (1 + (blocks - 1) // 64) + 64
     block_bytes = 8 * tokens_per_block
-    lane_of_step = np.arange(steps) % lanes
+    lane_of_step = np.arange(steps) % lanes if in_turn else rng.integers(0, lanes, steps)
     lane = rng.integers(0, lanes, blocks)
     number = np.empty(blocks, np.int64)
     for each in range(lanes):
