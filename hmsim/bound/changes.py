@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from hmsim.bits import pack
+from hmsim.bits import pack, unpack
 from hmsim.bound import changes_kernel as kernel
 from hmsim.bound.exact.problem import Problem
 from hmsim.errors import InputError
@@ -127,14 +127,12 @@ class Paths(NamedTuple):
     """A schedule with a bit for each block and step."""
 
     problem: Problem
-    path: np.ndarray  # as `revision_kernel.Books` has it
+    path: U64  # as `revision_kernel.Books` has it
 
     def tell(self, changes: Changes) -> None:
         _tell_rows(
             changes, self.problem,
-            lambda first, last: np.unpackbits(
-                self.path[first:last], axis=1, count=self.problem.steps, bitorder="little"
-            ),
+            lambda first, last: unpack(self.path[first:last])[:, : self.problem.steps],
         )  # fmt: skip
 
 

@@ -20,8 +20,12 @@ from hmsim.bound.paths.tables_kernel import Prices
 from hmsim.bound.prices import Dual, Setting
 from hmsim.workload.steps import I64
 
-MOST_PAIRS = 3_000_000_000  # blocks x steps: one bit each
-BLOCKS_A_CALL = 256  # between two looks at the clock
+MOST_PAIRS = 6_000_000_000  # blocks x steps: one bit each
+BLOCKS_A_CALL = 256  # between two looks at the clock, and at what capacity costs, at most
+CALLS_A_FILL = (
+    256  # calls whose blocks would fill HBM, at least: what it costs changes little in one
+)
+LEAST_FOR_RANGES = 8  # blocks a call: for fewer, to sum up ranges takes longer than their steps do
 LEAST_CAPACITY_PRICE = 1e-4  # reads from DRAM, a block and step: where prices say that it is free
 MOST_DEARER = 1e3  # factor on the price of capacity, where it is overdrawn
 
@@ -68,11 +72,16 @@ class Revised:
         self.best: np.ndarray | None = None
         groups = len(setting.start)
         self.books = books or kernel.Books(
-            np.zeros((problem.blocks, -(-problem.steps // 8)), np.uint8),
+            np.zeros((problem.blocks, -(-problem.steps // 64)), np.uint64),
             np.zeros(problem.steps, np.int64),
             np.zeros((groups, KINDS), np.int64),
         )
         self._margins = kernel.Margins(*np.empty((5, groups)))
+        self._space = kernel.new_space(problem.steps)
+        some = min(BLOCKS_A_CALL, problem.capacity // CALLS_A_FILL)
+        ranges = some >= LEAST_FOR_RANGES
+        self._some = some if ranges else BLOCKS_A_CALL
+        self._tree = kernel.new_tree(problem.steps if ranges else 0)
 
     @property
     def legal(self) -> bool:
@@ -113,18 +122,22 @@ class Revised:
     def _round(self, each: Round, prices: Prices, order: I64, stop: Callable[[], bool]) -> bool:
         """Whether all blocks have chosen."""
         problem, setting = self.problem, self._setting
-        mood = kernel.Mood(each.doublings, each.given, int(each.hard))
         taken = np.arange(problem.blocks + 1) / max(1, problem.capacity)
         dearer = np.minimum(taken**each.dearer, MOST_DEARER)
         kernel.reckon_all(
             self.books.tallies, float(problem.block_bytes), setting.demand, setting.latency,
             setting.objective, each.doublings, self._margins,
         )  # fmt: skip
-        for first in range(0, len(order), BLOCKS_A_CALL):
+        scene = kernel.Scene(
+            setting.group, np.append(setting.start, problem.steps), problem.capacity,
+            float(problem.block_bytes), setting.demand, setting.latency, setting.objective,
+            kernel.Mood(each.doublings, each.given, int(each.hard)), prices, dearer,
+        )  # fmt: skip
+        for first in range(0, len(order), self._some):
             if stop():
                 return False
             kernel.choose_again(
-                order[first : first + BLOCKS_A_CALL], problem, setting.group, setting.demand,
-                setting.latency, setting.objective, mood, prices, dearer, self.books, self._margins,
+                order[first : first + self._some], problem, scene, self.books, self._margins,
+                self._tree, self._space,
             )  # fmt: skip
         return True

@@ -29,6 +29,7 @@ FULL_ROUNDS = 4  # of a schedule and such passes, at most
 MOST_TIMES = 6  # careful schedules from the same prices, at most,
 WORTH_MORE = 5e-4  # as long as each is so much shorter than the one before
 MOST_CHANGE = 4.0  # factor of a price, from one to the next
+FEW_READS = 1e7  # where prices mislead, so few blocks choose again: some 15 us a read
 SAMPLE_TIME_SHARE = 0.4  # of the time to spend, for the sample. By trial
 
 
@@ -58,7 +59,11 @@ def find(search: Search) -> BoundResult:
         before = achievable
         paces = (QUICK, CAREFUL) if few and k == 0 else (CAREFUL,) * MOST_TIMES
         achievable = _follow(search, everything, best, paces, achievable)
-        if k == 0:
+        if k == 0 and search.is_misled(best.value, achievable):
+            revised = search.revised(everything.setting, most_reads=FEW_READS)
+            if revised is not None:
+                found_s, schedule = search.choose_again(revised, best.dual, search.workload.seed)
+                achievable = search.shorter(achievable, found_s, schedule)
             achievable = search.policies_where_misled(best.value, achievable)
         search.tell(best.value, achievable)
         if gap_of(best.value, achievable) <= search.gap or search.late():

@@ -12,10 +12,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from hmsim.bound import belady
+from hmsim.bound import belady, revision
 from hmsim.bound.certificate import Certificate
-from hmsim.bound.changes import Told
-from hmsim.bound.exact.problem import Problem, capacity_in_blocks, collect
+from hmsim.bound.changes import Paths, Told
+from hmsim.bound.exact.problem import MAX_READS, Problem, capacity_in_blocks, collect
 from hmsim.bound.objective import TIME, Objective
 from hmsim.bound.paths.runs import Timeline
 from hmsim.bound.paths.words import Grid, gather
@@ -182,6 +182,30 @@ class Search:
         self.tell(bound_s, found)
         return found
 
+    def revised(
+        self, setting: Setting, books: Books | None = None, most_reads: float = MAX_READS
+    ) -> revision.Revised | None:
+        """The means to let blocks choose again, if what that takes fits in memory."""
+        geometry = self.workload.geometry
+        pairs = geometry.lanes * geometry.slots * geometry.steps
+        if pairs > revision.MOST_PAIRS or setting.timeline.table.reads.sum() > most_reads:
+            return None
+        return revision.Revised(self.problem(), setting, books)
+
+    def choose_again(
+        self,
+        revised: revision.Revised,
+        dual: Dual,
+        seed: int,
+        rounds: tuple[revision.Round, ...] = revision.ROUNDS,
+    ) -> tuple[float, Told | None]:
+        """Cost of the best schedule of blocks that choose again, infinite if it is late before there is
+        one; and that schedule, if paths are kept."""
+        self.progress(f"{revised.problem.blocks:,} blocks choose again, {len(rounds)} times")
+        found = revised.follow(dual, seed, rounds, self.late, self.keeps_paths)
+        self.gathered.books = revised.books
+        return found, None if revised.best is None else Paths(revised.problem, revised.best)
+
     def certified(self, setting: Setting, dual: Dual) -> float:
         """The bound that these prices prove, by one pass over the stream."""
         certificate = Certificate(setting, self.workload.geometry, dual, numba.get_num_threads())
@@ -195,9 +219,13 @@ class Search:
             self._policy, self.schedule = None, schedule
         return min(achievable, found_s)
 
+    def is_misled(self, bound_s: float, achievable: float) -> bool:
+        """Whether what follows the prices is far from the bound."""
+        return gap_of(bound_s, achievable) > GAP_WHERE_PRICES_MISLEAD
+
     def policies_where_misled(self, bound_s: float, achievable: float) -> float:
         """The best time, policies' too where what follows the prices is far from the bound."""
-        if gap_of(bound_s, achievable) > GAP_WHERE_PRICES_MISLEAD:
+        if self.is_misled(bound_s, achievable):
             return self.policies_time(achievable)
         return achievable
 

@@ -8,12 +8,11 @@ import numpy as np
 
 from hmsim.bound import revision
 from hmsim.bound.ascent import ascend, coarse_start
-from hmsim.bound.changes import Dense, Paths, Told
+from hmsim.bound.changes import Dense, Told
 from hmsim.bound.exact import anneal, lp
-from hmsim.bound.exact.problem import MAX_READS, Problem
+from hmsim.bound.exact.problem import Problem
 from hmsim.bound.prices import Dual, Lagrangian, Setting
 from hmsim.bound.results import BoundResult, gap_of
-from hmsim.bound.revision_kernel import Books
 from hmsim.bound.rounding import Followed, cost_of
 from hmsim.bound.search import NEAR_STEPS, Search
 
@@ -46,7 +45,7 @@ def find(search: Search, method: str) -> BoundResult:
     spend, ever longer ones."""
     lagrangian = search.lagrangian(1)
     problem = small_problem(search)
-    revised = None if problem is not None else _revision(search, lagrangian.setting)
+    revised = None if problem is not None else search.revised(lagrangian.setting)
     best = coarse_start(lagrangian)
     history = list(best.history)
     achievable, moves, passes, stage = np.inf, FIRST_MOVES, FIRST_PASSES, 0
@@ -88,7 +87,7 @@ def near(search: Search, start: Dual, share: float) -> BoundResult:
         best = best._replace(dual=start, value=from_start)
     history, achievable = [*best.history, best.value], np.inf
     books = search.gathered.books
-    revised = None if books is None else _revision(search, setting, books)
+    revised = None if books is None else search.revised(setting, books)
     stages = [(_second_passes(lagrangian), 4 * FIRST_MOVES)]
     if problem is not None:  # else a schedule takes too long for two
         stages.insert(0, (FIRST_PASSES, FIRST_MOVES))
@@ -118,17 +117,6 @@ def small_problem(search: Search) -> Problem | None:
     return search.problem()
 
 
-def _revision(
-    search: Search, setting: Setting, books: Books | None = None
-) -> revision.Revised | None:
-    """The means to let blocks choose again, if what that takes fits in memory."""
-    geometry = search.workload.geometry
-    pairs = geometry.lanes * geometry.slots * geometry.steps
-    if pairs > revision.MOST_PAIRS or setting.timeline.table.reads.sum() > MAX_READS:
-        return None
-    return revision.Revised(search.problem(), setting, books)
-
-
 def _revised(
     search: Search, revised: revision.Revised | None, lagrangian: Lagrangian, dual: Dual, stage: int,
     rounds: tuple[revision.Round, ...] = revision.ROUNDS,
@@ -137,10 +125,7 @@ def _revised(
     no time for it, of blocks that choose once; and that schedule."""
     found, schedule = np.inf, None  # type: float, Told | None
     if revised is not None:
-        seed = search.workload.seed + stage
-        found = revised.follow(dual, seed, rounds, search.late, search.keeps_paths)
-        search.gathered.books = revised.books
-        schedule = None if revised.best is None else Paths(revised.problem, revised.best)
+        found, schedule = search.choose_again(revised, dual, search.workload.seed + stage, rounds)
     if np.isinf(found):
         cut = search.late if stage else lambda: False  # the first is a schedule at least
         schedule = followed = Followed(lagrangian.setting, lagrangian.grid, dual, cut)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hmsim.bits import unpack
 from hmsim.bound import bound, energy_bound
 from hmsim.bound.ascent import ascend, coarse_start
 from hmsim.bound.certificate import Certificate
@@ -113,7 +114,7 @@ def test_schedules_cost_what_their_bytes_and_seconds_do(seed, variant, barrier):
     assert value <= cost_of(setting, use) * (1 + 1e-9) + 1e-12
     revised = Revised(problem, setting)
     revised.follow(dual, 1)
-    paths = np.unpackbits(revised.books.path, axis=1, bitorder="little")[:, : problem.steps]
+    paths = unpack(revised.books.path)[:, : problem.steps]
     taken = placement_cost(problem, paths, *arguments)
     assert revised.cost == pytest.approx(taken, rel=1e-9, abs=1e-12)
 

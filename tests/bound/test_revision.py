@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hmsim.bits import unpack
 from hmsim.bound import bound, revision, search, whole
 from hmsim.bound import revision_kernel as kernel
+from hmsim.bound.exact.anneal_kernel import NEAR_BYTES, NEAR_READS, group_costs
 from hmsim.bound.exact.lp import solve_milp
 from hmsim.bound.prices import Dual
 from hmsim.config.enumerations import BARRIERS, VARIANTS
@@ -20,7 +22,7 @@ from tests.oracles.schedules import schedule_time
 
 def dense(revised, problem):
     """The schedule [N, T]."""
-    bits = np.unpackbits(revised.books.path, axis=1, bitorder="little")
+    bits = unpack(revised.books.path)
     return bits[:, : problem.steps].astype(np.int64)
 
 
@@ -69,6 +71,78 @@ def test_a_block_takes_the_best_of_all_its_paths(seed, variant):
                 assert taken <= schedule_time(problem, x, rates, variant, "layer") * (1 + 1e-9)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32), st.sampled_from(VARIANTS), st.sampled_from(BARRIERS), st.booleans()
+)  # fmt: skip
+def test_a_block_that_is_seldom_read_takes_the_best_of_all_its_paths(seed, variant, barrier, hard):
+    """From range to range, after others that chose in the same call."""
+    rng, steps = np.random.default_rng(seed), 50
+    blocks = random_blocks(rng, blocks=12, steps=steps, lanes=4, births=rng.random() < 0.5)
+    blocks.read[:] &= rng.random((12, 50)) < rng.uniform(0.1, 0.5)
+    problem, lagrangian = posed(blocks, random_rates(rng), 2, variant, barrier)
+    setting, dual = lagrangian.setting, random_prices(rng, lagrangian.setting)
+    dear = rng.random(steps) < rng.random()
+    prices = setting.prices(Dual(dual.term, rng.uniform(0, 0.5) * dear * dual.capacity))
+    each = revision.Round(kernel.EXACT, rng.choice([0.0, 0.5]), 0.0, hard)
+    order = rng.permutation(problem.blocks)
+    for count in (0, problem.blocks // 2, problem.blocks - 1):
+        before, after = (revision.Revised(problem, setting) for _ in range(2))
+        after._tree = kernel.new_tree(steps)
+        before._tree = kernel.new_tree(steps)
+        before._round(each, prices, order[:count], lambda: False)
+        after._round(each, prices, order[: count + 1], lambda: False)
+        least, taken = least_beside(
+            before, each, prices, setting, order[count], dense(after, problem)
+        )
+        assert taken == pytest.approx(least, rel=1e-9, abs=1e-12)
+
+
+def least_beside(revised, each, prices, setting, n, x):
+    """What the best path of block `n` costs beside the others, and what its path in `x` does."""
+    problem, (path, used, tallies), given = revised.problem, revised.books, each.given
+    group, size, (birth, death) = (
+        setting.group,
+        problem.block_bytes,
+        (problem.birth[n], problem.death[n]),
+    )
+
+    def with_all(column=None, more=1):
+        row = tallies.copy()
+        if column is not None:
+            row[:, column] += more
+        costs = np.empty(len(row))
+        group_costs(row, size, setting.demand, setting.latency, setting.objective, costs)
+        return costs[group]
+
+    assert not unpack(path[n]).any()
+    now, margins = with_all(), kernel.Margins(*np.empty((5, len(tallies))))
+    kernel.reckon_all(
+        tallies, float(size), setting.demand, setting.latency, setting.objective, kernel.EXACT, margins
+    )  # fmt: skip
+    stay = prices.capacity.copy()
+    reads = problem.read_step[problem.read_offset[n] : problem.read_offset[n + 1]]
+    stay[reads] += ((1 - given) * (with_all(NEAR_READS) - now) + given * prices.read)[reads]
+    for j in range(problem.append_offset[n], problem.append_offset[n + 1]):
+        t, grown = problem.append_step[j], problem.append_bytes[j]
+        more = (with_all(NEAR_BYTES, grown) - now)[t]
+        stay[t] += (1 - given) * more + given * prices.append[t] * grown
+    rise = (1 - given) * margins.promote[group] + given * prices.promote
+    rise[reads] = ((1 - given) * margins.fill[group] + given * prices.fill)[reads]
+    fall = (1 - given) * margins.demote[group] + given * prices.demote
+    if each.hard:
+        stay[used >= problem.capacity] = np.inf
+
+    dram, hbm, taken = 0.0, 0.0, 0.0
+    for t in range(birth, death):
+        hbm += stay[t]
+        taken += stay[t] if x[n, t] == 1 else 0.0
+        if t + 1 < death:
+            dram, hbm = min(dram, hbm + fall[t]), min(hbm, dram + rise[t])
+            taken += {1: rise[t], 0: 0.0, -1: fall[t]}[int(x[n, t + 1] - x[n, t])]
+    return min(dram, hbm), taken
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("barrier", BARRIERS)
 def test_no_schedule_beats_the_milp(variant, barrier):
@@ -93,7 +167,8 @@ def test_it_stops_when_told():
     assert revised.follow(dual, 0, stop=lambda: True) == revised.cost  # all in DRAM: legal
 
 
-def test_where_reads_come_and_go_it_finds_what_choosing_once_does_not(monkeypatch):
+@pytest.mark.parametrize("pairs", [search.WHOLE_PAIRS, 1])
+def test_where_reads_come_and_go_it_finds_what_choosing_once_does_not(monkeypatch, pairs):
     """Few blocks, read in bursts, that differ: no sample of them tells what the others will do."""
     rng = np.random.default_rng(8)
     blocks = random_blocks(rng, steps=240, blocks=150, lanes=4, births=False, stickiness=0.9)
@@ -101,7 +176,10 @@ def test_where_reads_come_and_go_it_finds_what_choosing_once_does_not(monkeypatc
     blocks.read[quiet] &= rng.random((quiet.sum(), 240)) < 0.05
     call = (blocks, Rates(40.0, 5.0, 5.0, 6.0), float(40 * blocks.block_bytes))
     monkeypatch.setattr(whole.anneal, "MAX_PAIRS", 0)
-    monkeypatch.setattr(search, "GAP_WHERE_PRICES_MISLEAD", 1.0)  # no policies
+    monkeypatch.setattr(
+        search.Search, "policies_where_misled", lambda self, bound_s, found_s: found_s
+    )
+    monkeypatch.setattr(search, "WHOLE_PAIRS", pairs)
     monkeypatch.setattr(whole, "MOST_PASSES", 1000)
     again = bound(*call)
     monkeypatch.setattr(revision, "MOST_PAIRS", 0)

@@ -118,6 +118,7 @@ def test_schedules_that_follow_one_another_are_shorter(monkeypatch):
     workload = open_workload(load_spec({"workload": table}, "test"))
     call = (workload, Rates(4e12, 450e9, 450e9, 384e9), 0.5 * 4 * 3000 * 4096)
     monkeypatch.setattr(search, "WHOLE_PAIRS", 1)
+    monkeypatch.setattr(whole.revision, "MOST_PAIRS", 0)
     several = bound(*call, gap=0.001)
     monkeypatch.setattr(sampled, "MOST_TIMES", 1)
     one = bound(*call, gap=0.001)
