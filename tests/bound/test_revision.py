@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hmsim.bits import unpack
@@ -81,6 +81,7 @@ def test_a_block_that_is_seldom_read_takes_the_best_of_all_its_paths(seed, varia
     blocks = random_blocks(rng, blocks=12, steps=steps, lanes=4, births=rng.random() < 0.5)
     blocks.read[:] &= rng.random((12, 50)) < rng.uniform(0.1, 0.5)
     problem, lagrangian = posed(blocks, random_rates(rng), 2, variant, barrier)
+    assume(problem.blocks > 0)
     setting, dual = lagrangian.setting, random_prices(rng, lagrangian.setting)
     dear = rng.random(steps) < rng.random()
     prices = setting.prices(Dual(dual.term, rng.uniform(0, 0.5) * dear * dual.capacity))
