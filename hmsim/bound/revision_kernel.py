@@ -361,7 +361,11 @@ def _walk(begin, end, v0, v1, after, scene, used, margins, space, row):
 
 @kernel
 def _leap(life, count, scene, used, margins, tree, space, row):
-    """Take the cheapest path of a block with `count` special steps into `row`, from one to the next."""
+    """Take the cheapest path of a block with `count` special steps into `row`, from one to the next.
+
+    A range with moves is walked step by step, and so goes around steps where HBM is full: there it may
+    cost more than `tree` says, and another path less.
+    """
     came, special = space.came, space.special
     v0, v1, begin = 0.0, 0.0, life.birth
     for k in range(count + 1):
