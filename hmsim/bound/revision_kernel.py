@@ -417,15 +417,6 @@ def _life_of(n, problem):
 
 
 @kernel
-def _leave(n, problem, scene, books, margins, tree, space):
-    """The block does nothing any more. Its path is kept."""
-    life = _life_of(n, problem)
-    space.is_read[life.reads] = 1
-    _count(-1, books.path[n], life, scene, books, margins, tree, space)
-    space.is_read[life.reads] = 0
-
-
-@kernel
 def _specials(life, space):
     """Fill `space.special`; how many."""
     i, j, count = 0, 0, 0
@@ -455,12 +446,13 @@ def _is_full(row, life, used, capacity):
 
 
 @kernel
-def _join(n, problem, scene, books, margins, tree, space):
-    """A block that does nothing takes its cheapest path beside all others."""
+def _choose(n, problem, scene, books, margins, tree, space):
+    """A block leaves, and takes its cheapest path beside all others."""
     life, row, used, extra = _life_of(n, problem), books.path[n], books.used, space.extra
     mood, prices, tallies, group = scene.mood, scene.prices, books.tallies, scene.group
     given, own = mood.given, 1.0 - mood.given
     space.is_read[life.reads] = 1
+    _count(-1, row, life, scene, books, margins, tree, space)
     for t in life.reads:
         extra[t] += own * margins.hit[group[t]] + given * prices.read[t]
     for j in range(len(life.appends)):
@@ -501,5 +493,4 @@ def choose_again(
     if len(tree) > 0:
         _plant(scene, books.used, margins, tree)
     for n in order:
-        _leave(n, problem, scene, books, margins, tree, space)
-        _join(n, problem, scene, books, margins, tree, space)
+        _choose(n, problem, scene, books, margins, tree, space)
