@@ -1,11 +1,14 @@
 """Ctrl-C and a polite kill: what they raise is neither lost nor raised amid a C library's work.
 
 Python handles a signal between any two bytecodes of its main thread, also in those that a C library
-has called, in a destructor, or where a lock has just been taken. What the handler raises there is
-printed and forgotten, or goes through the library; HDF5 then deadlocks or crashes, and a lock stays.
+has called, in a destructor or a weak reference's callback, or where a lock has just been taken. What
+the handler raises there is printed and forgotten, or goes through the library; HDF5 then deadlocks
+or crashes, a lock stays, an import fails. So where that is known beforehand the signal comes a moment
+later; and what was raised and forgotten comes again.
 """
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,19 +18,24 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HAS_THREADS = hasattr(signal, "pthread_kill")  # signals to and of one thread: not on Windows
 RETRY_SECONDS = 0.005  # a library's call into Python takes microseconds
 # LLVM's lock, and what it asks for a cached object amid its work: at any depth of calls.
 LLVM = ("llvmlite.binding.ffi", "llvmlite.binding.executionengine")
-# What takes and leaves locks of the compiler, in a few lines: a lock that is taken and then forgotten
-# would hold up every other thread for ever.
-BRIEF = ("contextlib", "numba.core.compiler_lock", "numba.core.event")
+# What takes and leaves locks of the compiler and of imports, in a few lines: a lock that is taken and
+# then forgotten would hold up every other thread for ever.
+BRIEF = (
+    "contextlib", "numba.core.compiler_lock", "numba.core.event",
+    "importlib._bootstrap", "importlib._bootstrap_external",
+)  # fmt: skip
 
-_came = False
+_came = 0  # the number of the signal that came
+_to_come: threading.Timer | None = None
 
 
 @contextmanager
 def polite() -> Iterator[None]:
-    """Inside, Ctrl-C and a polite kill raise KeyboardInterrupt, and `check` does so again.
+    """Inside, Ctrl-C and a polite kill raise KeyboardInterrupt, at the latest at the block's end.
 
     Where it is not the main thread that enters, or a signal is ignored, nothing changes.
     """
@@ -39,18 +47,29 @@ def polite() -> Iterator[None]:
     for each, handler in kept.items():
         if handler is not signal.SIG_IGN:
             signal.signal(each, _interrupt)
+    forgotten = sys.unraisablehook
+    sys.unraisablehook = lambda what: _forgotten(what, forgotten)
     try:
         yield
+        if _to_come is not None:
+            _to_come.join()
+    except Exception as error:  # a library's, which ends what was raised in its middle with its own
+        if _came:
+            raise KeyboardInterrupt from error
+        raise
     finally:
-        _came = False
+        _settle()
+        _came = 0
+        sys.unraisablehook = forgotten
         for each, handler in kept.items():
             signal.signal(each, handler)
 
 
 def check() -> None:
-    """KeyboardInterrupt if a signal came that should have ended this work: for long loops, since
-    what a handler raises in a destructor is lost."""
+    """KeyboardInterrupt if a signal came that should have ended this work: for long loops, so that
+    none goes on for a moment where a signal is yet to come again."""
     if _came:
+        _settle()
         raise KeyboardInterrupt
 
 
@@ -74,6 +93,22 @@ def interruptible(work: Callable[[], Result]) -> Result:
     if isinstance(end, BaseException):
         raise end
     return end
+
+
+@contextmanager
+def starting_processes(*modules: ModuleType) -> Iterator[None]:
+    """Inside, these modules may start processes: a signal waits until each has what it reads first.
+
+    They do not hear Ctrl-C, which a terminal sends to them too, until they see to it themselves.
+    """
+    guard = Guard(*modules)
+    kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if HAS_THREADS else None
+    try:
+        yield
+    finally:
+        guard.end()
+        if kept is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, kept)
 
 
 class Guard:
@@ -111,19 +146,44 @@ class Guard:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _came
+    _came = number
     innermost = "" if frame is None else frame.f_globals.get("__name__", "")
     if innermost in BRIEF or _is_inside(frame, LLVM):
         _again(number)
     else:
-        _came = True
+        _settle()
         raise KeyboardInterrupt
 
 
+def _forgotten(what: Any, say: Callable[[Any], Any]) -> None:
+    """What Python does with an exception that it cannot raise: an interrupt comes again."""
+    if _came and issubclass(what.exc_type, KeyboardInterrupt):
+        _again(_came)
+    else:
+        say(what)
+
+
 def _again(number: int) -> None:
-    """Send the signal once more, a moment later."""
-    again = threading.Timer(RETRY_SECONDS, signal.raise_signal, (number,))
-    again.daemon = True
-    again.start()
+    """Send the signal once more, a moment later, and to the main thread: what it waits for ends."""
+    global _to_come
+    _to_come = threading.Timer(RETRY_SECONDS, _send, (number,))
+    _to_come.daemon = True
+    _to_come.start()
+
+
+def _send(number: int) -> None:
+    if HAS_THREADS:
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
+
+
+def _settle() -> None:
+    """Nothing is to come any more."""
+    global _to_come
+    if _to_come is not None:
+        _to_come.cancel()
+        _to_come = None
 
 
 def _is_inside(frame: FrameType | None, names: Iterable[str]) -> bool:

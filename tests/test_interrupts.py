@@ -1,10 +1,11 @@
 """Ctrl-C and a polite kill come where they can be acted upon."""
 
 import signal
+import sys
 import time
+import weakref
 from importlib import import_module
 from threading import Thread
-from types import SimpleNamespace
 
 import llvmlite.binding as llvm
 import pytest
@@ -23,15 +24,62 @@ class Destroyed:
         signal.raise_signal(self.number)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("number", interrupts.SIGNALS)
-def test_an_interrupt_that_is_lost_comes_again(number):
-    progress = Progress(10, " steps", "run")
-    with interrupts.polite():
+def test_an_interrupt_that_is_lost_comes_again(number, capfd):
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), interrupts.polite():
         Destroyed(number)
-        with pytest.raises(KeyboardInterrupt):
-            progress(1)
+        time.sleep(10)
+    assert time.monotonic() - began < 5
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", interrupts.SIGNALS)
+def test_an_interrupt_that_is_lost_in_a_weak_references_callback_comes_again(number, capfd):
+    """As where imports forget the lock of a module."""
+    lock = Thread()
+    with pytest.raises(KeyboardInterrupt), interrupts.polite():
+        kept = weakref.ref(lock, lambda _: signal.raise_signal(number))
+        del lock
+        time.sleep(10)
+    assert kept() is None
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", interrupts.SIGNALS)
+def test_an_interrupt_that_is_lost_ends_the_next_part_of_long_work(number):
+    progress = Progress(10, " steps", "run")
+    with pytest.raises(KeyboardInterrupt), interrupts.polite():
+        Destroyed(number)
+        progress(1)
+        pytest.fail("the work went on")
     progress(1)
+    time.sleep(2 * interrupts.RETRY_SECONDS)  # nothing comes once more, to whom it does not concern
+
+
+@pytest.mark.parametrize("number", interrupts.SIGNALS)
+def test_an_interrupt_that_is_lost_at_the_very_end_is_not(number):
+    with pytest.raises(KeyboardInterrupt), interrupts.polite():
+        Destroyed(number)
+
+
+@pytest.mark.parametrize("number", interrupts.SIGNALS)
+def test_what_a_library_makes_of_an_interrupt_is_one(number):
+    """Many a compiled module says that it cannot be imported, whatever was raised meanwhile."""
+    with pytest.raises(KeyboardInterrupt), interrupts.polite():
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise ImportError("the module failed to import") from None
+
+
+def test_other_exceptions_that_are_lost_are_told_as_ever(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    with interrupts.polite():
+        kept = weakref.ref(Thread(), lambda _: 1 / 0)
+    assert kept() is None
+    assert [each.exc_type for each in told] == [ZeroDivisionError]
 
 
 @pytest.mark.parametrize("number", interrupts.SIGNALS)
@@ -81,18 +129,13 @@ def test_no_lock_of_llvm_stays_taken(number):
 @pytest.mark.parametrize("name", interrupts.BRIEF)
 def test_no_signal_is_raised_where_a_lock_is_taken(name):
     assert import_module(name)
-    came = []
-    kept = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    try:
-        interrupts._interrupt(
-            signal.SIGINT, SimpleNamespace(f_globals={"__name__": name}, f_back=None)
-        )
-        deadline = time.monotonic() + 10
-        while not came and time.monotonic() < deadline:
-            time.sleep(0.001)
-    finally:
-        signal.signal(signal.SIGINT, kept)
-    assert came == [signal.SIGINT]
+    ended = []
+    there = {"__name__": name, "raise_signal": signal.raise_signal, "ended": ended}
+    exec("def locked(number):\n    raise_signal(number)\n    ended.append(number)", there)
+    with pytest.raises(KeyboardInterrupt), interrupts.polite():
+        there["locked"](signal.SIGTERM)
+        time.sleep(10)
+    assert ended
 
 
 def _an_engine():

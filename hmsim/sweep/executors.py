@@ -7,11 +7,13 @@ what to do when a worker has died, and how to stop at once.
 import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, process
+from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
 from hmsim import machine
 from hmsim.errors import InputError
+from hmsim.interrupts import starting_processes
 from hmsim.sweep import worker
 
 AHEAD = 3  # tasks in flight for every worker, so that none waits for the coordinator
@@ -43,6 +45,7 @@ class LocalPool:
         self._start()
 
     def _start(self) -> None:
+        resource_tracker.ensure_running()  # its start would let signals through, in `submit`
         others = set(multiprocessing.active_children())
         self._pool = ProcessPoolExecutor(
             self._jobs, multiprocessing.get_context("spawn"), initializer=worker.prepare
@@ -54,7 +57,8 @@ class LocalPool:
         return AHEAD * self._jobs
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
-        return self._pool.submit(function, *arguments)
+        with starting_processes(multiprocessing, process):
+            return self._pool.submit(function, *arguments)
 
     def renew(self) -> None:
         self.stop(at_once=True)

@@ -1,16 +1,21 @@
 """Real worker processes: killed, interrupted, on a Dask cluster. Every point is there once."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import hmsim
+from hmsim import interrupts
+from hmsim.sweep.executors import LocalPool
 from hmsim.sweep.folder import read_journal
 from tests.sweep.toy_sweep import write
 
@@ -55,12 +60,13 @@ def wait_for(folder: Path, points: int, process: subprocess.Popen) -> None:
 
 
 def children(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [
-        int(child)
-        for child in listed
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]  # not the resource tracker
+    """Its workers: neither the resource tracker nor what lives for a moment only."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+    return found
 
 
 def alive(pid: int) -> bool:
@@ -125,6 +131,41 @@ def test_interrupt_writes_and_says_how_to_go_on(tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert_whole(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0, 0.05, 0.1, 0.2])
+def test_interrupt_while_workers_start_is_one_line(tmp_path, seconds):
+    process = start(tmp_path, "--jobs", "2")
+    deadline = time.monotonic() + 60
+    while not children(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert len(err.splitlines()) == 1, err
+
+
+@pytest.mark.parametrize("number", interrupts.SIGNALS)
+def test_an_interrupt_as_a_worker_starts_waits_until_it_has_what_it_reads(monkeypatch, number):
+    spawn = multiprocessing.util.spawnv_passfds
+
+    def interrupted(*arguments):
+        child = spawn(*arguments)
+        signal.pthread_kill(threading.main_thread().ident, number)
+        return child
+
+    pool = LocalPool(1)
+    try:
+        monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", interrupted)
+        with pytest.raises(KeyboardInterrupt), interrupts.polite():
+            pool.submit(abs, -1)
+            time.sleep(10)
+        assert pool.submit(abs, -1).result(timeout=60) == 1
+    finally:
+        pool.stop(at_once=True)
 
 
 def background(*command: str) -> subprocess.Popen:
