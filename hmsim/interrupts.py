@@ -47,8 +47,9 @@ def polite() -> Iterator[None]:
     for each, handler in kept.items():
         if handler is not signal.SIG_IGN:
             signal.signal(each, _interrupt)
-    forgotten = sys.unraisablehook
-    sys.unraisablehook = lambda what: _forgotten(what, forgotten)
+    printed, forgotten = sys.excepthook, sys.unraisablehook
+    sys.excepthook = lambda kind, *more: _is_to_come_again(kind) or printed(kind, *more)
+    sys.unraisablehook = lambda what: _is_to_come_again(what.exc_type) or forgotten(what)
     try:
         yield
         if _to_come is not None:
@@ -60,7 +61,7 @@ def polite() -> Iterator[None]:
     finally:
         _settle()
         _came = 0
-        sys.unraisablehook = forgotten
+        sys.excepthook, sys.unraisablehook = printed, forgotten
         for each, handler in kept.items():
             signal.signal(each, handler)
 
@@ -155,17 +156,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def _forgotten(what: Any, say: Callable[[Any], Any]) -> None:
-    """What Python does with an exception that it cannot raise: an interrupt comes again."""
-    if _came and issubclass(what.exc_type, KeyboardInterrupt):
-        _again(_came)
-    else:
-        say(what)
+def _is_to_come_again(kind: type[BaseException]) -> bool:
+    """Whether what Python, or a compiled module, would print and forget is an interrupt of ours."""
+    if not (_came and issubclass(kind, KeyboardInterrupt)):
+        return False
+    _again(_came)
+    return True
 
 
 def _again(number: int) -> None:
     """Send the signal once more, a moment later, and to the main thread: what it waits for ends."""
     global _to_come
+    _settle()
     _to_come = threading.Timer(RETRY_SECONDS, _send, (number,))
     _to_come.daemon = True
     _to_come.start()

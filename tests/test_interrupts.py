@@ -1,5 +1,6 @@
 """Ctrl-C and a polite kill come where they can be acted upon."""
 
+import ctypes
 import signal
 import sys
 import time
@@ -43,6 +44,17 @@ def test_an_interrupt_that_is_lost_in_a_weak_references_callback_comes_again(num
         del lock
         time.sleep(10)
     assert kept() is None
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", interrupts.SIGNALS)
+def test_an_interrupt_that_a_compiled_module_prints_comes_again(number, capfd):
+    """Cython's functions without errors of their own print what was raised in them."""
+    with pytest.raises(KeyboardInterrupt), interrupts.polite():
+        line = f"import signal; signal.raise_signal({int(number)})"
+        printed = ctypes.pythonapi.PyRun_SimpleString(line.encode())
+        time.sleep(10)
+    assert printed == -1
     assert capfd.readouterr().err == ""
 
 
