@@ -12,7 +12,7 @@ LEVELS = [(k / 15) * (k / 15) for k in range(16)]
 OLDEST = [0, 1, 2, 4, 6, 10, 16, 24, 40, 64, 128, 256, 512, 1024, 2048]
 PRIOR_AGE = [*OLDEST, 1000]
 TURNS, RARE, PRIOR, KEPT, PACE, FREE = 32, 64, 4.0, 0.8, 0.02, 0.003
-IDLE_PACE, SURE = 0.05, 2.5
+IDLE_PACE, SURE, WEIGHED = 0.05, 2.5, 256
 UNKNOWN, NEW = 4 * 16 + 10, 255
 MASK = 2**64 - 1
 
@@ -87,7 +87,7 @@ class OnlineDual(Rule):
             if (word + visit) % apart == 0 and block in game.alive:
                 seen[kind[slot]][block in step.read] += 1.0
             drawn = mixed(visit * words + word)
-            turn = ((drawn >> 40) + 11 * (slot % 64)) % TURNS + (TURNS if drawn % RARE == 0 else 0)
+            turn = (drawn >> 40) % TURNS + (TURNS if drawn % RARE == 0 else 0)
             kind[slot] = self.next[block in step.read][kind[slot]][turn]
         if visit % 4 == 1 or visit < 8:
             self.follow(lane)
@@ -127,7 +127,11 @@ class OnlineDual(Rule):
             return worth[kind[block - first]], kind[block - first]
 
         missed = sorted(step.read - game.resident, key=of, reverse=True)
-        here = {b for b in game.resident if first <= b < first + game.job.slots}
+        words, hand = game.job.slots // 64, self.hand[lane]
+        here = {
+            b for b in game.resident if first <= b < first + game.job.slots
+            and ((b - first) // 64 - hand) % words < WEIGHED
+        }  # fmt: skip
         held = sorted(here, key=of)
         price, rates, exclusive = self.price[lane], game.rates, game.variant not in times.INCLUSIVE
         saved, by_append = -price[0] / rates.hbm, -price[0] / rates.hbm
@@ -191,7 +195,8 @@ class OnlineDual(Rule):
             dearest = self.lighten(t, into, out, held, of)
         self.note_binding(t, into, out + len(dearest))
         promoted = self.pick(lane, set(missed), missed[:into], 0)[0]
-        demoted, self.hand[lane] = self.pick(lane, here, held[:out] + dearest, self.hand[lane])
+        demoted, last = self.pick(lane, here, held[:out] + dearest, hand)
+        self.hand[lane] = last if words <= WEIGHED else (hand + WEIGHED) % words
         return promoted, demoted
 
     def pays(self, ours, theirs, longer):

@@ -7,10 +7,10 @@ level  an average of reads in which the last counts 1 / memory, between levels 0
        together towards 0
 age    0 after a visit that reads it, and then wider and wider ranges of visits
 
-A byte cannot hold the average, nor count the visits within a range. So there are TURNS tables, which
-take turns by visit and slot: where the average ends a third of the way between two levels, a third of
-the tables go up. A block goes through all of them in as many visits. For ranges of more visits than
-that there are TURNS more, which one visit in RARE goes by.
+A byte cannot hold the average, nor count the visits within a range. So there are TURNS tables, of
+which one is drawn at each visit for every 64 slots: where the average ends a third of the way between
+two levels, a third of the tables go up. For ranges of more visits than that there are TURNS more, which
+one visit in RARE goes by.
 
 What is learned are each lane's reads by class. As the tables say where a read, or none, takes a class,
 reads to come follow: `worth[c]`, the reads of a block of class c from the next visit on, each counting
@@ -100,13 +100,12 @@ def see(
                 if (here >> np.uint64(b)) & one:
                     seen[mine[b], np.int64((bits >> np.uint64(b)) & one)] += 1.0
         drawn = mix(np.uint64(visit * words + w))
-        turn = np.int64(drawn >> np.uint64(40))
-        first = TURNS if drawn & np.uint64(RARE - 1) == 0 else 0
+        turn = np.int64(drawn >> np.uint64(40)) & (TURNS - 1)
+        if drawn & np.uint64(RARE - 1) == 0:
+            turn += TURNS
+        table = tables[2 * turn * CLASSES : 2 * (turn + 1) * CLASSES]
         for b in range(64):
-            way = (first + ((turn + 11 * b) & (TURNS - 1))) * 2 + np.int64(
-                (bits >> np.uint64(b)) & one
-            )
-            mine[b] = tables[way * CLASSES + mine[b]]
+            mine[b] = table[np.int64((bits >> np.uint64(b)) & one) * CLASSES + mine[b]]
 
 
 @kernel

@@ -13,11 +13,11 @@ capacity  the mean of what the last block that each lane keeps is worth, in seco
 
 A block in HBM is worth its reads to come, times what the prices of terms say that a read from there
 saves. After a step its misses, dearest first, are each weighed against the cheapest resident of their
-lane, or against the price of a free place: a move is made where what it gains is above what it makes
-this very step longer. So where a step has time left moves are nearly free, and where moves are what
-binds they have to pay. A gain lasts only as long as the block stays, and where much is worth nearly as
-much, that is not long: so the more is asked of a gain, by `caution`, the more what it displaces is
-worth. A block that is born needs no promotion: before anything else it is weighed likewise, by what
+lane (where a lane is long: of a part of it, which goes round), or against the price of a free place: a
+move is made where what it gains is above what it makes this very step longer. So where a step has time
+left moves are nearly free, and where moves are what binds they have to pay. A gain lasts only as long
+as the block stays, and where much is worth nearly as much, that is not long: so the more is asked of a
+gain, by `caution`, the more what it displaces is worth. A block that is born needs no promotion: before anything else it is weighed likewise, by what
 blocks of the next lane were worth that were new.
 
 Where a block is read from the one memory that it is in (exclusive copies) and each step is waited for,
@@ -54,6 +54,9 @@ IDLE_PACE = 0.05  # weight of a lane's last step in what is known of DRAM's idle
 SURE = 2.5  # standard deviations below that mean DRAM is idle in nearly every step. By trial
 FREE = 0.003  # share of the capacity that is kept free, for lanes that need more
 MOST_SHARE = 8  # a step fills an eighth of it at most
+WEIGHED = (
+    256  # words of a lane whose residents may be demoted in a step: if there are more, by turns
+)
 FIRST_DRAM = 0.3  # price of DRAM's terms together, before any step
 
 
@@ -163,10 +166,11 @@ def _pays(ours, theirs, longer, caution):
 
 
 @kernel
-def _count(bits, classes, counts):
-    """`counts` [CLASSES]: blocks of each class in the set `bits` [words]."""
+def _count(bits, classes, start, words, counts):
+    """`counts` [CLASSES]: blocks of each class in so many `words` of the set `bits`, from `start` on."""
     counts[:] = 0
-    for w in range(bits.size):
+    for k in range(start, start + words):
+        w = k if k < bits.size else k - bits.size
         left = bits[w]
         while left != 0:
             counts[classes[w * 64 + lowest_bit(left)]] += 1
@@ -391,8 +395,9 @@ def step(now, hbm, own, moves):
     for w in range(words):
         missed[w] = read[w] & ~here[w]
     counts[2:] = 0
-    _count(missed, mine, counts[0])
-    _count(here, mine, counts[1])
+    weighed = min(words, WEIGHED)
+    _count(missed, mine, 0, words, counts[0])
+    _count(here, mine, hand[lane], weighed, counts[1])
     load = _load(now, hbm, own.floats[BLOCK], latency.copies)
     for slot in now.coming:
         if not has(hbm.alive[now.next_lane], slot):
@@ -416,7 +421,8 @@ def step(now, hbm, own, moves):
         _seconds(now, latency, load, into, out, False, price, terms)
     _note_binding(own, now, visits[lane], prices, terms, sums)
     _pick(missed, mine, 0, into, counts[2], first, moves.promote)
-    hand[lane] = _pick(here, mine, hand[lane], out, counts[3], first, moves.demote)
+    last = _pick(here, mine, hand[lane], out, counts[3], first, moves.demote)
+    hand[lane] = last if weighed == words else (hand[lane] + weighed) % words
     moves.count[0], moves.count[1] = into, out
 
 

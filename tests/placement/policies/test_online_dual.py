@@ -27,6 +27,17 @@ def test_online_dual(seed, capacity, rows, variant, caution, memory):
     agree("online-dual", options, OnlineDual(**options), workload, rates, capacity, variant)
 
 
+@settings(max_examples=4, deadline=None)
+@given(seed=seeds, capacity=capacities, words=st.integers(257, 600), variant=variants)
+def test_residents_of_a_wide_lane_are_weighed_by_turns(seed, capacity, words, variant):
+    workload, rates = case(seed, 3, blocks=30, steps=20)
+    rng, slots = np.random.default_rng(seed), 64 * words
+    spread = rng.permuted(np.tile(np.arange(slots), (workload.lanes, 1)), axis=1)
+    lane, slot = np.divmod(workload.number, workload.slots)
+    workload = workload._replace(slots=slots, number=lane * slots + spread[lane, slot])
+    agree("online-dual", {"horizon": 8}, OnlineDual(horizon=8), workload, rates, capacity, variant)
+
+
 @settings(max_examples=6, deadline=None)
 @given(seed=seeds, variant=st.sampled_from(["text", "exclusive"]))
 def test_what_an_idle_dram_could_read_is_left_to_it(seed, variant):
