@@ -185,10 +185,11 @@ class OnlineDual(Rule):
             want = int(FREE * game.capacity)
             most = out + 1 + want // 8
             while free + out - into < want and out < most and out < len(held):
-                longer = max(self.seconds(t, into, out + 1, price) - taken, leaving)
-                if not self.pays(self.place_price, saved * of(held[out])[0], longer):
+                longer = self.seconds(t, into, out + 1, price)
+                least = max(longer - taken, leaving)
+                if not self.pays(self.place_price, saved * of(held[out])[0], least):
                     break
-                taken, out = taken + longer, out + 1
+                taken, out = longer, out + 1
         dearest = []
         if self.one_side:
             self.idle[lane][0] += into

@@ -17,8 +17,8 @@ lane (where a lane is long: of a part of it, which goes round), or against the p
 move is made where what it gains is above what it makes this very step longer. So where a step has time
 left moves are nearly free, and where moves are what binds they have to pay. A gain lasts only as long
 as the block stays, and where much is worth nearly as much, that is not long: so the more is asked of a
-gain, by `caution`, the more what it displaces is worth. A block that is born needs no promotion: before anything else it is weighed likewise, by what
-blocks of the next lane were worth that were new.
+gain, by `caution`, the more what it displaces is worth. A block that is born needs no promotion: before
+anything else it is weighed likewise, by what blocks of the next lane were worth that were new.
 
 Where a block is read from the one memory that it is in (exclusive copies) and each step is waited for,
 HBM can hold too much of a lane: then it makes the lane wait while DRAM has nothing to do. How many
@@ -267,11 +267,11 @@ def _weigh(now, hbm, own, latency, load, worth, order, price, terms, counts, mos
         if low == CLASSES:
             break
         longer = _seconds(now, latency, load, into, out + 1, by_token, price, terms)
-        longer = max(longer - taken, leaving)
-        if not _pays(floats[PLACE], saved * worth[order[low]], longer, caution):
+        least = max(longer - taken, leaving)
+        if not _pays(floats[PLACE], saved * worth[order[low]], least, caution):
             break
         demoted[order[low]] += 1
-        taken, out = taken + longer, out + 1
+        taken, out = longer, out + 1
     return into, out
 
 
