@@ -13,7 +13,7 @@ OLDEST = [0, 1, 2, 4, 6, 10, 16, 24, 40, 64, 128, 256, 512, 1024, 2048]
 PRIOR_AGE = [*OLDEST, 1000]
 TURNS, RARE, PRIOR, KEPT, PACE, FREE = 32, 64, 4.0, 0.8, 0.02, 0.003
 IDLE_PACE, SURE, WEIGHED = 0.05, 2.5, 256
-UNKNOWN, NEW = 4 * 16 + 10, 255
+UNKNOWN, NEW, ALIKE = 4 * 16 + 10, 255, 0.1
 MASK = 2**64 - 1
 
 
@@ -31,8 +31,8 @@ def width(age):
 
 @cache
 def following(memory):
-    """The class after a visit, as `[read][class][turn]`; class 16 * level + age. The last half of the
-    turns are rare."""
+    """The kind after a visit, as `[read][kind][turn]`; kind 16 * level + age. The last half of the
+    turns are rare. The class of an old block is 256 more than its kind."""
     found = [[[] for _ in range(256)] for _ in range(2)]
     for read in range(2):
         for c in range(256):
@@ -59,12 +59,12 @@ class OnlineDual(Rule):
         self.kind = [[UNKNOWN] * job.slots for _ in range(job.lanes)]
         self.visits, self.hand = [0] * job.lanes, [0] * job.lanes
         self.prior = []
-        for c in range(256):
-            share = 0.5 * LEVELS[c // 16] + 0.45 / (1 + PRIOR_AGE[c % 16])
+        for c in range(512):
+            share = 0.5 * LEVELS[c % 256 // 16] + 0.45 / (1 + PRIOR_AGE[c % 16])
             share = min(max(share, 0.001), 0.999)
             self.prior.append([PRIOR * (1 - share), PRIOR * share])
         self.seen = [[list(each) for each in self.prior] for _ in range(job.lanes)]
-        self.worth = [[0.0] * 256 for _ in range(job.lanes)]
+        self.worth = [[0.0] * 512 for _ in range(job.lanes)]
         terms = len(times.terms(game.variant, game.rates))
         self.price = [[0.7, *[0.3 / terms] * terms, 0.0] for _ in range(job.lanes)]
         self.sums, self.place_price = [0.0] * (terms + 2), 0.0
@@ -80,15 +80,18 @@ class OnlineDual(Rule):
         words = slots // 64
         self.visits[lane] += 1
         visit = self.visits[lane]
-        apart = max(1, min(8, words // 8))
+        apart = max(1, min(8, words // 64))
         kind, seen = self.kind[lane], self.seen[lane]
+        there = [(b - lane * slots) // 64 for b in game.alive if b // slots == lane]
+        newest, fit = max(there, default=0), game.capacity // game.job.lanes
         for slot in range(slots):
             block, word = lane * slots + slot, slot // 64
             if (word + visit) % apart == 0 and block in game.alive:
                 seen[kind[slot]][block in step.read] += 1.0
             drawn = mixed(visit * words + word)
             turn = (drawn >> 40) % TURNS + (TURNS if drawn % RARE == 0 else 0)
-            kind[slot] = self.next[block in step.read][kind[slot]][turn]
+            old = 64 * (newest - word) >= fit
+            kind[slot] = 256 * old + self.next[block in step.read][kind[slot] % 256][turn]
         if visit % 4 == 1 or visit < 8:
             self.follow(lane)
         if visit % 16 == 0:
@@ -101,7 +104,8 @@ class OnlineDual(Rule):
         worth, kept = self.worth[lane], 1 - 1 / self.horizon
         for _ in range(2):
             for c, (idle, busy) in enumerate(self.seen[lane]):
-                level, age = divmod(UNKNOWN if c == NEW else c, 16)
+                half, kind = divmod(c, 256)
+                level, age = divmod(UNKNOWN if kind == NEW else kind, 16)
                 after = []
                 for read in (0, 1):
                     low, part = risen(level, read, self.memory)
@@ -110,10 +114,12 @@ class OnlineDual(Rule):
                         older = 1 / width(age)
                         then = [(age, 1 - older), (age + 1, older)]
                     after.append(sum(
-                        p * q * worth[16 * (low + up) + each]
+                        p * q * worth[256 * half + 16 * (low + up) + each]
                         for up, p in ((0, 1 - part), (1, part)) for each, q in then if q > 0
                     ))  # fmt: skip
-                share = busy / (idle + busy)
+                other = self.seen[lane][(c + 256) % 512]
+                idle, busy = idle + ALIKE * other[0], busy + ALIKE * other[1]
+                share = busy / (busy + idle)
                 worth[c] = share * (1 + kept * after[1]) + (1 - share) * kept * after[0]
 
     def decide(self, t):

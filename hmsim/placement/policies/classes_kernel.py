@@ -1,7 +1,9 @@
 """Classes of blocks by how they were read so far, and what each class has taught of reads to come.
 
-A block's *class* is one byte: how often it was read of late (16 levels) and how long ago it was read
-last (16 ages). Each visit of its lane takes it to its next class, by a table:
+A block's *class* says how often it was read of late (16 levels), how long ago it was read last (16
+ages), and whether it is *old*: not among the newest blocks of its lane that HBM would hold, if all lanes
+had as much of it. The first two, its *kind*, are one byte. Each visit of its lane takes it to its next
+kind, by a table:
 
 level  an average of reads in which the last counts 1 / memory, between levels 0 and 1 that lie closer
        together towards 0
@@ -27,19 +29,24 @@ from hmsim.random import mix
 from hmsim.workload.steps import F64, I64, U64
 
 LEVELS, AGES, TURNS, RARE = 16, 16, 32, 64
-CLASSES = LEVELS * AGES
+KINDS = LEVELS * AGES
+CLASSES = 2 * KINDS  # the second half is of old blocks
 OLDEST = np.array(
     [0, 1, 2, 4, 6, 10, 16, 24, 40, 64, 128, 256, 512, 1024, 2048]
 )  # visits, of each age but one
 LASTS = np.append(np.diff(OLDEST, prepend=-1), np.inf)  # visits that a block is of each age
-UNKNOWN = 4 * AGES + 10  # the class of the prompt's blocks, which no visit has seen
-NEW = CLASSES - 1  # that of blocks being born: what is read always is hardly ever not read for long
+UNKNOWN = 4 * AGES + 10  # the kind of the prompt's blocks, which no visit has seen
+NEW = KINDS - 1  # that of blocks being born: what is read always is hardly ever not read for long
 FORGET_EVERY, KEPT = (
     16,
     0.8,
 )  # visits between two times at which so much of what was learned is kept
 PRIOR = 4.0  # visits of each class that are taken for granted
-WORDS_A_SAMPLE, MOST_APART = 8, 8  # a lane of more words learns from one in so many, up to one in 8
+ALIKE = 0.1  # what a visit of the same kind counts that is of the other half
+WORDS_A_SAMPLE, MOST_APART = (
+    64,
+    8,
+)  # a lane of more words learns from one in so many, up to one in 8
 VALUE_EVERY = 4  # visits of a lane between two times at which `worth` follows what was learned
 SWEEPS = 2
 
@@ -55,9 +62,9 @@ def next_level(level: int, read: int, memory: float) -> tuple[int, float]:
 
 
 @cache
-def next_classes(memory: float) -> np.ndarray:
-    """The tables, uint8 [2 * TURNS, 2, CLASSES]: the class after a visit, without and with a read."""
-    tables = np.zeros((2 * TURNS, 2, CLASSES), np.uint8)
+def next_kinds(memory: float) -> np.ndarray:
+    """The tables, uint8 [2 * TURNS, 2, KINDS]: the kind after a visit, without and with a read."""
+    tables = np.zeros((2 * TURNS, 2, KINDS), np.uint8)
     for turn in range(2 * TURNS):
         share, other = (turn % TURNS + 0.5) / TURNS, (turn * 7 % TURNS + 0.5) / TURNS
         often = np.where(LASTS <= TURNS, 1.0, RARE if turn >= TURNS else 0.0)
@@ -77,19 +84,22 @@ def prior_reads() -> F64:
     level = np.repeat((np.arange(LEVELS) / (LEVELS - 1)) ** 2, AGES)
     age = np.tile(np.append(OLDEST, 1000), LEVELS)
     share = np.clip(0.5 * level + 0.45 / (1 + age), 0.001, 0.999)
-    return PRIOR * np.stack([1 - share, share], axis=1)
+    return np.tile(PRIOR * np.stack([1 - share, share], axis=1), (2, 1))
 
 
 @kernel
 def see(
-    read: U64, alive: U64, visit: int, tables: np.ndarray, classes: np.ndarray, seen: F64
+    read: U64, alive: U64, visit: int, fit: int, tables: np.ndarray, classes: np.ndarray, seen: F64
 ) -> None:
     """A lane's visit: learn from a sample of its blocks, then take all slots to their next class.
 
-    `read`, `alive` [words]; `tables` [2 * TURNS * 2 * CLASSES]; `classes` uint8 [64 * words]; `seen`
-    [CLASSES, 2]: visits without and with a read.
+    `read`, `alive` [words]; `fit`: blocks of a lane that HBM would hold; `tables` [2 * TURNS * 2 *
+    KINDS]; `classes` uint16 [64 * words]; `seen` [CLASSES, 2]: visits without and with a read.
     """
     words = read.size
+    newest = words - 1
+    while newest > 0 and alive[newest] == 0:
+        newest -= 1
     apart = max(1, min(MOST_APART, words // WORDS_A_SAMPLE))
     one = np.uint64(1)
     for w in range(words):
@@ -103,9 +113,11 @@ def see(
         turn = np.int64(drawn >> np.uint64(40)) & (TURNS - 1)
         if drawn & np.uint64(RARE - 1) == 0:
             turn += TURNS
-        table = tables[2 * turn * CLASSES : 2 * (turn + 1) * CLASSES]
+        table = tables[2 * turn * KINDS : 2 * (turn + 1) * KINDS]
+        half = KINDS if 64 * (newest - w) >= fit else 0
         for b in range(64):
-            mine[b] = table[np.int64((bits >> np.uint64(b)) & one) * CLASSES + mine[b]]
+            kind = mine[b] & (KINDS - 1)
+            mine[b] = half + table[np.int64((bits >> np.uint64(b)) & one) * KINDS + kind]
 
 
 @kernel
@@ -122,15 +134,19 @@ def value(memory: float, horizon: float, seen: F64, worth: F64, order: I64) -> N
     kept = 1 - 1 / horizon
     for _ in range(SWEEPS):
         for c in range(CLASSES):
-            level, age = divmod(UNKNOWN if c == NEW else c, AGES)
+            half, kind = divmod(c, KINDS)
+            level, age = divmod(UNKNOWN if kind == NEW else kind, AGES)
+            half *= KINDS
             low, up = next_level(level, 1, memory)
-            busy = (1 - up) * worth[low * AGES] + up * worth[(low + 1) * AGES]
+            busy = (1 - up) * worth[half + low * AGES] + up * worth[half + (low + 1) * AGES]
             low, up = next_level(level, 0, memory)
-            idle, same = 0.0, low * AGES + age
+            idle, same = 0.0, half + low * AGES + age
             for after, share in ((same, 1 - 1 / LASTS[age]), (same + 1, 1 / LASTS[age])):
                 if share > 0.0:  # the oldest grow no older
                     idle += share * ((1 - up) * worth[after] + up * worth[after + AGES])
-            share = seen[c, 1] / (seen[c, 0] + seen[c, 1])
+            reads = seen[c, 1] + ALIKE * seen[c ^ KINDS, 1]
+            others = seen[c, 0] + ALIKE * seen[c ^ KINDS, 0]
+            share = reads / (reads + others)
             worth[c] = share * (1 + kept * busy) + (1 - share) * kept * idle
     for k in range(1, CLASSES):
         c = order[k]

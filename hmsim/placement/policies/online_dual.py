@@ -74,14 +74,14 @@ class Load(NamedTuple):
 def _parts(hbm, own):
     """`classes`, `tables` of own.bits; `visit`, `hand`, `order`, `counts` of own.ints."""
     lanes, words = hbm.resident.shape
-    flat = own.bits.reshape(-1).view(np.uint8)
+    flat, last = own.bits.reshape(-1), 16 * lanes * words
     ints = own.ints
     first = 2 * lanes
-    last = first + lanes * CLASSES
+    end = first + lanes * CLASSES
     return (
-        flat[: lanes * words * 64], flat[lanes * words * 64 :],
-        ints[:lanes], ints[lanes:first], ints[first:last].reshape(lanes, CLASSES),
-        ints[last:].reshape(4, CLASSES),
+        flat[:last].view(np.uint16), flat[last:].view(np.uint8),
+        ints[:lanes], ints[lanes:first], ints[first:end].reshape(lanes, CLASSES),
+        ints[end:].reshape(4, CLASSES),
     )  # fmt: skip
 
 
@@ -386,7 +386,8 @@ def step(now, hbm, own, moves):
     latency = unpacked(model)
 
     visits[lane] += 1
-    learned.see(read, hbm.alive[lane], visits[lane], tables, mine, seen[lane])
+    fit = hbm.capacity // lanes
+    learned.see(read, hbm.alive[lane], visits[lane], fit, tables, mine, seen[lane])
     if visits[lane] % VALUE_EVERY == 1 or visits[lane] < 2 * VALUE_EVERY:
         learned.value(own.floats[MEMORY], own.floats[HORIZON], seen[lane], worth, order)
     if visits[lane] % FORGET_EVERY == 0:
@@ -429,9 +430,9 @@ def step(now, hbm, own, moves):
 class OnlineDual(Policy):
     """Learned reads at prices that the run sets.
 
-        own.bits    [8 * lanes + n + 1, words], its bytes as
-          classes   [lanes * slots]              class of each slot
-          tables    [2 * TURNS * 2 * CLASSES]    `classes_kernel.next_classes`
+        own.bits    [16 * lanes + n + 1, words], its bytes as
+          classes   [lanes * slots], uint16      class of each slot
+          tables    [2 * TURNS * 2 * KINDS]      `classes_kernel.next_kinds`
           missed    [words], the last row        read from DRAM in this step
         own.ints    [lanes * (2 + CLASSES) + 4 * CLASSES]
           visit     [lanes]                      visits of each lane
@@ -477,13 +478,11 @@ class OnlineDual(Policy):
     def own(self, geometry, capacity, rates, resident):
         """Nothing is known of any block."""
         lanes, words = geometry.lanes, geometry.words
-        tables = learned.next_classes(self.memory).ravel()
+        tables = learned.next_kinds(self.memory).ravel()
         rows = -(-tables.size // (8 * words))
-        bits = np.zeros((8 * lanes + rows + 1, words), np.uint64)
-        flat = bits.reshape(-1).view(np.uint8)
-        blocks = lanes * geometry.slots
-        flat[:blocks] = learned.UNKNOWN
-        flat[blocks : blocks + tables.size] = tables
+        bits = np.zeros((16 * lanes + rows + 1, words), np.uint64)
+        bits[: 16 * lanes].view(np.uint16)[:] = learned.UNKNOWN
+        bits[16 * lanes :].reshape(-1).view(np.uint8)[: tables.size] = tables
         order = np.tile(np.arange(CLASSES), lanes)
         ints = np.concatenate([np.zeros(2 * lanes), order, np.zeros(4 * CLASSES)]).astype(np.int64)
         model = packed(latency_of(self.variant, rates))

@@ -84,7 +84,7 @@ def test_blocks_find_room_at_birth_where_those_before_them_were_read():
 
 @pytest.mark.parametrize("memory", [2.0, 20.0, 1000.0])
 def test_blocks_that_are_not_read_grow_older_at_the_rate_of_their_age(memory):
-    tables = learned.next_classes(memory)
+    tables = learned.next_kinds(memory)
     weight = np.repeat([1 - 1 / learned.RARE, 1 / learned.RARE], learned.TURNS) / learned.TURNS
     for c in range(learned.NEW):
         age = c % learned.AGES
