@@ -17,7 +17,7 @@ one visit in RARE goes by.
 What is learned are each lane's reads by class. As the tables say where a read, or none, takes a class,
 reads to come follow: `worth[c]`, the reads of a block of class c from the next visit on, each counting
 a horizon's share less than the one before, is what a read now is worth, and the worth of the class
-after it.
+after it. A block that is old stays so; that one grows old is left out of account.
 """
 
 from functools import cache
@@ -31,22 +31,16 @@ from hmsim.workload.steps import F64, I64, U64
 LEVELS, AGES, TURNS, RARE = 16, 16, 32, 64
 KINDS = LEVELS * AGES
 CLASSES = 2 * KINDS  # the second half is of old blocks
-OLDEST = np.array(
-    [0, 1, 2, 4, 6, 10, 16, 24, 40, 64, 128, 256, 512, 1024, 2048]
-)  # visits, of each age but one
+# Visits at which each age but the last ends.
+OLDEST = np.array([0, 1, 2, 4, 6, 10, 16, 24, 40, 64, 128, 256, 512, 1024, 2048])
 LASTS = np.append(np.diff(OLDEST, prepend=-1), np.inf)  # visits that a block is of each age
 UNKNOWN = 4 * AGES + 10  # the kind of the prompt's blocks, which no visit has seen
 NEW = KINDS - 1  # that of blocks being born: what is read always is hardly ever not read for long
-FORGET_EVERY, KEPT = (
-    16,
-    0.8,
-)  # visits between two times at which so much of what was learned is kept
+FORGET_EVERY, KEPT = 16, 0.8  # after so many visits, so much of what was learned is kept
 PRIOR = 4.0  # visits of each class that are taken for granted
 ALIKE = 0.1  # what a visit of the same kind counts that is of the other half
-WORDS_A_SAMPLE, MOST_APART = (
-    64,
-    8,
-)  # a lane of more words learns from one in so many, up to one in 8
+# A lane learns from all of its words, or from about as many as the first number, or from one in 8.
+WORDS_A_SAMPLE, MOST_APART = 64, 8
 VALUE_EVERY = 4  # visits of a lane between two times at which `worth` follows what was learned
 SWEEPS = 2
 
