@@ -110,8 +110,9 @@ def see(
         table = tables[2 * turn * KINDS : 2 * (turn + 1) * KINDS]
         half = KINDS if 64 * (newest - w) >= fit else 0
         for b in range(64):
-            kind = mine[b] & (KINDS - 1)
-            mine[b] = half + table[np.int64((bits >> np.uint64(b)) & one) * KINDS + kind]
+            kind = np.int64(mine[b]) & (KINDS - 1)
+            way = np.int64((bits >> np.uint64(b)) & one)
+            mine[b] = half + np.int64(table[way * KINDS + kind])
 
 
 @kernel
