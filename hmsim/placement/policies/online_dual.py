@@ -54,9 +54,7 @@ IDLE_PACE = 0.05  # weight of a lane's last step in what is known of DRAM's idle
 SURE = 2.5  # standard deviations below that mean DRAM is idle in nearly every step. By trial
 FREE = 0.003  # share of the capacity that is kept free, for lanes that need more
 MOST_SHARE = 8  # a step fills an eighth of it at most
-WEIGHED = (
-    256  # words of a lane whose residents may be demoted in a step: if there are more, by turns
-)
+WEIGHED = 256  # words of a lane whose residents a step may demote; of a longer lane, by turns
 FIRST_DRAM = 0.3  # price of DRAM's terms together, before any step
 
 
